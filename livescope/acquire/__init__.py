@@ -1,0 +1,1 @@
+"""From a Micro-Manager core, or files, to frames: opening cores, the live loop, replay, health."""

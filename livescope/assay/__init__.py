@@ -1,0 +1,1 @@
+"""From calls to numbers a biologist reports: viability with its interval."""

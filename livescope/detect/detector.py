@@ -1,0 +1,67 @@
+"""The one interface of every inference backend, and the choice between them.
+
+Owns the protocol. The backends themselves lie beside this file, one module each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livescope.frames import Frame, FrameSpec
+
+__all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Table"]
+
+TABLE_COLUMNS = 36
+"""Columns of a table: score, dead logit, y, x, 32 radii."""
+
+
+@dataclass(slots=True, frozen=True)
+class Table:
+    """What a backend returns for one frame.
+
+    Attributes
+    ----------
+    rows
+        (K, 36) float32, sorted by falling score: score (0..1), dead logit, y, x (pixels of the raw frame), 32 radii (pixels of the
+        raw frame, convention of `livescope.calls.ray_angles`). Rows past the last peak have score 0.
+    frame_index
+        `Frame.index` of the frame it belongs to.
+    """
+
+    rows: NDArray[np.float32]
+    frame_index: int
+
+
+@dataclass(slots=True, frozen=True)
+class BackendInfo:
+    """What is actually used, never what was asked for."""
+
+    backend: str
+    device: str
+    precision: str
+    model: str
+    model_sha256: str
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A network on a device: raw frames in, tables out. One thread uses it."""
+
+    def prepare(self, spec: FrameSpec) -> None:
+        """Build what frames of this shape need; must be called before `submit` and again for each new shape."""
+
+    def submit(self, frame: Frame) -> int:
+        """Begin the analysis of a frame and return its ticket. May return before the result is there."""
+
+    def poll(self, ticket: int) -> Table:
+        """Wait for the result of a ticket. Tickets are polled in the order in which they were submitted."""
+
+    def close(self) -> None:
+        """Free the device. May be called twice."""
+
+    def describe(self) -> BackendInfo:
+        """Backend, device, precision and model hash actually in use."""

@@ -1,0 +1,1 @@
+"""Frames, calls and losses in OME-Zarr: writer, journal, labels, table, reader."""

@@ -1,0 +1,242 @@
+"""One frozen tree of settings: read from YAML, changed by ``--set key.path=value``, written with every record.
+
+Owns the names, defaults and ranges of everything a user can set. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from livescope.errors import SettingsError, one_of
+
+__all__ = [
+    "CameraSettings",
+    "DetectorSettings",
+    "RecordSettings",
+    "RunSettings",
+    "Settings",
+    "SimulationSettings",
+    "SourceSettings",
+    "ViewSettings",
+    "dump_settings",
+    "load_settings",
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(_Frozen):
+    """Where frames come from."""
+
+    kind: Literal["demo", "micromanager", "simulated", "replay"] = "simulated"
+    """demo: Micro-Manager's demo camera; micromanager: a lab's own cfg; simulated: living cells; replay: files."""
+    cfg: Path | None = None
+    """Micro-Manager configuration for `micromanager` (for `demo`, instead of the one that ships with the adapters)."""
+    micromanager_dir: Path | None = None
+    """Folder of the Micro-Manager installation to use; None lets pymmcore-plus search."""
+    path: Path | None = None
+    """For `replay`: a folder of TIFF or PNG images, one multi-page TIFF, or an OME-Zarr."""
+    rate_fps: float | None = Field(default=None, gt=0, le=10_000)
+    """For `replay`: frames a second; None plays at the recorded rate, or 10 where none is known."""
+    repeat: bool = False
+    """For `replay`: begin again at the end instead of stopping."""
+
+
+class CameraSettings(_Frozen):
+    """The camera, and what the core cannot know."""
+
+    exposure_ms: float | None = Field(default=None, gt=0, le=600_000)
+    """Exposure; None leaves the camera as it is."""
+    properties: dict[str, str | float] = Field(default_factory=dict)
+    """Camera device properties set before the start, e.g. ``PixelType: 16bit``."""
+    pixel_um: float | None = Field(default=None, gt=0, le=100)
+    """Micrometres a pixel on the sample; None takes the core's. Needed where the core has no pixel-size preset."""
+    ring_mb: int | None = Field(default=None, ge=16, le=65_536)
+    """Megabytes of Micro-Manager's frame ring; None takes two seconds of frames, at most a quarter of the free memory."""
+
+
+class SimulationSettings(_Frozen):
+    """The simulated culture and its optics (source kind `simulated`)."""
+
+    seed: int = Field(default=1, ge=0)
+    cells_per_mm2: float = Field(default=450.0, ge=0, le=3000)
+    """Density of the culture at the start."""
+    dead_fraction: float = Field(default=0.25, ge=0, le=1)
+    """Fraction of the cells dead at the start."""
+    death_rate_per_h: float = Field(default=0.05, ge=0, le=10)
+    """Chance an hour that a living cell begins to die."""
+    division_rate_per_h: float = Field(default=0.04, ge=0, le=10)
+    minutes_per_frame: float = Field(default=0.05, gt=0, le=60)
+    """Simulated time between two frames."""
+    width: int = Field(default=1024, ge=32, le=8192)
+    height: int = Field(default=1024, ge=32, le=8192)
+    """Camera pixels."""
+    pixel_um: float = Field(default=0.65, gt=0, le=10)
+    bit_depth: Literal[12, 16] = 12
+    rate_fps: float = Field(default=30.0, gt=0, le=1000)
+    """Frames a second at most; a long exposure lowers it."""
+    defocus_um: float = Field(default=0.0, ge=-50, le=50)
+    """Offset of the culture from the stage's z = 0."""
+
+
+class DetectorSettings(_Frozen):
+    """The network and how it runs."""
+
+    model: str = "simulated"
+    """Name of a bundled model, or the path of a bundle's .onnx file."""
+    backend: Literal["auto", "onnx"] = "auto"
+    """Inference backend; auto takes the fastest that works on this machine."""
+    threads: int | None = Field(default=None, ge=1, le=256)
+    """CPU threads of the network; None leaves one core to acquisition and window."""
+    max_cells: int = Field(default=1024, ge=1, le=3840)
+    """Rows of the table; a frame with more cells is reported as saturated."""
+    every_frame: bool = False
+    """Analyse every frame in order (replay, analyze) instead of the newest only (live)."""
+    p_cell: float | None = Field(default=None, ge=0, le=1)
+    """Least score of a detection; None takes the model card's."""
+    uncertain: tuple[float, float] | None = None
+    """Calls with p_dead between these two are uncertain; None takes the model card's."""
+
+
+class RecordSettings(_Frozen):
+    """What is stored, and where."""
+
+    path: Path | None = None
+    """The record, ``NAME.ome.zarr``; None stores nothing. ``{time}`` becomes the date and time of the start."""
+    overwrite: bool = False
+    """Replace an existing record instead of refusing."""
+    codec: Literal["lz4", "zstd", "none"] = "lz4"
+    chunk_px: int = Field(default=512, ge=64, le=4096)
+    """Side of the inner chunks; a shard holds a whole frame."""
+    levels: int = Field(default=3, ge=1, le=8)
+    """Resolution levels of the pyramid, each half the one before."""
+    queue_frames: int = Field(default=16, ge=2, le=1024)
+    """Frames that may wait for the disk."""
+    when_full: Literal["count", "stop"] = "count"
+    """If the disk cannot keep up: count the refused frames and go on, or stop the run."""
+    labels: bool = True
+    """Store `labels/cells` and `labels/viability`."""
+
+
+class ViewSettings(_Frozen):
+    """The window."""
+
+    rate_fps: float = Field(default=30.0, gt=0, le=240)
+    """Most frames drawn a second."""
+    theme: Literal["dark", "light"] = "dark"
+    outlines: bool = True
+    rings: bool = True
+
+
+class RunSettings(_Frozen):
+    """When a headless run ends; None runs until stopped."""
+
+    frames: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+
+
+class Settings(_Frozen):
+    """Everything a run is told. The config files in `configs/` show every key with a comment."""
+
+    source: SourceSettings = SourceSettings()
+    camera: CameraSettings = CameraSettings()
+    simulation: SimulationSettings = SimulationSettings()
+    detector: DetectorSettings = DetectorSettings()
+    record: RecordSettings = RecordSettings()
+    view: ViewSettings = ViewSettings()
+    run: RunSettings = RunSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from a YAML file and apply overrides.
+
+    Parameters
+    ----------
+    path
+        YAML file; None starts from the defaults.
+    overrides
+        ``"key.path=value"`` each, the value in YAML syntax.
+
+    Raises
+    ------
+    SettingsError
+        File missing or not YAML, unknown key, or value out of range.
+    """
+    tree: dict[str, Any] = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20.")
+        _assign(tree, key.strip().split("."), yaml.safe_load(text), override)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """Write settings as YAML that `load_settings` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/.") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"config {str(path)!r} is not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"config {str(path)!r} holds a {type(tree).__name__}; expected sections: {_sections()}.")
+    return tree
+
+
+def _assign(tree: dict[str, Any], keys: Sequence[str], value: object, override: str) -> None:
+    for key in keys[:-1]:
+        child = tree.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise SettingsError(f"--set {override!r}: {key!r} is a value, not a section.")
+        tree = child
+    tree[keys[-1]] = value
+
+
+def _sections() -> str:
+    return one_of(Settings.model_fields)
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    where = "" if path is None else f" in {str(path)!r}"
+    return "\n".join(_explain_one(e, where) for e in error.errors())
+
+
+def _explain_one(error: Mapping[str, Any], where: str) -> str:
+    keys = [str(part) for part in error["loc"]]
+    name = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        near = difflib.get_close_matches(keys[-1], known, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"unknown setting {name!r}{where}.{hint} Known here: {one_of(known)}."
+    return f"setting {name!r}{where}: {error['msg']} (given: {error['input']!r})."
+
+
+def _known_keys(keys: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for key in keys:
+        child = model.model_fields[key].annotation
+        if not (isinstance(child, type) and issubclass(child, BaseModel)):
+            return []
+        model = child
+    return sorted(model.model_fields)
