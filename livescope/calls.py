@@ -11,7 +11,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["N_RAYS", "CellCalls", "State", "Viability", "ray_angles"]
+from livescope.frames import Frame
+
+__all__ = ["N_RAYS", "Analysis", "CellCalls", "State", "Viability", "ray_angles"]
 
 N_RAYS = 32
 """Rays of an outline."""
@@ -123,3 +125,12 @@ class Viability:
     corrected: float | None = None
     corrected_low: float | None = None
     corrected_high: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Analysis:
+    """One analysed frame: the picture, its cells, and what follows for the culture."""
+
+    frame: Frame
+    calls: CellCalls
+    viability: Viability

@@ -1,0 +1,66 @@
+"""From a frame to its calls and the viability: the one code path of the live session and of `livescope analyze`.
+
+Owns the order of the steps (prepare, infer, decode, count) and nothing of how each is done.
+"""
+
+from __future__ import annotations
+
+from livescope.assay.viability import viability
+from livescope.calls import Analysis
+from livescope.detect.bundle import Bundle
+from livescope.detect.decode import decode
+from livescope.detect.detector import BackendInfo, Detector, open_detector
+from livescope.frames import Frame, FrameSpec
+from livescope.settings import DetectorSettings
+
+__all__ = ["FrameAnalyser"]
+
+
+class FrameAnalyser:
+    """Calls the cells of frames, one after the other, in one thread.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    settings
+        Backend, threads and thresholds.
+
+    Raises
+    ------
+    BackendError
+        The backend is not to be had on this machine.
+    """
+
+    def __init__(self, bundle: Bundle, settings: DetectorSettings) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._detector: Detector = open_detector(settings, bundle)
+        self._spec: FrameSpec | None = None
+
+    def __call__(self, frame: Frame) -> Analysis:
+        """Call every cell of one frame.
+
+        Raises
+        ------
+        ModelError
+            The frame's pixel size does not fit the model.
+        BackendError
+            The backend failed.
+        """
+        spec = frame.spec
+        if spec != self._spec:
+            self._detector.prepare(spec)
+            self._spec = spec
+        table = self._detector.poll(self._detector.submit(frame))
+        card = self._bundle.card
+        calls = decode(table, spec, card, self._settings)
+        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity))
+
+    def describe(self) -> BackendInfo:
+        """Backend, device, precision and model hash actually in use."""
+        return self._detector.describe()
+
+    def close(self) -> None:
+        """Free the device."""
+        self._detector.close()
