@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-__all__ = ["LatencyMeter", "Mailbox", "RateMeter"]
+__all__ = ["LatencyMeter", "Mailbox", "RateMeter", "ThinningSeries"]
 
 T = TypeVar("T")
 
@@ -111,3 +111,29 @@ class LatencyMeter:
                 return None
             p50, p95, p99 = np.percentile(np.array(self._latencies_ms), [50, 95, 99])
         return float(p50), float(p95), float(p99)
+
+
+class ThinningSeries(Generic[T]):
+    """A series of any length in bounded memory: when full, every second item goes and the step between kept items doubles."""
+
+    def __init__(self, keep: int = 8192) -> None:
+        self._keep = keep
+        self._step = 1
+        self._seen = 0
+        self._items: list[T] = []
+        self._lock = threading.Lock()
+
+    def append(self, item: T) -> None:
+        """Add the newest item."""
+        with self._lock:
+            if self._seen % self._step == 0:
+                self._items.append(item)
+            self._seen += 1
+            if len(self._items) > self._keep:
+                self._items = self._items[::2]
+                self._step *= 2
+
+    def items(self) -> list[T]:
+        """Return the kept items, oldest first."""
+        with self._lock:
+            return list(self._items)
