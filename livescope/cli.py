@@ -1,0 +1,134 @@
+"""The command line: a line per command, each calls one function.
+
+Owns options, help and exit codes. Errors that livescope explains are printed without a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from livescope import __version__
+from livescope.errors import LivescopeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="livescope",
+    help="Which cells are alive and which are dead, live at the microscope and without a stain.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Headless = Annotated[
+    bool, typer.Option("--headless", help="No window: progress in the terminal, pictures and a summary.")
+]
+Frames = Annotated[int | None, typer.Option("--frames", min=1, help="End after so many frames.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="End after so many seconds.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated.")
+]
+Summary = Annotated[Path | None, typer.Option("--summary", help="Write the summary as JSON.")]
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"livescope {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: livescope demo --headless --seconds 20")
+def demo(
+    headless: Headless = False,
+    frames: Frames = None,
+    seconds: Seconds = None,
+    set_: Set = None,
+    summary: Summary = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for record, picture and summary.")] = Path("runs"),
+) -> None:
+    """Simulated living cells, called live or dead: the whole job on any laptop.
+
+    Opens a window if there is a screen; else, or with --headless, writes a record, a picture and a summary.
+    """
+    from livescope.commands import demo as run_demo
+
+    raise typer.Exit(run_demo(out, headless, _limits(frames, seconds, set_), summary))
+
+
+@app.command(
+    epilog="Example: livescope run configs/simulated.yaml --headless --frames 200 --set record.path=run.ome.zarr"
+)
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file; see configs/ for commented ones.")],
+    headless: Headless = False,
+    frames: Frames = None,
+    seconds: Seconds = None,
+    set_: Set = None,
+    summary: Summary = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Write the last analysed frame with its calls as PNG.")
+    ] = None,
+) -> None:
+    """Run a session: acquire, call, record, with a window unless --headless."""
+    from livescope.commands import run as run_session
+    from livescope.settings import load_settings
+
+    settings = load_settings(config, _limits(frames, seconds, set_))
+    raise typer.Exit(run_session(settings, headless, summary, picture))
+
+
+@app.command(epilog='Example: livescope analyze "day 1/" --model suspension --pixel-um 0.65 --out calls.parquet')
+def analyze(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a record.")],
+    model: Annotated[
+        str, typer.Option("--model", help="Name of a bundled model, or the path of a bundle's .onnx file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Table to write: .parquet or .csv, one row a cell.")],
+    pixel_um: Annotated[
+        float | None, typer.Option("--pixel-um", min=0.001, help="Micrometres a pixel on the sample.")
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Call every cell of stored images, by the same code path as live."""
+    from livescope.commands import analyze as analyze_input
+    from livescope.settings import load_settings
+
+    raise typer.Exit(analyze_input(source, model, pixel_um, out, load_settings(None, set_ or [])))
+
+
+@app.command(epilog="Example: livescope doctor --json")
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Where records will be stored: its disk is measured.")
+    ] = None,
+) -> None:
+    """Say what was found on this machine and what to do about what was not."""
+    from livescope.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(as_json=json, record=record))
+
+
+def _limits(frames: int | None, seconds: float | None, overrides: list[str] | None) -> list[str]:
+    """Say --frames and --seconds as settings: what the command line can say a config can say."""
+    limits = [f"run.frames={frames}"] if frames is not None else []
+    limits += [f"run.seconds={seconds}"] if seconds is not None else []
+    return [*(overrides or []), *limits]
+
+
+def main() -> None:
+    """Run the command line; explained errors end it with their exit code."""
+    try:
+        app()
+    except LivescopeError as error:
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)

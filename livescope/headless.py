@@ -1,0 +1,188 @@
+"""A session without a window: progress in the terminal, Ctrl-C that ends cleanly, a summary as a table and as JSON.
+
+Owns what is printed and written about a run. What happens in it lies in `livescope.session`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from livescope.errors import SettingsError
+from livescope.session import Session, Status
+from livescope.settings import Settings
+from livescope.status import SessionState
+
+__all__ = ["print_summary", "run_headless", "summarise"]
+
+_DISK_TIMEOUT_S = 600.0
+"""A record is given this long to reach the disk after the camera has stopped."""
+
+
+def run_headless(session: Session, console: Console) -> dict[str, Any]:
+    """Run a session to its end and return its summary.
+
+    Parameters
+    ----------
+    session
+        Not started. It ends after `run.frames` or `run.seconds`, at the end of its files, or at Ctrl-C.
+
+    Raises
+    ------
+    LivescopeError
+        The start failed: nothing was acquired.
+    """
+    limits = session.settings.run
+    started_s = time.perf_counter()
+    session.start().result()
+    with _progress(console) as progress:
+        task = progress.add_task("running", total=limits.frames, numbers="")
+        try:
+            while not session.wait(0.1):
+                status = session.status()
+                progress.update(task, completed=status.delivered, numbers=_numbers(status))
+                if limits.seconds is not None and time.perf_counter() - started_s >= limits.seconds:
+                    break
+        except KeyboardInterrupt:
+            console.print("[yellow]Ctrl-C: stopping cleanly; what was acquired is kept.[/]")
+        session.stop()
+        session.wait(_DISK_TIMEOUT_S)
+        progress.update(task, completed=session.status().delivered, numbers=_numbers(session.status()))
+    return summarise(session, time.perf_counter() - started_s)
+
+
+def summarise(session: Session, seconds: float) -> dict[str, Any]:
+    """Gather the figures of a run, ready for JSON: no NaN, no path objects."""
+    status = session.status()
+    analysis = session.latest_analysis()
+    latency = status.latency_ms
+    tally = session.agreement()
+    return {
+        "state": status.state.value,
+        "reason": status.reason,
+        "seconds": round(seconds, 3),
+        "frames_delivered": status.delivered,
+        "frames_lost": status.lost,
+        "frames_recorded": status.recorded,
+        "frames_analysed": status.analysed,
+        "frames_shown": status.shown,
+        "losses": session.losses(),
+        "fps": round(session.mean_fps(), 3),
+        "latency_ms": None if latency is None else dict(zip(("p50", "p95", "p99"), latency, strict=True)),
+        "viability": None if analysis is None else _jsonable(analysis.viability),
+        "truth": None if tally is None else _clean(tally.summary()),
+        "backend": None if status.backend is None else _jsonable(status.backend),
+        "model": status.model,
+        "record": None if status.record is None else str(status.record),
+        "warnings": list(status.warnings),
+        "errors": list(status.errors),
+    }
+
+
+def write_summary(summary: dict[str, Any], path: Path) -> None:
+    """Write a summary as JSON.
+
+    Raises
+    ------
+    SettingsError
+        The path cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"summary {str(path)!r} cannot be written: {error.strerror}. Choose another path."
+        ) from None
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Print a summary as a table."""
+    table = RichTable(title="livescope run", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    lost = ", ".join(f"{cause} {count}" for cause, count in summary["frames_lost"].items() if count) or "none"
+    table.add_row("state", summary["state"] + (f": {summary['reason']}" if summary["reason"] else ""))
+    table.add_row(
+        "frames",
+        f"{summary['frames_delivered']} delivered, {summary['frames_recorded']} recorded, "
+        f"{summary['frames_analysed']} analysed, {summary['frames_shown']} shown",
+    )
+    table.add_row("lost or skipped", lost)
+    table.add_row("rate", f"{summary['fps']:.1f} frames/s over {summary['seconds']:.1f} s")
+    if summary["latency_ms"]:
+        table.add_row("latency", ", ".join(f"{k} {v:.0f} ms" for k, v in summary["latency_ms"].items()))
+    if summary["viability"]:
+        table.add_row("viability (last frame)", viability_text(summary["viability"]))
+    if summary["truth"]:
+        table.add_row(
+            "against the truth",
+            ", ".join(
+                f"{k.replace('_', ' ')} {v:.3f}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}"
+                for k, v in summary["truth"].items()
+                if v is not None
+            ),
+        )
+    backend = summary["backend"]
+    table.add_row(
+        "model",
+        summary["model"]
+        + (f" on {backend['backend']} ({backend['device']}, {backend['precision']})" if backend else ""),
+    )
+    table.add_row("record", summary["record"] or "nothing stored (record.path is not set)")
+    console.print(table)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]warning[/] {warning}")
+    for error in summary["errors"]:
+        console.print(f"[red]error[/] {error}")
+
+
+def viability_text(viability: dict[str, Any]) -> str:
+    """Say a viability in words, with its interval and n."""
+    counts = f"live {viability['n_live']}, dead {viability['n_dead']}, uncertain {viability['n_uncertain']}"
+    if viability["fraction"] is None:
+        return f"no call ({counts})"
+    percent = f"{viability['fraction']:.1%} (95 % interval {viability['low']:.1%} to {viability['high']:.1%})"
+    if viability["corrected"] is not None:
+        percent += f", corrected {viability['corrected']:.1%}"
+    return f"{percent}; {counts}"
+
+
+def _numbers(status: Status) -> str:
+    lost = sum(status.lost[cause] for cause in ("core", "camera", "recorder"))
+    return (
+        f"{status.delivered} frames  {status.fps_acquired:.0f} fps  {status.analysed} analysed  "
+        f"{status.recorded} recorded  {lost} lost"
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _jsonable(record: Any) -> dict[str, Any]:
+    """Turn a slotted dataclass into a dict without NaN."""
+    return _clean({name: getattr(record, name) for name in record.__dataclass_fields__})
+
+
+def _clean(tree: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in tree.items()}
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """0 for a run that ended well, 4 for one that failed or had errors."""
+    return 4 if summary["state"] == SessionState.FAILED.value or summary["errors"] else 0

@@ -1,0 +1,424 @@
+"""A session: one source, one detector, one recorder, wired together.
+
+Owns the threads and the state machine (see `SessionState`); the rooms own the logic. Everything a user asks for is done one after the
+other on the control thread, so that no window and no caller ever waits for a device.
+
+    acquisition thread -> recorder's queue (never blocks)
+                       -> analysis mailbox (newest only, or every frame) -> detector thread -> calls -> recorder, window
+                       -> display mailbox (newest only)
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from livescope.analysis import FrameAnalyser
+from livescope.calls import Analysis, Viability
+from livescope.detect.bundle import load_bundle
+from livescope.errors import LivescopeError
+from livescope.frames import Frame, LossCause, LossLedger
+from livescope.meters import LatencyMeter, Mailbox, RateMeter, ThinningSeries
+from livescope.settings import Settings
+from livescope.source import OpenSource, open_source
+from livescope.status import SessionState, Status
+
+if TYPE_CHECKING:
+    from livescope.acquire.stream import LiveStream
+    from livescope.assay.agreement import Tally
+    from livescope.record.writer import Recorder
+
+__all__ = ["Analysis", "Session", "SessionState", "Status"]
+
+_EVERY_FRAME_CAPACITY = 256
+"""Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
+
+
+class _Run:
+    """What belongs to one stretch from start to stop: its account, its meters, its newest results."""
+
+    def __init__(self, capacity: int) -> None:
+        self.started_s = time.perf_counter()
+        self.ledger = LossLedger()
+        self.to_analyse = Mailbox[Frame](capacity)
+        self.acquired = RateMeter()
+        self.called = RateMeter()
+        self.painted = RateMeter()
+        self.latency_called = LatencyMeter()
+        self.latency_painted = LatencyMeter()
+        self.curve = ThinningSeries[tuple[float, Viability]]()
+        self.analysed = 0
+        self.shown = 0
+        self.last_shown_index = -1
+        self.first_time_s: float | None = None
+        self.newest_frame: Frame | None = None
+        self.newest_analysis: Analysis | None = None
+        self.thread: threading.Thread | None = None
+
+
+class Session:
+    """Run a microscope: acquire, call, record. Methods return at once unless their docstring says otherwise.
+
+    Parameters
+    ----------
+    settings
+        What to open and what to do. Nothing is opened before `start`.
+
+    Examples
+    --------
+    >>> from livescope.settings import Settings
+    >>> Session(Settings()).status().state
+    <SessionState.IDLE: 'idle'>
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._state = SessionState.IDLE
+        self._reason: str | None = None
+        self._busy: str | None = None
+        self._warnings: dict[str, None] = {}
+        self._errors: dict[str, None] = {}
+        self._control = ThreadPoolExecutor(1, thread_name_prefix="livescope-control")
+        self._ended = threading.Event()
+        self._ended.set()
+        self._source: OpenSource | None = None
+        self._analyser: FrameAnalyser | None = None
+        self._stream: LiveStream | None = None
+        self._recorder: Recorder | None = None
+        self._record_path: Path | None = None
+        self._recorded_before = 0
+        self._run = _Run(self._capacity)
+        self._subscribers: list[Mailbox[Analysis]] = []
+        self._tally: Tally | None = None
+
+    # ---- asked for by the user --------------------------------------------------------------------------------------------
+
+    def start(self) -> Future[None]:
+        """Open what is not open yet and begin a run. The future raises what made the start fail."""
+        self._ended.clear()
+        return self._ask("starting", self._start)
+
+    def stop(self) -> Future[None]:
+        """End the run: stop the camera, hand on what it made, flush the record."""
+        return self._ask("stopping", self._stop)
+
+    def snap(self) -> Future[None]:
+        """Take one frame and call its cells. During a run the newest frame is the snap."""
+        return self._ask("snapping", self._snap)
+
+    def set_exposure(self, exposure_ms: float) -> Future[None]:
+        """Change the exposure, in milliseconds."""
+        return self._ask("setting the exposure", lambda: self._open_stream().set_exposure(exposure_ms))
+
+    def start_recording(self) -> Future[None]:
+        """Store frames and calls from now on, in a new record."""
+        return self._ask("opening the record", self._open_record)
+
+    def stop_recording(self) -> Future[None]:
+        """Flush and close the record; the run goes on."""
+        return self._ask("closing the record", self._close_record)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until the run has ended and its record is closed; False after `timeout_s` seconds."""
+        return self._ended.wait(timeout_s)
+
+    def close(self) -> None:
+        """End the run and free camera, model and threads. Blocks; may be called twice."""
+        try:
+            self._ask("closing", self._close).result()
+        except RuntimeError:  # the control thread is gone: closed before
+            return
+        self._control.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- read from any thread ---------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Everything about this instant, cheaply."""
+        run, recorder, analyser = self._run, self._recorder, self._analyser
+        return Status(
+            state=self._state,
+            reason=self._reason,
+            delivered=run.ledger.delivered,
+            recorded=self._recorded_before + (recorder.recorded if recorder else 0),
+            analysed=run.analysed,
+            shown=run.shown,
+            lost=run.ledger.by_cause(),
+            fps_acquired=run.acquired.rate_hz(),
+            fps_analysed=run.called.rate_hz(),
+            fps_shown=run.painted.rate_hz(),
+            latency_ms=run.latency_painted.percentiles_ms() or run.latency_called.percentiles_ms(),
+            recording=recorder is not None,
+            record=self._record_path,
+            queue_fill=recorder.queue_fill if recorder else 0.0,
+            disk_free_bytes=_disk_free_bytes(self._record_path),
+            backend=analyser.describe() if analyser else None,
+            model=self.settings.detector.model,
+            exposure_ms=self._stream.exposure_ms if self._stream else self.settings.camera.exposure_ms,
+            busy=self._busy,
+            warnings=tuple(self._warnings),
+            errors=tuple(self._errors),
+        )
+
+    def latest_frame(self) -> Frame | None:
+        """Return the newest frame, None before the first."""
+        return self._run.newest_frame
+
+    def latest_analysis(self) -> Analysis | None:
+        """Return the newest analysed frame with its calls, None before the first."""
+        return self._run.newest_analysis
+
+    def viability_curve(self) -> list[tuple[float, Viability]]:
+        """Viability against seconds since the start of the run, thinned to a bounded number of points."""
+        return self._run.curve.items()
+
+    def mean_fps(self) -> float:
+        """Frames a second from the first to the newest frame of the run."""
+        run = self._run
+        if run.first_time_s is None or run.newest_frame is None:
+            return 0.0
+        return (run.ledger.delivered - 1) / max(run.newest_frame.time_s - run.first_time_s, 1e-9)
+
+    def losses(self) -> list[dict[str, int | str]]:
+        """The account by (segment, camera): delivered, and lost or skipped by cause."""
+        return self._run.ledger.rows()
+
+    def agreement(self) -> Tally | None:
+        """How the calls agree with the truth so far; None for sources without a truth."""
+        return self._tally
+
+    def mark_shown(self, frame: Frame) -> None:
+        """Count a painted frame; the window calls this at the end of its paint event."""
+        run = self._run
+        if frame is not run.newest_frame and frame.index <= run.last_shown_index:
+            return
+        if frame.index > run.last_shown_index:
+            skipped = frame.index - run.last_shown_index - 1
+            if skipped:
+                run.ledger.lose(LossCause.DISPLAY, frame.segment, frame.camera, skipped)
+            run.last_shown_index = frame.index
+            run.shown += 1
+            run.painted.tick()
+            run.latency_painted.add((time.perf_counter() - frame.time_s) * 1e3)
+
+    def results(self) -> Iterator[Analysis]:
+        """Yield every analysed frame of the run as it comes; ends with the run. Subscribe before `start` to miss none."""
+        box = Mailbox[Analysis](_EVERY_FRAME_CAPACITY)
+        self._subscribers.append(box)
+        return self._drain(box)
+
+    def _drain(self, box: Mailbox[Analysis]) -> Iterator[Analysis]:
+        try:
+            while not (box.exhausted or (self._ended.is_set() and not len(box))):
+                analysis = box.get(0.2)
+                if analysis is not None:
+                    yield analysis
+        finally:
+            self._subscribers.remove(box)
+
+    # ---- control thread ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, what: str, do: Callable[[], None]) -> Future[None]:
+        return self._control.submit(self._carry_out, what, do)
+
+    def _carry_out(self, what: str, do: Callable[[], None]) -> None:
+        """Boundary of the control thread: nothing that fails here is lost, and the next request is served all the same."""
+        self._busy = what
+        try:
+            do()
+        except Exception as error:
+            self._note_error(what, error)
+            raise
+        finally:
+            self._busy = None
+
+    def _start(self) -> None:
+        if self._state in (SessionState.RUNNING, SessionState.CHANGING):
+            return
+        self._state, self._reason = SessionState.STARTING, None
+        try:
+            self._run = _Run(self._capacity)
+            self._open_stream()
+            if self.settings.record.path is not None and self._recorder is None:
+                self._open_record()
+            self._begin()
+        except BaseException as error:
+            self._end_run(SessionState.FAILED, str(error))
+            raise
+
+    def _begin(self) -> None:
+        run = self._run
+        run.thread = threading.Thread(target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True)
+        run.thread.start()
+        self._open_stream().start(self.settings.run.frames)
+        self._state = SessionState.RUNNING
+
+    def _open_stream(self) -> LiveStream:
+        """Open model and source if they are not; the model first, since its errors come at once."""
+        from livescope.acquire.stream import LiveStream
+
+        if self._analyser is None:
+            bundle = load_bundle(self.settings.detector.model)
+            self._analyser = FrameAnalyser(bundle, self.settings.detector)
+        if self._source is None:
+            self._source = open_source(self.settings)
+        if self._stream is None:
+            self._stream = LiveStream(self._source.core, self._receive, self.settings.camera, on_end=self._stream_ended)
+        self._stream.ledger = self._run.ledger
+        return self._stream
+
+    def _snap(self) -> None:
+        if self._state is SessionState.RUNNING:
+            return
+        frame = self._open_stream().snap()
+        self._run.newest_frame = frame
+        self._analyse(self._run, frame)
+
+    def _open_record(self) -> None:
+        from livescope.record.writer import Recorder
+
+        if self._recorder is not None:
+            return
+        template = self.settings.record.path or Path("runs/{time}.ome.zarr")
+        path = Path(str(template).replace("{time}", datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")))
+        self._recorder = Recorder(
+            path, self.settings.record, self._run.ledger, run_settings=self.settings, on_error=self._recorder_failed
+        )
+        self._record_path = path
+
+    def _close_record(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            return
+        info = self._analyser.describe() if self._analyser else None
+        try:
+            recorder.close({"backend": info, "warnings": list(self._warnings), "errors": list(self._errors)})
+        finally:
+            self._recorded_before += recorder.recorded
+
+    def _stop(self) -> None:
+        if self._state in (SessionState.RUNNING, SessionState.CHANGING):
+            self._state = SessionState.STOPPING
+            self._end_run(SessionState.IDLE, self._reason)
+
+    def _end_run(self, state: SessionState, reason: str | None) -> None:
+        """Stop the camera, let the detector finish, close the record: each step is tried whatever became of the one before."""
+        run = self._run
+        try:
+            if self._stream is not None:
+                self._stream.stop()
+        finally:
+            run.to_analyse.close()
+            if run.thread is not None:
+                run.thread.join()
+            try:
+                self._close_record()
+            finally:
+                self._state, self._reason = state, reason
+                self._ended.set()
+
+    def _close(self) -> None:
+        try:
+            self._stop()
+        finally:
+            if self._analyser is not None:
+                self._analyser.close()
+                self._analyser = None
+            if self._source is not None:
+                source, self._source, self._stream = self._source, None, None
+                source.close()
+
+    # ---- other threads ----------------------------------------------------------------------------------------------------
+
+    def _receive(self, frame: Frame) -> None:
+        """Acquisition thread: hand the frame to the recorder, the detector and the window; never wait."""
+        run, recorder = self._run, self._recorder
+        run.acquired.tick()
+        stored = recorder is None or recorder.put(frame)
+        if not stored and self.settings.record.when_full == "stop" and self._reason is None:
+            self._reason = "the disk cannot keep up and record.when_full is 'stop'"
+            self.stop()
+        run.first_time_s = frame.time_s if run.first_time_s is None else run.first_time_s
+        run.newest_frame = frame
+        evicted = run.to_analyse.put(frame)
+        if evicted is not None:
+            run.ledger.lose(LossCause.ANALYSIS, evicted.segment, evicted.camera)
+
+    def _stream_ended(self, error: LivescopeError | None) -> None:
+        """Acquisition or watchdog thread: the source ended by itself, or was lost."""
+        if error is not None:
+            self._note_error("acquisition", error)
+            self._ask("ending the run", lambda: self._end_run(SessionState.FAILED, str(error)))
+        else:
+            self.stop()
+
+    def _recorder_failed(self, error: Exception) -> None:
+        """Recorder thread: frames are being lost on the way to the disk."""
+        self._note_error("recording", error)
+
+    def _analyse_frames(self, run: _Run) -> None:
+        """Detector thread: call frames until the run has ended and the mailbox is empty."""
+        while not run.to_analyse.exhausted:
+            frame = run.to_analyse.get(0.2)
+            if frame is None:
+                continue
+            try:
+                self._analyse(run, frame)
+            except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
+                run.ledger.lose(LossCause.ANALYSIS, frame.segment, frame.camera)
+                self._note_error("analysis", error)
+
+    def _analyse(self, run: _Run, frame: Frame) -> None:
+        assert self._analyser is not None
+        analysis = self._analyser(frame)
+        for warning in self._analyser.warnings:
+            self._warnings.setdefault(warning)
+        recorder = self._recorder
+        if recorder is not None:
+            recorder.put_calls(frame, analysis.calls)
+        self._compare(analysis)
+        run.analysed += 1
+        run.called.tick()
+        run.latency_called.add((time.perf_counter() - frame.time_s) * 1e3)
+        run.curve.append((frame.time_s - run.started_s, analysis.viability))
+        run.newest_analysis = analysis
+        for box in list(self._subscribers):
+            box.put(analysis)
+
+    def _compare(self, analysis: Analysis) -> None:
+        if self._source is None or self._source.truth is None:
+            return
+        from livescope.assay.agreement import Tally
+
+        truth = self._source.truth(analysis.frame)
+        self._tally = self._tally or Tally()
+        self._tally.add(analysis.calls, truth)
+
+    @property
+    def _capacity(self) -> int:
+        return _EVERY_FRAME_CAPACITY if self.settings.detector.every_frame else 1
+
+    def _note_error(self, where: str, error: Exception) -> None:
+        text = str(error) if isinstance(error, LivescopeError) else f"{type(error).__name__}: {error}"
+        self._errors.setdefault(f"{where}: {text}")
+
+
+def _disk_free_bytes(record: Path | None) -> int | None:
+    folder = (record or Path.cwd()).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
