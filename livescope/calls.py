@@ -41,7 +41,9 @@ def ray_angles(n_rays: int = N_RAYS) -> NDArray[np.float64]:
 
 @dataclass(slots=True, frozen=True)
 class CellCalls:
-    """The cells of one analysed frame, n rows. An analysed frame with no cell has n = 0; a frame not analysed has no CellCalls.
+    """The cells of one analysed frame, n rows.
+
+    An analysed frame with no cell has n = 0; a frame that was not analysed has no CellCalls.
 
     Attributes
     ----------
@@ -112,8 +114,8 @@ class Viability:
     fraction, low, high
         Live / (live + dead) with its 95 % interval, NaN where no cell was called. Uncertain cells are left out.
     corrected, corrected_low, corrected_high
-        The fraction corrected for the model's own sensitivity and specificity (Rogan and Gladen 1978), None where the model's
-        card does not state them.
+        The fraction corrected for the model's own sensitivity and specificity (Rogan and Gladen 1978), None where the
+        model's card does not state them.
     """
 
     n_live: int

@@ -1,7 +1,7 @@
 """Every failure that livescope names itself: one class each, with the user's next step.
 
-Owns the exceptions and nothing else. A message carries the value that was refused, the allowed set, and what to do next. The
-command line prints the message without a traceback and exits with `exit_code`.
+Owns the exceptions and nothing else. A message carries the value that was refused, the allowed set, and what to do
+next. The command line prints the message without a traceback and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class LivescopeError(Exception):
 
 
 class SettingsError(LivescopeError):
-    """A config or ``--set`` has an unknown key or a value out of range. Mend the named key; `configs/` shows every key."""
+    """A config or ``--set`` has an unknown key or a value out of range.
+
+    Mend the named key; `configs/` shows every key.
+    """
 
     exit_code = 2
 
@@ -53,19 +56,28 @@ class SourceError(LivescopeError):
 
 
 class AcquisitionError(LivescopeError):
-    """A camera was lost, stalled or refused a command. The run keeps all that was recorded; the message names the command."""
+    """A camera was lost, stalled or refused a command.
+
+    The run keeps all that was recorded; the message names the command.
+    """
 
     exit_code = 4
 
 
 class FrameError(LivescopeError):
-    """A frame has a shape or a pixel type that livescope cannot use. Change the camera's pixel type or ROI as the message says."""
+    """A frame has a shape or a pixel type that livescope cannot use.
+
+    Change the camera's pixel type or ROI as the message says.
+    """
 
     exit_code = 4
 
 
 class ModelError(LivescopeError):
-    """A model bundle is missing, damaged, or made for another pixel size. Choose another model or give the true pixel size."""
+    """A model bundle is missing, damaged, or made for another pixel size.
+
+    Choose another model or give the true pixel size.
+    """
 
     exit_code = 5
 
@@ -77,7 +89,10 @@ class BackendError(LivescopeError):
 
 
 class RecordError(LivescopeError):
-    """A record cannot be written or read. Free space, choose another path, or run `livescope recover` as the message says."""
+    """A record cannot be written or read.
+
+    Free space, choose another path, or run `livescope recover` as the message says.
+    """
 
     exit_code = 6
 

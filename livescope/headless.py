@@ -17,7 +17,6 @@ from rich.table import Table as RichTable
 
 from livescope.errors import SettingsError
 from livescope.session import Session, Status
-from livescope.settings import Settings
 from livescope.status import SessionState
 
 __all__ = ["print_summary", "run_headless", "summarise"]

@@ -114,7 +114,10 @@ class LatencyMeter:
 
 
 class ThinningSeries(Generic[T]):
-    """A series of any length in bounded memory: when full, every second item goes and the step between kept items doubles."""
+    """A series of any length in bounded memory.
+
+    When it is full every second item goes, and the step between kept items doubles.
+    """
 
     def __init__(self, keep: int = 8192) -> None:
         self._keep = keep

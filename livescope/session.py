@@ -1,7 +1,7 @@
 """A session: one source, one detector, one recorder, wired together.
 
-Owns the threads and the state machine (see `SessionState`); the rooms own the logic. Everything a user asks for is done one after the
-other on the control thread, so that no window and no caller ever waits for a device.
+Owns the threads and the state machine (see `SessionState`); the rooms own the logic. Everything a user asks for is
+done one after the other on the control thread, so that no window and no caller ever waits for a device.
 
     acquisition thread -> recorder's queue (never blocks)
                        -> analysis mailbox (newest only, or every frame) -> detector thread -> calls -> recorder, window
@@ -98,7 +98,7 @@ class Session:
         self._subscribers: list[Mailbox[Analysis]] = []
         self._tally: Tally | None = None
 
-    # ---- asked for by the user --------------------------------------------------------------------------------------------
+    # ---- asked for by the user -------------------------------------------------------------------------------------
 
     def start(self) -> Future[None]:
         """Open what is not open yet and begin a run. The future raises what made the start fail."""
@@ -145,7 +145,7 @@ class Session:
     ) -> None:
         self.close()
 
-    # ---- read from any thread ---------------------------------------------------------------------------------------------
+    # ---- read from any thread --------------------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Everything about this instant, cheaply."""
@@ -216,7 +216,10 @@ class Session:
             run.latency_painted.add((time.perf_counter() - frame.time_s) * 1e3)
 
     def results(self) -> Iterator[Analysis]:
-        """Yield every analysed frame of the run as it comes; ends with the run. Subscribe before `start` to miss none."""
+        """Yield every analysed frame of the run as it comes; ends with the run.
+
+        Subscribe before `start` to miss none.
+        """
         box = Mailbox[Analysis](_EVERY_FRAME_CAPACITY)
         self._subscribers.append(box)
         return self._drain(box)
@@ -230,13 +233,13 @@ class Session:
         finally:
             self._subscribers.remove(box)
 
-    # ---- control thread ---------------------------------------------------------------------------------------------------
+    # ---- control thread --------------------------------------------------------------------------------------------
 
     def _ask(self, what: str, do: Callable[[], None]) -> Future[None]:
         return self._control.submit(self._carry_out, what, do)
 
     def _carry_out(self, what: str, do: Callable[[], None]) -> None:
-        """Boundary of the control thread: nothing that fails here is lost, and the next request is served all the same."""
+        """Note what fails, and serve the next request all the same: the boundary of the control thread."""
         self._busy = what
         try:
             do()
@@ -316,7 +319,7 @@ class Session:
             self._end_run(SessionState.IDLE, self._reason)
 
     def _end_run(self, state: SessionState, reason: str | None) -> None:
-        """Stop the camera, let the detector finish, close the record: each step is tried whatever became of the one before."""
+        """Stop the camera, let the detector finish, close the record; each step whatever became of the one before."""
         run = self._run
         try:
             if self._stream is not None:
@@ -342,7 +345,7 @@ class Session:
                 source, self._source, self._stream = self._source, None, None
                 source.close()
 
-    # ---- other threads ----------------------------------------------------------------------------------------------------
+    # ---- other threads ---------------------------------------------------------------------------------------------
 
     def _receive(self, frame: Frame) -> None:
         """Acquisition thread: hand the frame to the recorder, the detector and the window; never wait."""

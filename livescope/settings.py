@@ -1,6 +1,7 @@
 """One frozen tree of settings: read from YAML, changed by ``--set key.path=value``, written with every record.
 
-Owns the names, defaults and ranges of everything a user can set. An unknown key is an error that names the nearest known one.
+Owns the names, defaults and ranges of everything a user can set. An unknown key is an error that names the nearest
+known one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class CameraSettings(_Frozen):
     pixel_um: float | None = Field(default=None, gt=0, le=100)
     """Micrometres a pixel on the sample; None takes the core's. Needed where the core has no pixel-size preset."""
     ring_mb: int | None = Field(default=None, ge=16, le=65_536)
-    """Megabytes of Micro-Manager's frame ring; None takes two seconds of frames, at most a quarter of the free memory."""
+    """Megabytes of Micro-Manager's frame ring; None takes two seconds of frames, at most a quarter of the free
+    memory.
+    """
 
 
 class SimulationSettings(_Frozen):
@@ -174,7 +177,9 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20.")
+            raise SettingsError(
+                f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20."
+            )
         _assign(tree, key.strip().split("."), yaml.safe_load(text), override)
     try:
         return Settings.model_validate(tree)
@@ -191,7 +196,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/.") from None
+        raise SettingsError(
+            f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
+        ) from None
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
