@@ -1,0 +1,170 @@
+"""A model bundle: the network's ONNX file and the card that says what it is good for.
+
+Owns finding, reading and checking bundles. What is built around the network lies in `frame_graph`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from livescope.detect.normalise import Normalisation
+from livescope.errors import ModelError, one_of
+
+__all__ = ["Bundle", "Card", "Validation", "bundled_names", "load_bundle", "write_card"]
+
+_MODELS = Path(__file__).parent.parent / "models"
+_CARD_SUFFIX = ".card.yaml"
+
+
+class Validation(BaseModel):
+    """How the model did on images kept out of its training: one row of the card's validation sheet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    """Which images, and how they were kept apart from the training."""
+    n_images: int = Field(ge=1)
+    n_live: int = Field(ge=0)
+    n_dead: int = Field(ge=0)
+    """Cells in the truth."""
+    f1: float = Field(ge=0, le=1)
+    """Detection, centres matched within half a cell radius."""
+    recall_live: float = Field(ge=0, le=1)
+    recall_dead: float = Field(ge=0, le=1)
+    """Fraction of the true live and dead cells that were found, whatever they were called."""
+    balanced_accuracy: float = Field(ge=0, le=1)
+    auc_dead: float = Field(ge=0, le=1)
+    """State call on the cells that were found."""
+
+
+class Card(BaseModel):
+    """What a user must know of a network before trusting it; read from ``NAME.card.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    version: str
+    licence: str
+    trained_on: str
+    """Data, its source and licence."""
+    modality: str
+    """E.g. ``bright-field`` or ``phase contrast``."""
+    pixel_um: float | None = Field(gt=0, le=100)
+    """Micrometres a pixel of the network's input; None where the training images state none."""
+    cell_diameter_px: tuple[float, float]
+    """5th and 95th percentile of the cells' diameter in the training images, pixels of the network's input."""
+    normalisation: Normalisation
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the dead logit, so that p_dead is calibrated."""
+    p_cell: float = Field(ge=0, le=1)
+    """Least score of a detection."""
+    uncertain: tuple[float, float]
+    """Calls with p_dead between these two are uncertain."""
+    sensitivity: float | None = Field(default=None, ge=0, le=1)
+    """Chance that a live cell that was given a call is called live; None where not measured."""
+    specificity: float | None = Field(default=None, ge=0, le=1)
+    """Chance that a dead cell that was given a call is called dead; None where not measured."""
+    validation: tuple[Validation, ...]
+    limits: str = Field(min_length=1)
+    """Where the network is known or likely to fail, in words."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the ONNX file."""
+
+    @model_validator(mode="after")
+    def _bands_ascend(self) -> Self:
+        low, high = self.uncertain
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"uncertain: {self.uncertain} is no band; expected 0 <= low <= high <= 1")
+        if not 0 < self.cell_diameter_px[0] <= self.cell_diameter_px[1]:
+            raise ValueError(f"cell_diameter_px: {self.cell_diameter_px} is no range of diameters")
+        return self
+
+
+@dataclass(slots=True, frozen=True)
+class Bundle:
+    """A network that was read and whose hash agrees with its card.
+
+    Attributes
+    ----------
+    name
+        The card's name.
+    onnx_path
+        The network's file.
+    card
+        What it is good for.
+    sha256
+        Of the ONNX file, in hexadecimal.
+    """
+
+    name: str
+    onnx_path: Path
+    card: Card
+    sha256: str
+
+
+def bundled_names() -> tuple[str, ...]:
+    """Names of the networks that come with livescope, sorted."""
+    return tuple(sorted(path.name.removesuffix(_CARD_SUFFIX) for path in _MODELS.glob(f"*{_CARD_SUFFIX}")))
+
+
+def load_bundle(name_or_path: str | Path) -> Bundle:
+    """Find a model bundle, read its card and check its hash.
+
+    Parameters
+    ----------
+    name_or_path
+        One of `bundled_names`, or the path of an ``.onnx`` file with its ``.card.yaml`` beside it.
+
+    Raises
+    ------
+    ModelError
+        Unknown name, missing or unreadable file, a card with a wrong entry, or a network that is not the card's.
+    """
+    onnx_path = Path(name_or_path)
+    if onnx_path.suffix != ".onnx":
+        if str(name_or_path) not in bundled_names():
+            raise ModelError(
+                f"model {str(name_or_path)!r} is not known. Bundled models: {one_of(bundled_names()) or 'none'}; "
+                "or give the path of a bundle's .onnx file."
+            )
+        onnx_path = _MODELS / f"{name_or_path}.onnx"
+    card = _read_card(onnx_path.with_suffix(_CARD_SUFFIX))
+    try:
+        sha256 = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"network {str(onnx_path)!r} cannot be read: {error.strerror}. Check the path.") from None
+    if sha256 != card.sha256:
+        raise ModelError(
+            f"network {str(onnx_path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the card "
+            f"says {card.sha256}. Get the bundle again, or export it again with its card."
+        )
+    return Bundle(card.name, onnx_path, card, sha256)
+
+
+def write_card(card: Card, onnx_path: Path) -> Path:
+    """Write a card beside its network, and return its path; `load_bundle` reads it back."""
+    path = onnx_path.with_suffix(_CARD_SUFFIX)
+    path.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Card.model_validate(tree)
+    except OSError as error:
+        raise ModelError(
+            f"model card {str(path)!r} cannot be read: {error.strerror}. A bundle is NAME.onnx with NAME{_CARD_SUFFIX} "
+            "beside it."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"model card {str(path)!r} is not YAML: {error}. Get the bundle again.") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
+        raise ModelError(f"model card {str(path)!r} has {error.error_count()} wrong entries: {faults}.") from None
