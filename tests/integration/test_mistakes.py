@@ -1,0 +1,142 @@
+"""A user's mistakes, through the command line: each one clear message and a telling exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from livescope.cli import main
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def livescope_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; returns exit code and all that was printed, on one line."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["livescope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), " ".join((printed.out + printed.err).split())
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config of a small simulated run."""
+    path = tmp_path / "small.yaml"
+    path.write_text("source: {kind: simulated}\nsimulation: {width: 256, height: 256}\nrun: {frames: 3}\n")
+    return path
+
+
+def test_misspelt_setting(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("run", config, "--headless", "--set", "camera.exposur_ms=5")
+    assert code == 2
+    assert "camera.exposur_ms" in text
+    assert "Did you mean 'exposure_ms'" in text
+
+
+def test_value_out_of_range(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("run", config, "--headless", "--set", "camera.exposure_ms=-5")
+    assert code == 2
+    assert "camera.exposure_ms" in text
+    assert "-5" in text
+
+
+def test_missing_config(livescope_command: Run, tmp_path: Path) -> None:
+    code, text = livescope_command("run", tmp_path / "no.yaml", "--headless")
+    assert code == 2
+    assert "no.yaml" in text
+    assert "configs/" in text
+
+
+def test_missing_cfg(livescope_command: Run, config: Path, tmp_path: Path) -> None:
+    cfg = tmp_path / "missing.cfg"
+    code, text = livescope_command(
+        "run", config, "--headless", "--set", "source.kind=micromanager", "--set", f"source.cfg={cfg}"
+    )
+    assert code == 3
+    assert "missing.cfg" in text
+    assert "livescope doctor" in text or "source.cfg" in text
+
+
+def test_adapter_that_cannot_load(livescope_command: Run, config: Path, tmp_path: Path) -> None:
+    cfg = tmp_path / "lab.cfg"
+    cfg.write_text("Device,Camera,NoSuchAdapter,NoSuchCamera\nProperty,Core,Initialize,1\n")
+    code, text = livescope_command(
+        "run", config, "--headless", "--set", "source.kind=micromanager", "--set", f"source.cfg={cfg}"
+    )
+    assert code == 3
+    assert "NoSuchAdapter" in text
+    assert "livescope doctor" in text
+
+
+def test_unknown_model_lists_the_bundled_ones(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("run", config, "--headless", "--set", "detector.model=simulatd")
+    assert code == 5
+    assert "simulatd" in text
+    assert "'simulated'" in text
+    assert "'suspension'" in text
+
+
+def test_model_of_the_wrong_pixel_size(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("run", config, "--headless", "--set", "simulation.pixel_um=3.0")
+    assert code == 5
+    assert "pixel" in text
+    assert "3" in text
+
+
+@pytest.mark.parametrize("kind", ["a file in the way", "not there and not to be made"])
+def test_unwritable_record_path(livescope_command: Run, config: Path, tmp_path: Path, kind: str) -> None:
+    blocker = tmp_path / "blocker"
+    blocker.write_text("not a folder")
+    record = blocker if kind == "a file in the way" else blocker / "run.ome.zarr"
+    code, text = livescope_command("run", config, "--headless", "--set", f"record.path={record}")
+    assert code == 6
+    assert "blocker" in text
+
+
+def test_an_existing_record_is_not_overwritten(livescope_command: Run, config: Path, tmp_path: Path) -> None:
+    record = tmp_path / "run.ome.zarr"
+    assert livescope_command("run", config, "--headless", "--set", f"record.path={record}")[0] == 0
+    before = sorted(p.name for p in record.iterdir())
+    code, text = livescope_command("run", config, "--headless", "--set", f"record.path={record}")
+    assert code == 6
+    assert "record.overwrite" in text
+    assert sorted(p.name for p in record.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can lack a display")
+def test_no_display(livescope_command: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    code, text = livescope_command("run", config)
+    assert code == 7
+    assert "--headless" in text
+
+
+def test_replay_of_nothing(livescope_command: Run, config: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, text = livescope_command(
+        "run", config, "--headless", "--set", "source.kind=replay", "--set", f"source.path={empty}"
+    )
+    assert code == 3
+    assert "empty" in text
+
+
+def test_analyze_into_an_unknown_kind_of_file(livescope_command: Run, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    imsave(image, np.full((64, 64), 100, np.uint8), check_contrast=False)
+    code, text = livescope_command("analyze", image, "--model", "suspension", "--out", tmp_path / "calls.xlsx")
+    assert code == 2
+    assert ".xlsx" in text
+    assert ".parquet" in text
