@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -90,5 +91,5 @@ def test_series_stays_bounded_and_spans_the_whole_run() -> None:
     assert len(kept) <= 100
     assert kept[0] == 0
     assert kept[-1] > 9_800
-    steps = {b - a for a, b in zip(kept, kept[1:], strict=False)}
+    steps = {b - a for a, b in itertools.pairwise(kept)}
     assert len(steps) == 1

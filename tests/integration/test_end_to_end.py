@@ -1,4 +1,4 @@
-"""The whole job, headless, on every kind of source: what was made is delivered or counted, what was delivered is on disk."""
+"""The whole job, headless, on every source: what was made is delivered or counted, what was delivered is on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from skimage.io import imread, imsave
 
 from livescope.cli import main
 from livescope.errors import BackendError
+from livescope.frames import Frame
 from livescope.headless import run_headless
 from livescope.session import Session, SessionState
 from livescope.settings import Settings, load_settings
@@ -87,7 +88,7 @@ def test_stored_frames_are_the_delivered_ones(session: Session) -> None:
     seen: dict[int, np.ndarray] = {}
     receive = session._receive
 
-    def spy(frame):  # type: ignore[no-untyped-def]
+    def spy(frame: Frame) -> None:
         seen[frame.index] = frame.pixels.copy()
         receive(frame)
 
@@ -140,7 +141,7 @@ def test_recording_can_begin_and_end_during_a_run(tmp_path: Path) -> None:
 def test_a_failing_detector_never_stops_the_record(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from livescope.analysis import FrameAnalyser
 
-    def fail(self, frame):  # type: ignore[no-untyped-def]
+    def fail(self: FrameAnalyser, frame: Frame) -> None:
         raise BackendError("the device is gone")
 
     monkeypatch.setattr(FrameAnalyser, "__call__", fail)
