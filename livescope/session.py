@@ -10,6 +10,7 @@ done one after the other on the control thread, so that no window and no caller 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -31,6 +32,7 @@ from livescope.source import OpenSource, open_source
 from livescope.status import SessionState, Status
 
 if TYPE_CHECKING:
+    from livescope.acquire.health import HealthEvent
     from livescope.acquire.stream import LiveStream
     from livescope.assay.agreement import Tally
     from livescope.record.writer import Recorder
@@ -255,6 +257,7 @@ class Session:
         self._state, self._reason = SessionState.STARTING, None
         try:
             self._run = _Run(self._capacity)
+            self._stream = None
             self._open_stream()
             if self.settings.record.path is not None and self._recorder is None:
                 self._open_record()
@@ -267,8 +270,10 @@ class Session:
         run = self._run
         run.thread = threading.Thread(target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True)
         run.thread.start()
-        self._open_stream().start(self.settings.run.frames)
+        stream = self._open_stream()
+        stream.start(self.settings.run.frames)
         self._state = SessionState.RUNNING
+        threading.Thread(target=self._await_end, args=(stream,), name="livescope-waiter", daemon=True).start()
 
     def _open_stream(self) -> LiveStream:
         """Open model and source if they are not; the model first, since its errors come at once."""
@@ -280,8 +285,13 @@ class Session:
         if self._source is None:
             self._source = open_source(self.settings)
         if self._stream is None:
-            self._stream = LiveStream(self._source.core, self._receive, self.settings.camera, on_end=self._stream_ended)
-        self._stream.ledger = self._run.ledger
+            self._stream = LiveStream(
+                self._source.core,
+                self._receive,
+                self._run.ledger,
+                self.settings.camera,
+                on_health=self._health_changed,
+            )
         return self._stream
 
     def _snap(self) -> None:
@@ -317,6 +327,15 @@ class Session:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
             self._state = SessionState.STOPPING
             self._end_run(SessionState.IDLE, self._reason)
+
+    def _finish(self, stream: LiveStream) -> None:
+        """End the run of a stream that ended by itself, unless a stop came first or another run has begun."""
+        if stream is not self._stream or self._state is not SessionState.RUNNING:
+            return
+        if stream.error is None:
+            self._stop()
+        else:
+            self._end_run(SessionState.FAILED, str(stream.error))
 
     def _end_run(self, state: SessionState, reason: str | None) -> None:
         """Stop the camera, let the detector finish, close the record; each step whatever became of the one before."""
@@ -361,13 +380,17 @@ class Session:
         if evicted is not None:
             run.ledger.lose(LossCause.ANALYSIS, evicted.segment, evicted.camera)
 
-    def _stream_ended(self, error: LivescopeError | None) -> None:
-        """Acquisition or watchdog thread: the source ended by itself, or was lost."""
-        if error is not None:
-            self._note_error("acquisition", error)
-            self._ask("ending the run", lambda: self._end_run(SessionState.FAILED, str(error)))
-        else:
-            self.stop()
+    def _await_end(self, stream: LiveStream) -> None:
+        """Waiter thread: a stream that ends by itself ends the run; nothing that was delivered is dropped."""
+        stream.wait()
+        if stream.error is not None:
+            self._note_error("acquisition", stream.error)
+        with contextlib.suppress(RuntimeError):  # closed in the meantime: there is no control thread any more
+            self._ask("ending the run", lambda: self._finish(stream))
+
+    def _health_changed(self, event: HealthEvent) -> None:
+        """Watchdog thread: the camera stalled, was lost, or came back."""
+        self._warnings.setdefault(f"camera {event.health.value}: {event.message}")
 
     def _recorder_failed(self, error: Exception) -> None:
         """Recorder thread: frames are being lost on the way to the disk."""
