@@ -123,6 +123,8 @@ class RecordSettings(_Frozen):
     """Resolution levels of the pyramid, each half the one before."""
     queue_frames: int = Field(default=16, ge=2, le=1024)
     """Frames that may wait for the disk."""
+    min_free_mb: int = Field(default=500, ge=0)
+    """Least free disk space, in megabytes, to begin with."""
     when_full: Literal["count", "stop"] = "count"
     """If the disk cannot keep up: count the refused frames and go on, or stop the run."""
     labels: bool = True
