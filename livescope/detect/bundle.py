@@ -141,8 +141,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         raise ModelError(f"network {str(onnx_path)!r} cannot be read: {error.strerror}. Check the path.") from None
     if sha256 != card.sha256:
         raise ModelError(
-            f"network {str(onnx_path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the card "
-            f"says {card.sha256}. Get the bundle again, or export it again with its card."
+            f"network {str(onnx_path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the "
+            f"card says {card.sha256}. Get the bundle again, or export it again with its card."
         )
     return Bundle(card.name, onnx_path, card, sha256)
 

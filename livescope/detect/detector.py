@@ -11,9 +11,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from livescope.detect.bundle import Bundle
+from livescope.errors import BackendError, one_of
 from livescope.frames import Frame, FrameSpec
+from livescope.settings import DetectorSettings
 
-__all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Table"]
+__all__ = ["BACKENDS", "TABLE_COLUMNS", "BackendInfo", "Detector", "Table", "open_detector"]
+
+BACKENDS = ("auto", "onnx")
 
 TABLE_COLUMNS = 36
 """Columns of a table: score, dead logit, y, x, 32 radii."""
@@ -26,8 +31,9 @@ class Table:
     Attributes
     ----------
     rows
-        (K, 36) float32, sorted by falling score: score (0..1), dead logit, y, x (pixels of the raw frame), 32 radii (pixels of the
-        raw frame, convention of `livescope.calls.ray_angles`). Rows past the last peak have score 0.
+        (K, 36) float32, sorted by falling score: score (0..1), dead logit, y, x (pixels of the raw frame), 32 radii
+        (pixels of the raw frame, convention of `livescope.calls.ray_angles`). Rows past the last peak have score 0. If
+        the network's score map is not finite, no score is: a failed network never looks like an empty field.
     frame_index
         `Frame.index` of the frame it belongs to.
     """
@@ -65,3 +71,18 @@ class Detector(Protocol):
 
     def describe(self) -> BackendInfo:
         """Backend, device, precision and model hash actually in use."""
+
+
+def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
+    """Open the backend that the settings ask for. Nothing is built before `Detector.prepare`.
+
+    Raises
+    ------
+    BackendError
+        The backend is unknown or not to be had on this machine.
+    """
+    if settings.backend in ("auto", "onnx"):
+        from livescope.detect.onnx_cpu import OnnxDetector
+
+        return OnnxDetector(bundle, settings.max_cells, settings.threads)
+    raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(BACKENDS)}.")
