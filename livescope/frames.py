@@ -176,7 +176,7 @@ class LossLedger:
         return {cause.value: self.total(cause) for cause in LossCause}
 
     def rows(self) -> list[dict[str, int | str]]:
-        """One row a (segment, camera) with `delivered` and a column a cause, for the record and the summary."""
+        """One row a (segment, camera) with `delivered` and `lost_CAUSE` for each cause, for the record."""
         with self._lock:
             keys = sorted(set(self._delivered) | {(s, c) for _, s, c in self._lost})
             return [
@@ -184,7 +184,7 @@ class LossLedger:
                     "segment": segment,
                     "camera": camera,
                     "delivered": self._delivered.get((segment, camera), 0),
-                    **{cause.value: self._lost.get((cause, segment, camera), 0) for cause in LossCause},
+                    **{f"lost_{cause.value}": self._lost.get((cause, segment, camera), 0) for cause in LossCause},
                 }
                 for segment, camera in keys
             ]
