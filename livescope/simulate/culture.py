@@ -324,7 +324,8 @@ class Culture:
         y_um, x_um = np.mod(self._places(cell, moment), self.side_um).T
         return Appearance(
             cell=cell,
-            minute=moment,
+            # what has died stays as it is: it need not be drawn again
+            minute=np.minimum(moment, self._cells.onset[cell] + self._cells.duration[cell]),
             y_um=y_um,
             x_um=x_um,
             roundness=roundness,

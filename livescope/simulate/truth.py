@@ -6,7 +6,7 @@ Owns `Truth` and how a culture seen through a view becomes one. Does not draw (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -77,8 +77,9 @@ class Truth:
 
     def select(self, rows: NDArray[np.bool_]) -> Self:
         """Return the truth of some rows only."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {name: v[rows] if isinstance(v, np.ndarray) else v for name, v in values.items()}
+        return type(self)(**chosen)
 
     def in_frame(self) -> Self:
         """Return the cells whose centre lies on a pixel of the frame: those that a detector is asked to find."""

@@ -1,0 +1,215 @@
+"""The simulated microscope as a Micro-Manager core: a camera written in Python beside the demo stages.
+
+Owns the only use of pymmcore-plus's experimental `unicore`. The camera looks at a `Culture` through `Optics`: the XY
+stage moves the field (stage at (x, y) puts that point of the culture into the middle of the frame), the Z stage
+focuses, exposure changes brightness. Frame n of the camera shows the culture at ``n * minutes_per_frame`` whatever
+the clock says; n counts every frame that the camera ever made, lost ones included. Each frame's metadata says which
+it was, so that `truth_of` can give the truth of that very frame.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from pymmcore_plus.experimental.unicore import UniMMCore
+from pymmcore_plus.experimental.unicore.devices._camera import SimpleCameraDevice
+
+from livescope.errors import CoreError, FrameError
+from livescope.frames import Frame
+from livescope.settings import CameraSettings, SimulationSettings
+from livescope.simulate.culture import Culture
+from livescope.simulate.optics import Optics
+from livescope.simulate.truth import Truth, View, truth_of_view
+
+__all__ = ["CAMERA_LABEL", "SimulatedCore", "open_simulated_core", "truth_of"]
+
+CAMERA_LABEL = "Camera"
+DEFAULT_EXPOSURE_MS = 20.0
+_FRAME, _TOP, _LEFT = "SimulatedFrame", "SimulatedTopPx", "SimulatedLeftPx"
+
+
+class _CultureCamera(SimpleCameraDevice):
+    """Camera that looks at a simulated culture of adherent cells."""
+
+    def __init__(self, simulation: SimulationSettings, stage_um: Callable[[], tuple[float, float, float]]) -> None:
+        super().__init__()
+        self._stage_um = stage_um
+        self._simulation = simulation
+        self._optics = Optics(simulation, Culture(simulation))
+        self._exposure_ms = DEFAULT_EXPOSURE_MS
+        self._frames_made = 0
+        self._due_s = 0.0
+        self._making = threading.Lock()
+        self.halt = threading.Event()
+        """Set to wake the camera from waiting for the next frame's time."""
+
+    def get_exposure(self) -> float:
+        """Exposure in milliseconds."""
+        return self._exposure_ms
+
+    def set_exposure(self, exposure: float) -> None:
+        """Set the exposure in milliseconds; the next frame has it."""
+        if not exposure > 0:
+            raise ValueError(f"exposure of {exposure} ms; it must be above 0.")
+        self._exposure_ms = float(exposure)
+
+    def sensor_shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self._simulation.height, self._simulation.width
+
+    def dtype(self) -> DTypeLike:
+        """Pixel type, uint16 for 12 and 16 bit."""
+        return np.uint16
+
+    def start_sequence(self, n: int | None, get_buffer: Any) -> Iterator[Mapping[str, str]]:
+        """Make frames at the settings' rate; see `SimpleCameraDevice`."""
+        self.halt.clear()
+        self._due_s = time.perf_counter()
+        for metadata in super().start_sequence(n, get_buffer):
+            yield metadata
+            if self.halt.is_set():
+                return
+
+    def snap(self, buffer: NDArray[np.uint16]) -> Mapping[str, str]:
+        """Draw the next frame into the buffer, not before its time."""
+        with self._making:
+            x_um, y_um, z_um = self._stage_um()
+            exposure_ms = self._exposure_ms
+            view = self._optics.view(y_um, x_um)
+            number = self._frames_made
+            self._frames_made += 1
+            self._optics.render(buffer, number, view, z_um=z_um, exposure_ms=exposure_ms)
+        self._pace(exposure_ms)
+        return {_FRAME: str(number), _TOP: str(view.y_px), _LEFT: str(view.x_px), "Exposure-ms": str(exposure_ms)}
+
+    def _pace(self, exposure_ms: float) -> None:
+        """Wait for the frame's deadline; deadlines lie a frame interval apart, so that a late frame is caught up."""
+        interval_s = max(1.0 / self._simulation.rate_fps, exposure_ms / 1000.0)
+        now_s = time.perf_counter()
+        # more than four intervals late is not caught up: a burst would overrun the ring
+        self._due_s = max(self._due_s + interval_s, now_s - 4 * interval_s)
+        if self._due_s > now_s:
+            self.halt.wait(self._due_s - now_s)
+
+
+def _stage_um(core: UniMMCore | None) -> tuple[float, float, float]:
+    """Where the stages are, (x, y, z)."""
+    if core is None:
+        raise CoreError("the simulated camera's core is gone; open it again with `open_simulated_core`.")
+    x_um, y_um = core.getXYPosition()
+    return x_um, y_um, core.getPosition()
+
+
+class SimulatedCore(UniMMCore):
+    """Core with a simulated culture under its camera; `open_simulated_core` makes one.
+
+    Attributes
+    ----------
+    simulation
+        Settings of the culture and its optics.
+    """
+
+    def __init__(self, simulation: SimulationSettings) -> None:
+        super().__init__()
+        self.simulation = simulation
+        myself = weakref.ref(self)  # no cycle: the core must be freed when its last user lets go
+        self._culture_camera = _CultureCamera(simulation, lambda: _stage_um(myself()))
+        self._truth_culture = Culture(simulation)
+        self._truth_lock = threading.Lock()
+        self.loadDevice("XY", "DemoCamera", "DXYStage")
+        self.loadDevice("Z", "DemoCamera", "DStage")
+        self.loadDevice("Objective", "DemoCamera", "DObjective")
+        self.loadPyDevice(CAMERA_LABEL, self._culture_camera)
+        self.initializeAllDevices()
+        self.setCameraDevice(CAMERA_LABEL)
+        self.setXYStageDevice("XY")
+        self.setFocusDevice("Z")
+        self.setAutoShutter(False)
+        self.definePixelSizeConfig("Simulated", "Objective", "State", self.getProperty("Objective", "State"))
+        self.setPixelSizeUm("Simulated", simulation.pixel_um)
+
+    def getImageBitDepth(self) -> int:  # noqa: N802
+        """Bits in use: 12 or 16, which the base class would take from the pixel type."""
+        return self.simulation.bit_depth
+
+    def _do_stop_sequence_acquisition(self, cameraLabel: str) -> None:  # noqa: N803
+        # the base class gives up on a camera that sleeps for more than 2 s, and the camera then never ends
+        self._culture_camera.halt.set()
+        super()._do_stop_sequence_acquisition(cameraLabel)
+
+    def truth(self, frame_number: int, view: View) -> Truth:
+        """Truth of a view at a frame of the camera; cheapest when asked in the order of the frames."""
+        with self._truth_lock:
+            minute = frame_number * self.simulation.minutes_per_frame
+            return truth_of_view(self._truth_culture, minute, view, self.simulation.pixel_um)
+
+
+def open_simulated_core(simulation: SimulationSettings, camera: CameraSettings) -> SimulatedCore:
+    """Open a core with a simulated culture under a Python camera, and Micro-Manager's demo stages.
+
+    Parameters
+    ----------
+    simulation
+        The culture, its optics and the camera's size, depth and rate.
+    camera
+        `exposure_ms` (20 where None), `properties` and `ring_mb` are used.
+
+    Raises
+    ------
+    CoreError
+        The demo stages of Micro-Manager were not found, or the camera refused a property.
+    """
+    try:
+        core = SimulatedCore(simulation)
+    except RuntimeError as error:
+        raise CoreError(
+            f"the simulated microscope needs Micro-Manager's DemoCamera adapter for its stages: {error}. "
+            "Install it with `pip install livescope[demo]`; `livescope doctor` shows what was found."
+        ) from error
+    if camera.exposure_ms is not None:
+        core.setExposure(camera.exposure_ms)
+    for name, value in camera.properties.items():
+        try:
+            core.setProperty(CAMERA_LABEL, name, value)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CoreError(
+                f"the simulated camera refused {name}={value!r}: {error}. "
+                f"It has: {', '.join(core.getDevicePropertyNames(CAMERA_LABEL))}."
+            ) from error
+    if camera.ring_mb is not None:
+        core.setCircularBufferMemoryFootprint(camera.ring_mb)
+    return core
+
+
+def truth_of(core: SimulatedCore, frame: Frame) -> Truth:
+    """Return the truth of a frame that the simulated camera made.
+
+    Parameters
+    ----------
+    core
+        The core that made it, or one opened with the same settings.
+    frame
+        The frame, with the camera's metadata; a region of interest is taken into account.
+
+    Raises
+    ------
+    FrameError
+        The frame does not come from a simulated camera.
+    """
+    metadata = frame.metadata or {}
+    missing = [key for key in (_FRAME, _TOP, _LEFT) if key not in metadata]
+    if missing:
+        raise FrameError(
+            f"frame {frame.index} of camera {frame.camera!r} has no {', '.join(missing)} in its metadata, "
+            "so it was not made by a simulated sequence; its truth is unknown."
+        )
+    height, width = frame.pixels.shape
+    top = int(metadata[_TOP]) + int(metadata.get("ROI-Y-start", 0))
+    left = int(metadata[_LEFT]) + int(metadata.get("ROI-X-start", 0))
+    return core.truth(int(metadata[_FRAME]), View(top, left, height, width))
