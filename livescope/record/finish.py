@@ -1,0 +1,218 @@
+"""From journal to finished record: the same steps at a normal close and after a crash.
+
+Owns `finish`: trims the arrays to the journal, turns tables into Parquet, completes metadata and manifest. It works
+from what is on the disk alone: a record closed in order and one recovered after a power failure are made by the same
+code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from livescope.record.arrays import sweep, trim
+from livescope.record.journal import read_journal
+from livescope.record.layout import (
+    CALLS,
+    FRAMES,
+    JOURNAL,
+    LABELS,
+    LOCK,
+    MANIFEST,
+    ImageKey,
+    image_attributes,
+    label_attributes,
+    read_attributes,
+    write_group,
+    write_json,
+)
+from livescope.record.manifest import read_manifest
+from livescope.record.table import read_stream, write_parquet
+
+__all__ = ["Committed", "finish", "frames_table", "read_committed"]
+
+FRAMES_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("t", pa.int64()),
+        ("c", pa.int64()),
+        ("frame", pa.int64()),
+        ("segment", pa.int32()),
+        ("camera", pa.string()),
+        ("position", pa.string()),
+        ("channel", pa.string()),
+        ("time_s", pa.float64()),
+        ("wall_time", pa.float64()),
+        ("elapsed_ms", pa.float64()),
+        ("exposure_ms", pa.float64()),
+        ("x_um", pa.float64()),
+        ("y_um", pa.float64()),
+        ("z_um", pa.float64()),
+        ("pixel_um", pa.float64()),
+        ("bit_depth", pa.int32()),
+        ("lost_before", pa.int64()),
+        ("crc32", pa.int64()),
+        ("analysed", pa.bool_()),
+        ("saturated", pa.bool_()),
+        ("n_live", pa.int64()),
+        ("n_dead", pa.int64()),
+        ("n_uncertain", pa.int64()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a journal says is truly on disk.
+
+    Attributes
+    ----------
+    images
+        Image group -> its line, in the order in which they began.
+    frames
+        Lines of frames, in the order of `Frame.index`.
+    calls
+        `Frame.index` -> line of its analysis.
+    """
+
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def places(self, image: str) -> set[tuple[int, int]]:
+        """(t, c) of every frame of an image that is on disk."""
+        return {(line["t"], line["c"]) for line in self.frames if line["image"] == image}
+
+
+def read_committed(path: Path) -> Committed:
+    """Read the journal of the record at `path`."""
+    committed = Committed()
+    for line in read_journal(path / JOURNAL):
+        if line["kind"] == "image":
+            committed.images[line["image"]] = line
+        elif line["kind"] == "frame":
+            committed.frames.append(line)
+        elif line["kind"] == "calls":
+            committed.calls[line["frame"]] = line
+    committed.frames.sort(key=lambda line: int(line["frame"]))
+    return committed
+
+
+def frames_table(committed: Committed) -> pa.Table:
+    """Return one row a frame on disk: where it lies, when and how it was taken, if it was analysed, and the counts."""
+    rows = []
+    for line in committed.frames:
+        calls = committed.calls.get(line["frame"])
+        counts = (
+            {} if calls is None else {name: calls[name] for name in ("saturated", "n_live", "n_dead", "n_uncertain")}
+        )
+        rows.append({**line, **counts, "analysed": calls is not None})
+    return pa.Table.from_pylist(rows, FRAMES_SCHEMA)
+
+
+def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
+    """Make a record whole from its journal. May be repeated; what is finished already stays as it is.
+
+    Parameters
+    ----------
+    path
+        The record; nobody may be writing to it.
+    extra
+        Entries for the manifest.
+    clean
+        True if every frame that was begun is in the journal, so that there are no shards to look for and delete.
+
+    Raises
+    ------
+    OSError
+        The disk refused; what was committed is still safe, and finishing can be tried again.
+    """
+    committed = read_committed(path)
+    for image in committed.images:
+        _finish_image(path, image, committed, clean)
+    for stream in sorted(path.glob("*.arrow")):
+        _finish_table(stream, committed)
+    write_parquet(path / f"{FRAMES}.parquet", FRAMES_SCHEMA, iter(frames_table(committed).to_batches()))
+    manifest = {**read_manifest(path), **extra}
+    manifest["frames_recorded"] = len(committed.frames)
+    manifest["frames_analysed"] = len(committed.calls)
+    manifest["files_sha256"] = {
+        file.relative_to(path).as_posix(): _sha256(file) for file in _small_files(path, committed)
+    }
+    write_json(path / MANIFEST, manifest)
+    return committed
+
+
+def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> None:
+    line, folder = committed.images[image], path / image
+    places = committed.places(image)
+    length = 1 + max((t for t, _ in places), default=-1)
+    key = ImageKey.from_dict(line)
+    step = _interval_s([f["time_s"] for f in committed.frames if f["image"] == image and f["c"] == 0])
+    ome = image_attributes(
+        key, line["levels"], seconds_per_frame=step, channels=line["channels"], window=line["window"]
+    )
+    write_group(folder, {**read_attributes(folder), **ome})
+    _finish_arrays(folder, line["levels"], length, places, clean)
+    analysed = {(c["t"], 0) for c in committed.calls.values() if c["image"] == image and (c["t"], 0) in places}
+    for name in LABELS:
+        labels = folder / "labels" / name
+        if labels.is_dir():
+            write_group(labels, label_attributes(name, key, line["levels"], step))
+            _finish_arrays(labels, line["levels"], length, analysed, clean)
+
+
+def _finish_arrays(folder: Path, levels: int, length: int, kept: set[tuple[int, int]], clean: bool) -> None:
+    for level in range(levels):
+        trim(folder / str(level), length)
+        if not clean:
+            sweep(folder / str(level), kept)
+
+
+def _interval_s(times_s: list[float]) -> float | None:
+    if len(times_s) < 2:
+        return None
+    return float(np.median(np.diff(np.sort(times_s)))) or None
+
+
+def _finish_table(stream: Path, committed: Committed) -> None:
+    schema, batches = read_stream(stream)
+    if schema is not None:
+        if stream.stem == CALLS:
+            batches = _committed_calls(batches, committed)
+        write_parquet(stream.with_suffix(".parquet"), schema, batches)
+    stream.unlink()
+
+
+def _committed_calls(batches: Iterator[pa.RecordBatch], committed: Committed) -> Iterator[pa.RecordBatch]:
+    """Leave out frames whose labels did not reach the disk; take t from those that are not in the record themselves."""
+    stored = {line["frame"] for line in committed.frames}
+    for batch in batches:
+        frame = batch["frame"][0].as_py() if len(batch) else None
+        if frame not in committed.calls:
+            continue
+        if frame not in stored:
+            index = batch.schema.get_field_index("t")
+            batch = batch.set_column(index, "t", pa.nulls(len(batch), pa.int64()))
+        yield batch
+
+
+def _small_files(path: Path, committed: Committed) -> list[Path]:
+    """All files of the record but the pixels: those have their sum in the journal."""
+    files = [file for file in path.iterdir() if file.is_file() and file.name not in (MANIFEST, LOCK)]
+    for image in committed.images:
+        labels = path / image / "labels"
+        for group in (path / image, labels, *(labels / name for name in LABELS)):
+            files += [*group.glob("zarr.json"), *group.glob("*/zarr.json")]
+    return sorted(set(files))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

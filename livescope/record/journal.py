@@ -1,0 +1,94 @@
+"""The journal: one line for each thing that is truly on disk.
+
+Owns ``journal.ndjson``: appending, syncing in batches, noticing that the file has gone, reading one that was cut off.
+What the lines say is the writer's business. A frame that has no line here was not recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Journal", "read_journal"]
+
+SYNC_LINES = 32
+SYNC_S = 0.5
+"""The journal reaches the disk itself after so many lines or seconds; a power failure loses at most these."""
+
+
+class Journal:
+    """Appends lines and syncs them. Safe to use from any thread.
+
+    Parameters
+    ----------
+    path
+        The file; it must not exist.
+    before_sync
+        Called before each sync, while no line can be added: syncs what the lines speak of.
+
+    Raises
+    ------
+    OSError
+        The file cannot be created or written.
+    """
+
+    def __init__(self, path: Path, before_sync: Callable[[], None] = lambda: None) -> None:
+        self._path = path
+        self._before_sync = before_sync
+        self._file = path.open("xb", buffering=0)
+        self._lock = threading.Lock()
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Hand one line to the operating system: it survives the death of this process, not yet of the machine."""
+        data = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        with self._lock:
+            start = self._file.tell()
+            if self._file.write(data) != len(data):  # a full disk may take a part of a line
+                self._file.truncate(start)
+                raise OSError(28, "No space left on device", str(self._path))
+            self._unsynced += 1
+
+    @property
+    def due(self) -> bool:
+        """True when a batch is full, or old enough, to be synced."""
+        return self._unsynced >= SYNC_LINES or time.monotonic() - self._synced_at >= SYNC_S
+
+    def sync(self) -> None:
+        """Force all lines to the disk, and check that the file is still where it was.
+
+        Raises
+        ------
+        OSError
+            Syncing failed, or the record was moved or deleted while it was written.
+        """
+        with self._lock:
+            if self._unsynced:
+                self._before_sync()
+                os.fsync(self._file.fileno())
+                self._unsynced = 0
+            self._synced_at = time.monotonic()
+            if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+                raise FileNotFoundError(2, "was replaced by another file", str(self._path))
+
+    def close(self) -> None:
+        """Close the file without syncing."""
+        self._file.close()
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Read all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not a whole line
+    whole: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            whole.append(json.loads(line))
+        except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
+            break
+    return whole

@@ -1,0 +1,244 @@
+"""Reading a record, finished or still being written.
+
+Owns `open_record` and `Record`: frames read when asked for, calls, tables and metadata. Only what the journal holds is
+ever shown, so a frame that is half written cannot be seen. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+from numpy.typing import NDArray
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame
+from livescope.record.finish import Committed, frames_table, read_committed
+from livescope.record.layout import CALLS, RUN_SETTINGS
+from livescope.record.manifest import read_manifest
+from livescope.record.place import is_locked, is_record
+from livescope.record.table import CALLS_SCHEMA, calls_of, read_stream
+from livescope.settings import Settings, load_settings
+
+__all__ = ["FrameStack", "Record", "open_record"]
+
+
+def open_record(path: Path | str) -> Record:
+    """Open a record for reading; it may still be written.
+
+    Parameters
+    ----------
+    path
+        The folder, ``NAME.ome.zarr``.
+
+    Raises
+    ------
+    RecordError
+        There is no record, or its journal is missing.
+    """
+    return Record(Path(path).expanduser().absolute())
+
+
+class FrameStack:
+    """Planes of one image, read when they are indexed: ``stack[3]`` is an (H, W) array, ``stack[2:5]`` is (3, H, W).
+
+    Attributes
+    ----------
+    shape, dtype, ndim
+        As of an (n, H, W) array.
+    """
+
+    ndim = 3
+
+    def __init__(self, array: zarr.Array[Any], places: list[tuple[int, int]]) -> None:
+        self._array, self._places = array, places
+        self.shape: tuple[int, int, int] = (len(places), array.shape[2], array.shape[3])
+        self.dtype: np.dtype[Any] = array.dtype
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, item: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, item: slice) -> NDArray[Any]: ...
+    def __getitem__(self, item: int | slice) -> NDArray[Any]:
+        if isinstance(item, slice):
+            planes = [self._plane(place) for place in self._places[item]]
+            return np.stack(planes) if planes else np.empty((0, *self.shape[1:]), self.dtype)
+        return self._plane(self._places[item])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+    def _plane(self, place: tuple[int, int]) -> NDArray[Any]:
+        return np.asarray(self._array[place])
+
+
+class Record:
+    """One record. Made by `open_record`.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again at what is on the disk, while the run goes on."""
+        if not is_record(self.path):
+            raise RecordError(
+                f"{str(self.path)!r} is not a livescope record: it has no readable journal. "
+                "Give the folder NAME.ome.zarr of a record."
+            )
+        self._committed: Committed = read_committed(self.path)
+        self._calls: pa.Table | None = None
+        self._runs: dict[int, tuple[int, int]] = {}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, model, devices, losses, hashes."""
+        return read_manifest(self.path)
+
+    @property
+    def settings(self) -> Settings:
+        """All settings of the run."""
+        return load_settings(self.path / RUN_SETTINGS)
+
+    @property
+    def closed(self) -> bool:
+        """True if the run ended in order, or the record was recovered."""
+        return self.manifest["closed"] is not None
+
+    @property
+    def live(self) -> bool:
+        """True while a recorder writes it."""
+        return is_locked(self.path)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Image groups relative to the record; ``""`` is the root."""
+        return tuple(self._committed.images)
+
+    def image(self, path: str = "") -> dict[str, Any]:
+        """Return what the frames of an image have in common: camera, position, height, width, pixel_um, ..."""
+        return dict(self._committed.images[path])
+
+    def __len__(self) -> int:
+        """Frames on disk, over all images."""
+        return len(self._committed.frames)
+
+    @property
+    def frame_table(self) -> pa.Table:
+        """One row a frame on disk: image, t, frame (index), times, stage, losses, whether analysed, counts."""
+        return frames_table(self._committed)
+
+    @property
+    def frames(self) -> FrameStack:
+        """Frames of the first image; `stack` gives others.
+
+        Raises
+        ------
+        RecordError
+            Nothing was recorded.
+        """
+        return self.stack()
+
+    def stack(self, image: str = "", level: int = 0, labels: str | None = None) -> FrameStack:
+        """Return the planes of an image, or of its ``labels`` ``"cells"`` or ``"viability"``, at a resolution level.
+
+        Plane k belongs to row k of the image's part of `frame_table`. Labels of a frame that was not analysed are 0.
+
+        Raises
+        ------
+        RecordError
+            No such image, or it has no such labels.
+        """
+        folder = self.path / image if labels is None else self.path / image / "labels" / labels
+        if image not in self._committed.images or not (folder / str(level)).is_dir():
+            what = f"image {image!r}" if labels is None else f"labels {labels!r} of image {image!r}"
+            raise RecordError(f"record {str(self.path)!r} has no {what} at level {level}; images: {self.images}.")
+        lines = [line for line in self._committed.frames if line["image"] == image]
+        places = [(line["t"], line["c"] if labels is None else 0) for line in lines]
+        array = zarr.open_array(str(folder / str(level)), mode="r")
+        return FrameStack(array, places)
+
+    def frame(self, number: int) -> Frame:
+        """Return the `number`-th frame on disk (over all images, in order of arrival) as the camera delivered it."""
+        line = self._committed.frames[number]
+        array = zarr.open_array(str(self.path / line["image"] / "0"), mode="r")
+        pixels = np.ascontiguousarray(array[line["t"], line["c"]])
+        pixels.flags.writeable = False
+        names = ("segment", "camera", "time_s", "wall_time", "bit_depth", "lost_before", "metadata")
+        unsure = ("elapsed_ms", "pixel_um", "position", "x_um", "y_um", "z_um", "channel", "exposure_ms")
+        facts = {name: line[name] for name in names} | {name: line.get(name) for name in unsure}
+        return Frame(pixels=pixels, index=line["frame"], **facts)
+
+    def iter_frames(self) -> Iterator[Frame]:
+        """Yield all frames on disk in the order of arrival, one in memory at a time."""
+        for number in range(len(self)):
+            yield self.frame(number)
+
+    @property
+    def analysed(self) -> frozenset[int]:
+        """`Frame.index` of every frame that was analysed, whether or not it had a cell."""
+        return frozenset(self._committed.calls)
+
+    @property
+    def calls(self) -> pa.Table:
+        """One row a cell, in the order of analysis. Columns as `livescope.record.table.CALLS_SCHEMA`."""
+        if self._calls is None:
+            table = self.table(CALLS) if CALLS in self.tables else CALLS_SCHEMA.empty_table()
+            committed = pa.array(sorted(self.analysed), pa.int64())
+            self._calls = table.filter(pa.compute.is_in(table["frame"], committed)).combine_chunks()
+            frame = self._calls["frame"].to_numpy()
+            starts = np.flatnonzero(np.diff(frame, prepend=-1))
+            ends = [*starts[1:], len(frame)]
+            self._runs = {int(frame[a]): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
+        return self._calls
+
+    def calls_of(self, frame_index: int) -> CellCalls | None:
+        """Return the cells of one frame, None if it was not analysed. Equal to what was stored, to the bit."""
+        if frame_index not in self.analysed:
+            return None
+        table = self.calls
+        start, end = self._runs.get(frame_index, (0, 0))
+        pixel_um = next((f.get("pixel_um") for f in self._committed.frames if f["frame"] == frame_index), None)
+        return calls_of(
+            table.slice(start, end - start), frame_index, pixel_um, self._committed.calls[frame_index]["saturated"]
+        )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the stored tables, ``calls`` among them."""
+        files = [*self.path.glob("*.parquet"), *self.path.glob("*.arrow")]
+        return tuple(sorted({file.stem for file in files}))
+
+    def table(self, name: str) -> pa.Table:
+        """Read a table.
+
+        Raises
+        ------
+        RecordError
+            There is none of that name.
+        """
+        parquet, stream = self.path / f"{name}.parquet", self.path / f"{name}.arrow"
+        if parquet.exists():
+            return pq.read_table(parquet)
+        if stream.exists():
+            schema, batches = read_stream(stream)
+            if schema is not None:
+                return pa.Table.from_batches(list(batches), schema)
+        raise RecordError(
+            f"record {str(self.path)!r} has no table {name!r}; it has {', '.join(self.tables) or 'none'}."
+        )

@@ -1,0 +1,439 @@
+"""The recorder: frames and calls go in from other threads, a record lies on the disk.
+
+Owns the threads, what counts as recorded, and what happens when the disk refuses. A frame counts when all its levels
+have reached the disk and its line is in the journal. Formats lie in `layout`, `arrays`, `table` and `labels`, the end
+of a record in `finish`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+import time
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from livescope.calls import CellCalls, State
+from livescope.errors import RecordError
+from livescope.frames import Frame, FrameSpec, LossCause, LossLedger
+from livescope.record.arrays import halved_labels, halved_means
+from livescope.record.buffers import Buffers
+from livescope.record.finish import finish
+from livescope.record.images import Images, Place
+from livescope.record.journal import Journal
+from livescope.record.labels import label_planes
+from livescope.record.layout import CALLS, FORMAT, FRAMES, JOURNAL, MANIFEST, RUN_SETTINGS, write_group, write_json
+from livescope.record.manifest import first_manifest
+from livescope.record.place import make_record_folder, resolve_path
+from livescope.record.table import TableStream, calls_batch, to_batch
+from livescope.settings import RecordSettings, Settings, dump_settings
+
+__all__ = ["Recorder"]
+
+IN_FLIGHT = 6
+"""Frames being written at once: enough to fill the disk's queue (measured with tensorstore on a local disk)."""
+CALLS_WAITING = 8
+"""Analysed frames that may wait for the label thread before `put_calls` waits."""
+REMEMBERED = 4096
+"""Newest frames whose place is known when their calls arrive."""
+TICK_S = 0.25
+REPEAT_S = 5.0
+"""The same failure is told again after this many seconds."""
+FRAME_FACTS = ("camera", "position", "channel", "elapsed_ms", "exposure_ms", "x_um", "y_um", "z_um", "pixel_um")
+
+
+@dataclass(slots=True, frozen=True)
+class _Writing:
+    """A frame in a pooled buffer, its place, and what must stay as it is until its writes have ended."""
+
+    frame: Frame
+    place: Place
+    futures: Sequence[Any] = ()
+    planes: Sequence[Any] = ()
+
+
+class Recorder:
+    """Writes one record. Made at the start of a run, closed at its end.
+
+    Parameters
+    ----------
+    path
+        Folder of the record; ``{time}`` in it becomes date and time.
+    settings
+        Codec, chunks, levels, queue, labels.
+    ledger
+        Where refused and failed frames are counted, as `LossCause.RECORDER`.
+    run_settings
+        All settings of the run, stored as ``run.yaml``.
+    on_error
+        Called from a recorder thread with each failure, within 2 s of the disk's refusal; it must return at once.
+    channels
+        Names of channels that share an image (its c axis), in order. Frames of other channels get images of their own.
+
+    Raises
+    ------
+    RecordError
+        The record cannot begin: path not writable, something there, in use, too little space.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from livescope.frames import Frame, LossLedger
+    >>> from livescope.settings import Settings
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     settings = Settings()
+    ...     path = f"{folder}/a.ome.zarr"
+    ...     recorder = Recorder(path, settings.record, LossLedger(), run_settings=settings, on_error=print)
+    ...     recorder.put(Frame(np.zeros((64, 64), np.uint16), 0, 0, "Camera", time_s=0.0, wall_time=0.0, bit_depth=12))
+    ...     recorder.close()
+    ...     recorder.recorded
+    True
+    1
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        settings: RecordSettings,
+        ledger: LossLedger,
+        *,
+        run_settings: Settings,
+        on_error: Callable[[RecordError], None],
+        channels: Sequence[str] = (),
+    ) -> None:
+        now = datetime.now().astimezone()
+        self.path = resolve_path(Path(path), now)
+        self._settings, self._ledger, self._on_error = settings, ledger, on_error
+        self._places: OrderedDict[int, Place] = OrderedDict()
+        self._tables: dict[str, TableStream] = {}
+        self._guard = threading.RLock()  # places, manifest, errors: what more than one thread changes
+        self._table_guard = threading.Lock()  # apart, because the journal takes it while it syncs
+        self._lock = make_record_folder(
+            self.path, overwrite=settings.overwrite, min_free_bytes=settings.min_free_mb * 1_000_000
+        )
+        try:
+            self._journal = Journal(self.path / JOURNAL, before_sync=self._sync_tables)
+            self._journal.append(
+                {"kind": "open", "livescope": FORMAT, "wall_time": now.timestamp(), "pid": os.getpid()}
+            )
+            self._manifest = first_manifest(now)
+            write_json(self.path / MANIFEST, self._manifest)
+            (self.path / RUN_SETTINGS).write_text(dump_settings(run_settings), encoding="utf-8")
+            write_group(self.path, {"livescope": {"format": FORMAT}})
+        except OSError as error:
+            self._lock.release()
+            reason = error.strerror or error
+            raise RecordError(f"record {str(self.path)!r} cannot be written: {reason}. Choose another path.") from None
+        self._images = Images(self.path, settings, channels, self._journal)
+        self._buffers = Buffers(settings.queue_frames + IN_FLIGHT)
+        self._incoming: queue.SimpleQueue[_Writing | bool] = queue.SimpleQueue()  # False: a write ended; True: close
+        self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
+        self._recorded = self._lost = 0
+        self._failed = self._closing = self._closed = False
+        self._told: dict[str, float] = {}
+        self._errors: list[str] = []
+        self._losses: dict[str, int] = {}
+        self._threads = [
+            threading.Thread(target=self._write_frames, name="recorder", daemon=True),
+            threading.Thread(target=self._write_calls, name="recorder-calls", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def recorded(self) -> int:
+        """Frames that are on the disk and in the journal."""
+        return self._recorded
+
+    @property
+    def queue_fill(self) -> float:
+        """Part of the buffers in use, 0..1; at 1 the next frame is refused."""
+        return self._buffers.used / self._buffers.limit
+
+    def prepare(self, spec: FrameSpec) -> None:
+        """Make the buffers for frames of this shape, lest the first frames cost page faults. Not while frames come."""
+        self._buffers.touch(spec.shape, np.dtype(spec.dtype))
+
+    def put(self, frame: Frame) -> bool:
+        """Copy a frame into a pooled buffer and return at once. For one thread; the pixels may change afterwards.
+
+        Returns
+        -------
+        bool
+            False if it was refused (queue full, record failed or closed); then it is counted as `LossCause.RECORDER`.
+        """
+        refused = self._failed or self._closing
+        buffer = None if refused else self._buffers.take(frame.pixels.shape, frame.pixels.dtype)
+        if buffer is None:
+            self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
+            return False
+        np.copyto(buffer, frame.pixels)
+        place = self._images.place(frame)
+        with self._guard:
+            self._places[frame.index] = place
+            if len(self._places) > REMEMBERED:
+                self._places.popitem(last=False)
+        self._incoming.put(_Writing(replace(frame, pixels=buffer), place))
+        return True
+
+    def put_calls(self, frame: Frame, calls: CellCalls) -> None:
+        """Store the cells of an analysed frame (labels and table), after `put` of that frame; also if it has no cell.
+
+        Waits while `CALLS_WAITING` frames are queued: a slow disk slows analysis, never acquisition.
+        """
+        while not (self._failed or self._closing):
+            try:
+                self._analysed.put((frame, calls), timeout=TICK_S)
+            except queue.Full:
+                continue
+            return
+
+    def put_table(self, name: str, columns: Mapping[str, ArrayLike]) -> None:
+        """Append rows to a table of the record, stored as ``NAME.parquet`` at close.
+
+        Parameters
+        ----------
+        name
+            Any but ``calls`` and ``frames``.
+        columns
+            Name -> n values each; an (n, k) array becomes a column of lists of k. The same columns at every call.
+
+        Raises
+        ------
+        RecordError
+            The name is taken, or the disk refused.
+        """
+        if name in (CALLS, FRAMES) or not name.isidentifier():
+            raise RecordError(
+                f"a table cannot be named {name!r}; choose an identifier other than 'calls' and 'frames'."
+            )
+        try:
+            self._table(name).append(to_batch(columns))
+        except (OSError, ValueError) as error:
+            raise RecordError(f"table {name!r} of record {str(self.path)!r} could not be written: {error}") from error
+
+    def note(self, **entries: Any) -> None:
+        """Add JSON-ready entries to the manifest at once, e.g. ``devices=...``: they outlive a crash."""
+        with self._guard:
+            self._manifest.update(entries)
+            try:
+                write_json(self.path / MANIFEST, self._manifest)
+            except OSError as error:
+                self._tell(f"the manifest could not be written: {error}")
+
+    def close(self, extra_manifest: Mapping[str, Any] | None = None) -> None:
+        """Write what is queued, trim, turn tables into Parquet, complete the manifest. May be called twice.
+
+        A disk that refuses is told to `on_error`; frames in the journal are safe, `livescope recover` does the rest.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._incoming.put(True)
+        self._put_last()
+        for thread in self._threads:
+            thread.join()
+        try:
+            if not self._failed:
+                self._journal.append({"kind": "close", "wall_time": time.time()})
+                self._journal.sync()
+            for table in self._tables.values():
+                table.close()
+            self._journal.close()
+            if not self._failed:
+                closing = {
+                    **self._manifest,
+                    **(extra_manifest or {}),
+                    "closed": datetime.now().astimezone().isoformat(),
+                    "losses": self._ledger.rows(),
+                    "errors": self._errors,
+                }
+                finish(self.path, closing, clean=not self._lost)
+        except (OSError, ValueError) as error:
+            self._tell(
+                f"the record could not be finished: {error}. Free space, then run: livescope recover {self.path}"
+            )
+        finally:
+            self._lock.release()
+
+    # ---- frames: one thread
+
+    def _write_frames(self) -> None:
+        waiting: deque[_Writing] = deque()
+        in_flight: deque[_Writing] = deque()
+        closing = False
+        while not (closing and not waiting and not in_flight):
+            try:
+                item = self._incoming.get(timeout=TICK_S)
+            except queue.Empty:
+                item = False
+            if isinstance(item, _Writing):
+                waiting.append(item)
+            closing = closing or item is True
+            while in_flight and all(future.done() for future in in_flight[0].futures):
+                self._settle(in_flight.popleft())
+            while waiting and len(in_flight) < IN_FLIGHT:
+                begun = self._begin(waiting.popleft())
+                if begun is not None:
+                    in_flight.append(begun)
+            self._tick()
+
+    def _begin(self, writing: _Writing) -> _Writing | None:
+        """Start the writes of one frame; None if that failed."""
+        frame, place = writing.frame, writing.place
+        if self._failed:
+            self._lose(frame)
+            return None
+        try:
+            pyramid = self._images.pyramid(place.image, frame.pixels)
+            planes = halved_means(frame.pixels, len(place.image.shapes))
+            futures = pyramid.write(place.t, place.c, planes)
+        except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
+            self._lose(frame, error)
+            return None
+        for future in futures:
+            future.add_done_callback(lambda _: self._incoming.put(False))
+        return replace(writing, futures=futures, planes=planes)
+
+    def _settle(self, writing: _Writing) -> None:
+        """Journal a frame whose writes have ended, or count it as lost."""
+        frame, place = writing.frame, writing.place
+        try:
+            for future in writing.futures:
+                future.result()
+            self._journal.append(_frame_line(frame, place))
+        except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
+            self._lose(frame, error)
+            return
+        self._recorded += 1
+        self._buffers.give(frame.pixels)
+
+    def _lose(self, frame: Frame, error: Exception | None = None) -> None:
+        self._lost += 1
+        self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
+        self._buffers.give(frame.pixels)
+        if error is not None:
+            self._tell(_reason(error))
+
+    def _tick(self) -> None:
+        if self._failed or not self._journal.due:
+            return
+        try:
+            losses = self._ledger.by_cause()
+            if losses != self._losses:
+                self._losses = losses
+                self._journal.append({"kind": "losses", "delivered": self._ledger.delivered, **losses})
+            self._journal.sync()
+        except FileNotFoundError as error:
+            self._failed = True
+            self._tell(f"it was moved or deleted while it was written ({error.strerror}). No further frame is stored")
+        except OSError as error:
+            self._tell(_reason(error))
+
+    # ---- calls and labels: one thread
+
+    def _write_calls(self) -> None:
+        while (item := self._analysed.get()) is not None:
+            if not self._failed:
+                try:
+                    self._write_analysis(*item)
+                except Exception as error:  # noqa: BLE001  thread boundary: told to on_error
+                    self._tell(f"the calls of frame {item[0].index}: {_reason(error)}")
+
+    def _write_analysis(self, frame: Frame, calls: CellCalls) -> None:
+        with self._guard:
+            place = self._places.get(frame.index)
+        image = "" if place is None else place.image.path
+        t = None if place is None else place.t
+        self._table(CALLS).append(calls_batch(frame, calls, image, t))
+        if place is not None and self._settings.labels:
+            cells, viability = label_planes(calls, place.image.shapes[0])
+            levels = len(place.image.shapes)
+            cells_arrays, viability_arrays = self._images.labels(place.image)
+            futures = cells_arrays.write(place.t, 0, halved_labels(cells, levels))
+            futures += viability_arrays.write(place.t, 0, halved_labels(viability, levels))
+            for future in futures:
+                future.result()
+        counts = {f"n_{state.label}": calls.count(state) for state in State}
+        self._journal.append(
+            {"kind": "calls", "frame": frame.index, "image": image, "t": t, "saturated": calls.saturated, **counts}
+        )
+
+    def _put_last(self) -> None:
+        while self._threads[1].is_alive():
+            try:
+                self._analysed.put(None, timeout=TICK_S)
+            except queue.Full:
+                continue
+            return
+
+    # ---- tables and errors
+
+    def _table(self, name: str) -> TableStream:
+        with self._table_guard:
+            if name not in self._tables:
+                self._tables[name] = TableStream(self.path / f"{name}.arrow")
+            return self._tables[name]
+
+    def _sync_tables(self) -> None:
+        with self._table_guard:
+            tables = list(self._tables.values())
+        for table in tables:
+            table.sync()
+
+    def _tell(self, reason: str) -> None:
+        """Tell a failure once, and again every few seconds while it lasts."""
+        now = time.monotonic()
+        with self._guard:
+            if now - self._told.get(reason, -REPEAT_S) < REPEAT_S:
+                return
+            self._told[reason] = now
+            message = (
+                f"record {str(self.path)!r}: {reason}. {self._lost} frames lost so far, {self._recorded} are safe."
+            )
+            self._errors.append(message)
+        self._on_error(RecordError(message))
+
+
+def _frame_line(frame: Frame, place: Place) -> dict[str, Any]:
+    facts = {name: value for name in FRAME_FACTS if (value := getattr(frame, name)) is not None and _storable(value)}
+    return {
+        "kind": "frame",
+        "image": place.image.path,
+        "t": place.t,
+        "c": place.c,
+        "frame": frame.index,
+        "segment": frame.segment,
+        "time_s": frame.time_s,
+        "wall_time": frame.wall_time,
+        "bit_depth": frame.bit_depth,
+        "lost_before": frame.lost_before,
+        "crc32": zlib.crc32(frame.pixels.data),
+        **facts,
+        "metadata": {name: value for name, value in (frame.metadata or {}).items() if _storable(value)},
+    }
+
+
+def _storable(value: object) -> bool:
+    """Return True for what JSON can hold."""
+    return math.isfinite(value) if isinstance(value, int | float) else isinstance(value, str)
+
+
+def _reason(error: Exception) -> str:
+    """Return what the disk or tensorstore said, with the next step where it is known."""
+    text = str(error)
+    if "No space left" in text or "RESOURCE_EXHAUSTED" in text:
+        return "the disk is full; free space or stop the run"
+    if "PERMISSION_DENIED" in text or "Permission denied" in text:
+        return f"permission was lost; give it back or stop the run ({text})"
+    return text
