@@ -180,20 +180,20 @@ def _after(shapes: _Shapes, max_cells: int) -> str:
     <
         int64[2] origin = {{0, 0}}, int64[2] extent = {{{h}, {w}}}, int64[2] yx = {{2, 3}},
         float first_rank = {{{cells}}}, float last_rank = {{0}}, float step = {{-1}}, float zero = {{0}},
-        int64[4] plane = {{1, 1, {h}, {w}}}, int64[1] line = {{{cells}}}, int64[2] area = {{{h}, {w}}},
+        int64[4] map_plane = {{1, 1, {h}, {w}}}, int64[1] line = {{{cells}}}, int64[2] area = {{{h}, {w}}},
         float no_peak = {{{_NO_PEAK!r}}}, float half_no_peak = {{{_NO_PEAK / 2!r}}},
         int64[1] top = {{{rows}}}, int64 width = {{{w}}}, int64 map_width = {{{map_w}}},
         int64[2] dead_line = {{1, {all_cells}}}, int64[2] offset_line = {{2, {all_cells}}},
         int64[2] radii_line = {{{N_RAYS}, {all_cells}}},
         int64[1] first = {{0}}, float pitch = {{{STRIDE * k}}}, float middle = {{{middle!r}}}, float raw = {{{k}}},
-        int64[4] fill = {{0, 0, {max_cells - rows}, 0}}
+        int64[4] fill_rows = {{0, 0, {max_cells - rows}, 0}}
     >
     {{
         {_crop("logit", "object_logit", (map_h, map_w) != (h, w))}
         highest = MaxPool <{neighbours}> (logit)
         is_peak = Equal (logit, highest)
         rank_line = Range (first_rank, last_rank, step)
-        rank = Reshape (rank_line, plane)
+        rank = Reshape (rank_line, map_plane)
         peak_rank = Where (is_peak, rank, zero)
         highest_rank = MaxPool <{neighbours}> (peak_rank)
         is_first = Equal (rank, highest_rank)
@@ -231,7 +231,7 @@ def _after(shapes: _Shapes, max_cells: int) -> str:
         score_1 = Unsqueeze (score, first)
         columns = Concat <axis = 0> (score_1, dead, centre_yx, radii_raw)
         found = Transpose <perm = [1, 0]> (columns)
-        table = Pad (found, fill, zero)
+        table = Pad (found, fill_rows, zero)
 
         {_crop("foreground_seen", "foreground_logit", (map_h, map_w) != (h, w))}
         foreground_area = Reshape (foreground_seen, area)
