@@ -10,6 +10,7 @@ from livescope.calls import Analysis
 from livescope.detect.bundle import Bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import BackendInfo, Detector, open_detector
+from livescope.detect.scale import fit_scale
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings
 
@@ -37,6 +38,8 @@ class FrameAnalyser:
         self._settings = settings
         self._detector: Detector = open_detector(settings, bundle)
         self._spec: FrameSpec | None = None
+        self.warnings: dict[str, None] = {}
+        """What the user must be told of the calls so far, each text once, in the order in which it first applied."""
 
     def __call__(self, frame: Frame) -> Analysis:
         """Call every cell of one frame.
@@ -50,11 +53,19 @@ class FrameAnalyser:
         """
         spec = frame.spec
         if spec != self._spec:
+            scale = fit_scale(spec, self._bundle.card)
+            if scale.warning:
+                self.warnings.setdefault(scale.warning)
             self._detector.prepare(spec)
             self._spec = spec
         table = self._detector.poll(self._detector.submit(frame))
         card = self._bundle.card
         calls = decode(table, spec, card, self._settings)
+        if calls.saturated:
+            self.warnings.setdefault(
+                f"a frame had more cells than the table's {self._settings.max_cells} rows: counts are a lower bound. "
+                "Raise detector.max_cells (at most 3840)."
+            )
         return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity))
 
     def describe(self) -> BackendInfo:

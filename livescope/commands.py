@@ -69,6 +69,13 @@ def analyze(source: Path, model: str, pixel_um: float | None, out: Path, setting
     """Call every cell of stored images and write the table; returns the exit code."""
     from livescope.offline import analyze_input
 
-    count = analyze_input(source, model, pixel_um, out, settings, _console)
-    _console.print(f"{count.cells} cells in {count.frames} frames -> {out}")
+    done = analyze_input(source, model, pixel_um, out, settings, _console)
+    for warning in done.warnings:
+        _console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
+    _console.print(
+        f"{done.cells} cells in {done.frames} frames ({done.live} live, {done.dead} dead, {done.uncertain} uncertain) "
+        f"-> {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
     return 0

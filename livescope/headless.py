@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def _progress(console: Console) -> Progress:
 
 def _jsonable(record: Any) -> dict[str, Any]:
     """Turn a slotted dataclass into a dict without NaN."""
-    return _clean({name: getattr(record, name) for name in record.__dataclass_fields__})
+    return _clean(asdict(record))
 
 
 def _clean(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`livescope analyze`: stored images through the same code path as live frames, one row a cell.
 
-Owns the table that it writes. Reading the images is `acquire.replay`, calling the cells `livescope.analysis`.
+Owns the table that it writes. Reading the images is `acquire.files`, calling the cells `livescope.analysis`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyarrow import csv, parquet
 from rich.console import Console
 from rich.progress import Progress
 
-from livescope.acquire.replay import count_frames, iter_frames
+from livescope.acquire.files import iter_frames, open_pages
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
@@ -88,12 +88,11 @@ def analyze_input(
     camera = settings.camera.model_copy(update={"pixel_um": pixel_um or settings.camera.pixel_um})
     batches: list[pa.RecordBatch] = []
     frames = 0
-    previous, t = None, 0
     with Progress(console=console, transient=True) as progress:
-        for name, frame in progress.track(iter_frames(source, camera), count_frames(source), description="analysing"):
-            t = t + 1 if name == previous else 0
-            previous = name
-            batches.append(_rows(name, t, analyser(frame).calls))
+        named_frames = iter_frames(source, camera)
+        for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
+            assert frame.metadata is not None
+            batches.append(_rows(name, frame.metadata["t"], analyser(frame).calls))
             frames += 1
     table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata(
         {"livescope": json.dumps({"model": model, "sha256": analyser.describe().model_sha256, "frames": frames})}

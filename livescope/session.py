@@ -16,10 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import Analysis, Viability
@@ -36,11 +38,15 @@ if TYPE_CHECKING:
     from livescope.acquire.stream import LiveStream
     from livescope.assay.agreement import Tally
     from livescope.record.writer import Recorder
+    from livescope.simulate.truth import Truth
 
 __all__ = ["Analysis", "Session", "SessionState", "Status"]
 
 _EVERY_FRAME_CAPACITY = 256
 """Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
+
+_TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
+"""What a record of simulated cells keeps of their truth, in the order of `Truth`."""
 
 
 class _Run:
@@ -256,7 +262,7 @@ class Session:
             return
         self._state, self._reason = SessionState.STARTING, None
         try:
-            self._run = _Run(self._capacity)
+            self._run, self._tally, self._recorded_before = _Run(self._capacity), None, 0
             self._stream = None
             self._open_stream()
             if self.settings.record.path is not None and self._recorder is None:
@@ -306,20 +312,23 @@ class Session:
 
         if self._recorder is not None:
             return
-        template = self.settings.record.path or Path("runs/{time}.ome.zarr")
-        path = Path(str(template).replace("{time}", datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")))
         self._recorder = Recorder(
-            path, self.settings.record, self._run.ledger, run_settings=self.settings, on_error=self._recorder_failed
+            self.settings.record.path or Path("runs/{time}.ome.zarr"),
+            self.settings.record,
+            self._run.ledger,
+            run_settings=self.settings,
+            on_error=self._recorder_failed,
         )
-        self._record_path = path
+        self._record_path = self._recorder.path
+        if self._analyser is not None:
+            self._recorder.note(backend=asdict(self._analyser.describe()))
 
     def _close_record(self) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder is None:
             return
-        info = self._analyser.describe() if self._analyser else None
         try:
-            recorder.close({"backend": info, "warnings": list(self._warnings), "errors": list(self._errors)})
+            recorder.close({"warnings": list(self._warnings), "errors": list(self._errors)})
         finally:
             self._recorded_before += recorder.recorded
 
@@ -416,7 +425,8 @@ class Session:
         recorder = self._recorder
         if recorder is not None:
             recorder.put_calls(frame, analysis.calls)
-        self._compare(analysis)
+        if self._source is not None and self._source.truth is not None:
+            self._compare(analysis, self._source.truth(frame).in_frame(), recorder)
         run.analysed += 1
         run.called.tick()
         run.latency_called.add((time.perf_counter() - frame.time_s) * 1e3)
@@ -425,14 +435,15 @@ class Session:
         for box in list(self._subscribers):
             box.put(analysis)
 
-    def _compare(self, analysis: Analysis) -> None:
-        if self._source is None or self._source.truth is None:
-            return
+    def _compare(self, analysis: Analysis, truth: Truth, recorder: Recorder | None) -> None:
+        """Set calls beside the truth that a simulated source knows, and keep that truth in the record."""
         from livescope.assay.agreement import Tally
 
-        truth = self._source.truth(analysis.frame)
         self._tally = self._tally or Tally()
         self._tally.add(analysis.calls, truth)
+        if recorder is not None:
+            columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
+            recorder.put_table("truth", {"frame": np.full(len(truth), analysis.frame.index), **columns})
 
     @property
     def _capacity(self) -> int:
