@@ -19,8 +19,9 @@ echo (float[1, 1, H, W] image) => (
     float[1, 1, h, w] object_logit, float[1, 1, h, w] foreground_logit, float[1, 1, h, w] dead_logit,
     float[1, 2, h, w] offset_yx, float[1, 32, h, w] radii
 ) <
-    int64[2] p0 = {0, 0}, int64[2] p1 = {1, 1}, int64[2] p2 = {2, 2}, int64[2] p3 = {3, 3}, int64[2] end = {99999, 99999},
-    int64[2] yx = {2, 3}, int64[2] step = {4, 4}, float half = {0.5}, int64[4] rays = {1, 32, 1, 1}
+    int64[2] p0 = {0, 0}, int64[2] p1 = {1, 1}, int64[2] p2 = {2, 2}, int64[2] p3 = {3, 3},
+    int64[2] end = {99999, 99999}, int64[2] yx = {2, 3}, int64[2] step = {4, 4},
+    float half = {0.5}, int64[4] rays = {1, 32, 1, 1}
 > {
     object_logit = Slice (image, p0, end, yx, step)
     foreground_logit = Slice (image, p1, end, yx, step)
@@ -33,7 +34,7 @@ echo (float[1, 1, H, W] image) => (
     radii = Tile (size, rays)
 }
 """
-"""Echoes pixels: of each 4 x 4 block (0, 0) is the object logit, (1, 1) foreground, (2, 2) dead, (3, 3) offset and radii."""
+"""Echoes pixels of each 4 x 4 block: (0, 0) object logit, (1, 1) foreground, (2, 2) dead, (3, 3) offset and radii."""
 
 BLOBS = """
 <ir_version: 10, opset_import: ["": 20]>
@@ -41,7 +42,7 @@ blobs (float[1, 1, H, W] image) => (
     float[1, 1, h, w] object_logit, float[1, 1, h, w] foreground_logit, float[1, 1, h, w] dead_logit,
     float[1, 2, h, w] offset_yx, float[1, 32, h, w] radii
 ) <
-    float[1] gain = {20}, float[1] bias = {-10}, float[1] one = {1}, float[1] six = {6},
+    float[1] gain = {20}, float[1] bias = {-7}, float[1] one = {1}, float[1] six = {6},
     int64[4] pair = {1, 2, 1, 1}, int64[4] rays = {1, 32, 1, 1}, float[1] zero = {0}
 > {
     matched = Conv <kernel_shape = [17, 17], pads = [7, 7, 8, 8], strides = [4, 4]> (image, filter)

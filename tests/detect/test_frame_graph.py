@@ -27,7 +27,9 @@ def padded(plane: np.ndarray, multiple: int) -> np.ndarray:
     return np.pad(plane, [(0, -n % multiple) for n in plane.shape], mode="edge")
 
 
-def reference(pixels: np.ndarray, black: float, inv_gain: float, k: int, max_cells: int) -> tuple[np.ndarray, np.ndarray]:
+def reference(
+    pixels: np.ndarray, black: float, inv_gain: float, k: int, max_cells: int
+) -> tuple[np.ndarray, np.ndarray]:
     """What the echo network's frame graph must return, in plain numpy, peak by peak."""
     raw = padded(pixels.astype(np.float32), k)
     h, w = raw.shape[0] // k, raw.shape[1] // k
@@ -42,9 +44,7 @@ def reference(pixels: np.ndarray, black: float, inv_gain: float, k: int, max_cel
             if logit[i, j] == around.max():
                 peaks.append((i, j))
     kept = [
-        (i, j)
-        for i, j in peaks
-        if not any((y, x) < (i, j) and abs(y - i) <= 1 and abs(x - j) <= 1 for y, x in peaks)
+        (i, j) for i, j in peaks if not any((y, x) < (i, j) and abs(y - i) <= 1 and abs(x - j) <= 1 for y, x in peaks)
     ]
     kept.sort(key=lambda p: -logit[p])  # stable: equal scores stay in reading order
     table = np.zeros((max_cells, 36), np.float32)
@@ -142,7 +142,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     other = parser.parse_model(
         '<ir_version: 10, opset_import: ["": 20]> g (float[1,1,H,W] x) => (float[1,1,H,W] y) { y = Relu (x) }'
     )
-    with pytest.raises(ModelError, match="takes 'x' and gives 'y'.*'object_logit'"):
+    with pytest.raises(ModelError, match=r"takes 'x' and gives 'y'.*'object_logit'"):
         read_network(make_bundle(tmp_path, other))
 
 
