@@ -1,1 +1,7 @@
-"""From a Micro-Manager core, or files, to frames: opening cores, the live loop, replay, health."""
+"""Where frames come from: a Micro-Manager core, a simulated camera or files, all through one live loop.
+
+Owns the core's life, the loop, the account of losses and the health of a stream. Knows nothing of networks, records or
+windows.
+"""
+
+from __future__ import annotations

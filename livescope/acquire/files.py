@@ -1,0 +1,270 @@
+"""Frames from files: what a path holds, in which order, and how a page is read.
+
+Owns the listing and reading of TIFF, PNG and OME-Zarr, and `iter_frames` for offline analysis. Playing them in time is
+`replay.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livescope.errors import SourceError, one_of
+from livescope.frames import PIXEL_DTYPES, Frame
+from livescope.settings import CameraSettings
+
+__all__ = ["Page", "Pages", "iter_frames", "open_pages"]
+
+TIFF = (".tif", ".tiff")
+PNG = (".png",)
+CAMERA = "replay"
+PNG_DTYPES = {"L": "uint8", "I;16": "uint16", "I;16B": "uint16", "I": "uint16"}
+"""Pillow's modes of grey PNGs."""
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """Where one frame lies and what it is: name shown to the user, file, page in it, shape, pixel type."""
+
+    name: str
+    path: Path
+    page: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Pages(Protocol):
+    """The frames of a path, read one by one."""
+
+    pixel_um: float | None
+    rate_fps: float | None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    def name(self, k: int) -> str:
+        """Name of frame k, for messages and tables."""
+
+    def kind(self, k: int) -> tuple[tuple[int, ...], str]:
+        """Shape and pixel type of frame k, without reading its pixels."""
+
+    def read(self, k: int) -> NDArray[Any]:
+        """Pixels of frame k, (H, W) uint8 or uint16."""
+
+
+def open_pages(path: Path) -> Pages:
+    """Look at a path.
+
+    Parameters
+    ----------
+    path
+        One TIFF (single or multi-page) or PNG, a folder of them, or an OME-Zarr.
+
+    Raises
+    ------
+    SourceError
+        Missing, empty, or of a kind that is not known.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise SourceError(
+            f"{str(path)!r} does not exist; give an image, a folder of TIFF or PNG images, or an OME-Zarr."
+        )
+    if path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists() or (path / ".zarray").exists()):
+        return _ZarrPages(path)
+    if path.is_dir():
+        files = sorted((f for f in path.iterdir() if f.suffix.lower() in TIFF + PNG), key=lambda f: _natural(f.name))
+        if not files:
+            raise SourceError(
+                f"{str(path)!r} holds no image; expected files ending in {one_of(TIFF + PNG)}, or an OME-Zarr."
+            )
+        return _FilePages(files)
+    if path.suffix.lower() not in TIFF + PNG:
+        raise SourceError(
+            f"{str(path)!r} is no image that livescope reads; expected a file ending in {one_of(TIFF + PNG)}."
+        )
+    return _FilePages([path])
+
+
+def iter_frames(path: Path, camera: CameraSettings | None = None) -> Iterator[tuple[str, Frame]]:
+    """Read the frames of an image, a folder or an OME-Zarr one after the other, without threads.
+
+    Frames may differ in shape; a new shape begins a new segment. `Frame.index` counts from 0, `Frame.metadata["t"]` is
+    the page in its file or the time point in its record.
+
+    Yields
+    ------
+    name, frame
+        The file's name (for a record its own) and the frame.
+
+    Raises
+    ------
+    SourceError
+        As in `open_pages`, or a page that is not grey 8 or 16 bit.
+    """
+    camera = camera or CameraSettings()
+    pages = open_pages(path)
+    segment, shape = -1, None
+    for k in range(len(pages)):
+        pixels = pages.read(k)
+        if (pixels.shape, pixels.dtype) != shape:
+            segment, shape = segment + 1, (pixels.shape, pixels.dtype)
+        pixels.flags.writeable = False
+        name, t = _name_and_time(pages, k)
+        yield (
+            name,
+            Frame(
+                pixels=pixels,
+                index=k,
+                segment=segment,
+                camera=CAMERA,
+                time_s=time.perf_counter(),
+                wall_time=time.time(),
+                bit_depth=8 * pixels.dtype.itemsize,
+                pixel_um=camera.pixel_um or pages.pixel_um,
+                metadata={"file": name, "t": t},
+            ),
+        )
+
+
+def _name_and_time(pages: Pages, k: int) -> tuple[str, int]:
+    return (pages.pages[k].name, pages.pages[k].page) if isinstance(pages, _FilePages) else (pages.name(k), k)
+
+
+class _FilePages:
+    """TIFF and PNG files, in natural order."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.rate_fps: float | None = None
+        self.pixel_um: float | None = None
+        self.pages = [page for file in files for page in _pages_of(file)]
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def name(self, k: int) -> str:
+        page = self.pages[k]
+        return page.name if page.page == 0 else f"{page.name} page {page.page}"
+
+    def kind(self, k: int) -> tuple[tuple[int, ...], str]:
+        return self.pages[k].shape, self.pages[k].dtype
+
+    def read(self, k: int) -> NDArray[Any]:
+        page = self.pages[k]
+        try:
+            if page.path.suffix.lower() in TIFF:
+                import tifffile
+
+                pixels = tifffile.imread(page.path, key=page.page)
+            else:
+                import imageio.v3
+
+                pixels = imageio.v3.imread(page.path)
+        except Exception as error:
+            raise SourceError(f"{str(page.path)!r} cannot be read: {error}. Remove it or export it again.") from error
+        return _checked(pixels, self.name(k))
+
+
+def _pages_of(file: Path) -> list[Page]:
+    try:
+        if file.suffix.lower() in TIFF:
+            import tifffile
+
+            with tifffile.TiffFile(file) as tiff:
+                if not len(tiff.pages):
+                    raise ValueError("it has no pages")
+                return [Page(file.name, file, k, page.shape, str(page.dtype)) for k, page in enumerate(tiff.pages)]
+        from PIL import Image
+
+        with Image.open(file) as image:
+            return [Page(file.name, file, 0, image.size[::-1], PNG_DTYPES.get(image.mode, f"{image.mode} (colour)"))]
+    except (ValueError, OSError) as error:
+        raise SourceError(f"{str(file)!r} cannot be read: {error}. Remove it or export it again.") from error
+
+
+class _ZarrPages:
+    """The time points of an OME-Zarr image: axes t, c, z, y, x as its metadata say; the first channel and plane."""
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        self._name = path.name
+        try:
+            node = zarr.open(path, mode="r")
+        except Exception as error:
+            raise SourceError(f"{str(path)!r} cannot be opened as Zarr: {error}") from error
+        group, level, scale, axes = _multiscale(node, path)
+        array = group[level]
+        if not isinstance(array, zarr.Array) or len(axes) != array.ndim or axes[-2:] != ("y", "x"):
+            raise SourceError(f"{str(path)!r} is no OME-Zarr image with axes ending in y, x (found: {axes or 'none'}).")
+        self._array = array
+        self._axes = axes
+        self.pixel_um = scale.get("x")
+        seconds = scale.get("t")
+        self.rate_fps = 1.0 / seconds if seconds else None
+
+    def __len__(self) -> int:
+        return int(self._array.shape[self._axes.index("t")]) if "t" in self._axes else 1
+
+    def name(self, k: int) -> str:
+        return self._name
+
+    def kind(self, k: int) -> tuple[tuple[int, ...], str]:
+        return tuple(self._array.shape[-2:]), str(self._array.dtype)
+
+    def read(self, k: int) -> NDArray[Any]:
+        where = tuple(slice(None) if axis in "yx" else (k if axis == "t" else 0) for axis in self._axes)
+        return _checked(np.asarray(self._array[where]), f"{self._name} t = {k}")
+
+
+def _multiscale(node: Any, path: Path) -> tuple[Any, str, dict[str, float], tuple[str, ...]]:
+    """Group of the first image in an OME-Zarr, its finest level, scale in micrometres or seconds by axis, axes."""
+    attributes = dict(node.attrs)
+    ome = attributes.get("ome", attributes)
+    if "multiscales" not in ome:
+        children = sorted(name for name, child in getattr(node, "groups", list)() if "multiscales" in _ome(child))
+        if not children:
+            raise SourceError(
+                f"{str(path)!r} is a Zarr without OME image metadata (`multiscales`); it cannot be played."
+            )
+        node = node[children[0]]
+        ome = _ome(node)
+    image = ome["multiscales"][0]
+    axes = tuple(axis["name"] for axis in image["axes"])
+    units = {axis["name"]: axis.get("unit") for axis in image["axes"]}
+    scale: dict[str, float] = {}
+    for change in image["datasets"][0].get("coordinateTransformations", []):
+        if change["type"] == "scale":
+            known = {"x": "micrometer", "t": "second"}
+            scale = {a: float(s) for a, s in zip(axes, change["scale"], strict=True) if units[a] == known.get(a)}
+    return node, image["datasets"][0]["path"], scale, axes
+
+
+def _ome(node: Any) -> dict[str, Any]:
+    attributes = dict(node.attrs)
+    return dict(attributes.get("ome", attributes))
+
+
+def _checked(pixels: NDArray[Any], name: str) -> NDArray[Any]:
+    if pixels.ndim != 2:
+        raise SourceError(
+            f"{name!r} has shape {pixels.shape}: colour or stacked images are not played. Convert it to grey "
+            "images (H, W) first."
+        )
+    if pixels.dtype.name not in PIXEL_DTYPES:
+        raise SourceError(
+            f"{name!r} has {pixels.dtype.name} pixels; allowed: {one_of(PIXEL_DTYPES)}. Convert it first."
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key: ``t2`` before ``t10``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]

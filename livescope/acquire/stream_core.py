@@ -1,0 +1,89 @@
+"""What a core must offer to run in the live loop: a small part of MMCore, with MMCore's names and units.
+
+Owns the two protocols. `CMMCorePlus`, `UniMMCore`, `livescope.simulate.FakeCore` and `ReplayCore` satisfy them.
+"""
+
+# ruff: noqa: N802 - the protocol keeps the names of MMCore
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["FiniteSource", "StreamCore"]
+
+
+class StreamCore(Protocol):
+    """The part of MMCore that livescope's loop uses, with MMCore's names and units."""
+
+    def getCameraDevice(self) -> str:
+        """Label of the camera, empty where there is none."""
+
+    def getImageWidth(self) -> int:
+        """Columns of a frame."""
+
+    def getImageHeight(self) -> int:
+        """Rows of a frame."""
+
+    def getBytesPerPixel(self) -> int:
+        """Bytes a pixel over all components."""
+
+    def getImageBitDepth(self) -> int:
+        """Bits in use."""
+
+    def getPixelSizeUm(self) -> float:
+        """Micrometres a pixel with binning and objective; 0.0 where no preset matches."""
+
+    def getExposure(self) -> float:
+        """Exposure in milliseconds."""
+
+    def setExposure(self, exposure_ms: float, /) -> None:
+        """Set the exposure in milliseconds."""
+
+    def getXYStageDevice(self) -> str:
+        """Label of the XY stage, empty where there is none."""
+
+    def getFocusDevice(self) -> str:
+        """Label of the focus drive, empty where there is none."""
+
+    def getXYPosition(self) -> Any:
+        """(x, y) of the stage in micrometres."""
+
+    def getPosition(self) -> float:
+        """Z of the focus drive in micrometres."""
+
+    def getCircularBufferMemoryFootprint(self) -> int:
+        """Megabytes of the ring."""
+
+    def setCircularBufferMemoryFootprint(self, megabytes: int, /) -> None:
+        """Set the size of the ring; only while nothing runs."""
+
+    def startContinuousSequenceAcquisition(self, interval_ms: float, /) -> None:
+        """Stream until stopped; on overflow the whole ring is cleared silently."""
+
+    def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
+        """Stream exactly `frames` frames."""
+
+    def stopSequenceAcquisition(self) -> None:
+        """Stop; blocks for about one exposure. Frames in the ring stay there."""
+
+    def isSequenceRunning(self) -> bool:
+        """True while the camera makes frames."""
+
+    def getRemainingImageCount(self) -> int:
+        """Frames in the ring."""
+
+    def popNextImageAndMD(self) -> Any:
+        """Take the oldest frame: (pixels, metadata)."""
+
+    def snapImage(self) -> None:
+        """Take one picture, blocking."""
+
+    def getImage(self) -> Any:
+        """Pixels of the last snap."""
+
+
+@runtime_checkable
+class FiniteSource(Protocol):
+    """A core that knows its own end, such as recorded files; a camera does not."""
+
+    def remaining_frames(self) -> int | None:
+        """Frames still to come, None if without end."""
