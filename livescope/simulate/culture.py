@@ -42,6 +42,10 @@ ROUNDING_MIN = 30.0
 SPREADING_MIN = 45.0
 """A daughter spreads out over this time."""
 
+APART = 1.2
+"""Cells push each other away below this part of the sum of their mean radii, so that only the tips of long ones
+overlap."""
+
 _MODES = np.arange(2, 7)
 
 
@@ -104,13 +108,14 @@ def _draw_cells(
     return _Cells(
         born=np.full(n, minute),
         gone=np.full(n, np.inf),
-        spread_from=np.full(n, minute),
+        # one in sixteen never spreads: round and alive
+        spread_from=np.where(rng.random(n) < 1 / 16, np.inf, minute),
         divide=divide,
         onset=onset,
         duration=rng.uniform(12, 30, n),
-        radius=mean_radius_um * np.exp(rng.normal(0, 0.17, n)),
+        radius=mean_radius_um * np.exp(rng.normal(0, 0.2, n)),
         round_scale=rng.uniform(0.55, 0.7, n),
-        dead_scale=rng.uniform(0.38, 0.62, n),
+        dead_scale=rng.uniform(0.38, 0.75, n),
         aspect=aspect,
         angle=angle,
         mode_amplitude=rng.normal(0, 1, (n, 5)) * (0.16 / _MODES),
@@ -204,7 +209,8 @@ class Culture:
         cells = _draw_cells(rng, n, self._mean_radius_um, 0.0, s)
         cells.born[:] = -np.inf
         with np.errstate(divide="ignore"):
-            cells.spread_from = -rng.exponential(1.0, n) * np.divide(60.0, s.division_rate_per_h)
+            age = rng.exponential(1.0, n) * np.divide(60.0, s.division_rate_per_h)
+        cells.spread_from = np.where(np.isinf(cells.spread_from), np.inf, -age)
         cells.onset -= DEATH_PROGRESS * cells.duration
         dead = rng.random(n) < s.dead_fraction
         cells.onset[dead] = -rng.uniform(1, 24, int(dead.sum())) * 60.0 - cells.duration[dead]
@@ -245,12 +251,12 @@ class Culture:
             return move
         _, _, radius = self._progress(everyone, np.full(len(everyone), minute))
         tree = self._tree(everyone)
-        pairs = tree.query_pairs(min(2.2 * float(radius.max()), 60.0), output_type="ndarray")
+        pairs = tree.query_pairs(2 * APART * float(radius.max()), output_type="ndarray")
         i, j = pairs[:, 0], pairs[:, 1]
         apart = self._yx[everyone[j]] - self._yx[everyone[i]]
         apart -= self.side_um * np.round(apart / self.side_um)
         distance = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 1e-6)
-        overlap = np.maximum(1.0 * (radius[i] + radius[j]) - distance, 0.0)
+        overlap = np.maximum(APART * (radius[i] + radius[j]) - distance, 0.0)
         shove = (0.35 * overlap / distance)[:, None] * apart
         for axis in (0, 1):
             move[everyone, axis] = np.bincount(j, shove[:, axis], len(everyone)) - np.bincount(

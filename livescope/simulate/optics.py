@@ -24,8 +24,8 @@ from scipy import fft
 
 from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
-from livescope.simulate.culture import Appearance, Culture
-from livescope.simulate.paint import N_ANGLES, TILE_PX, Painter, band_noise
+from livescope.simulate.culture import REACH_UM, Appearance, Culture
+from livescope.simulate.paint import N_ANGLES, TILE_PX, Painter, band_noise, sprite_size_px
 from livescope.simulate.truth import Truth, View, cells_near_view, truth_of_view
 
 __all__ = ["BEST_FOCUS_UM", "Optics", "render_field"]
@@ -45,7 +45,6 @@ OFFSET = 0.024
 """Black level, part of full scale."""
 LIGHT_PER_MS = 0.0225
 """Background, part of full scale a millisecond: 45 % at 20 ms."""
-_SPRITE_STEP_PX = 32
 
 
 def render_field(
@@ -124,10 +123,10 @@ class Optics:
         rng = np.random.default_rng([simulation.seed, 7])
         p = self._pixel_um
         self._painter = Painter(simulation.seed, p)
-        self._stream = band_noise(rng, 0.6 / p, 1.4 / p)
+        self._stream = band_noise(rng, 0.6 / p, 1.4 / p, sprite_size_px(REACH_UM, p))
         shape = (simulation.height, simulation.width)
         repeats = tuple(-(-size // TILE_PX) + 1 for size in shape)
-        mottle = np.float32(0.006) * band_noise(rng, 2.0 / p, 9.0 / p)[:TILE_PX, :TILE_PX]
+        mottle = np.float32(0.006) * band_noise(rng, 2.0 / p, 9.0 / p, 0)
         self._mottle: Array = np.tile(mottle, repeats) + np.float32(1)
         self._noise = rng.standard_normal((shape[0] + 256, shape[1] + 256), dtype=np.float32)
         self._light = self._illuminate(rng, shape)
@@ -280,9 +279,9 @@ class Optics:
             return
         shown, y, x = shown.select(stale), y[stale], x[stale]
         angles = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
-        outline = (self._culture.radii_um(shown, angles) / self._pixel_um).astype(np.float32)
-        margin = 5.0 / self._pixel_um + 2
-        sizes = 2 * np.ceil((outline.max(axis=1) + margin) / (_SPRITE_STEP_PX // 2)) * (_SPRITE_STEP_PX // 2)
+        outline_um = self._culture.radii_um(shown, angles)
+        outline = (outline_um / self._pixel_um).astype(np.float32)
+        sizes = np.array([sprite_size_px(reach, self._pixel_um) for reach in outline_um.max(axis=1)])
         for size in np.unique(sizes):
             rows = np.flatnonzero(sizes == size)
             for batch in np.array_split(rows, -(-len(rows) // 8)):  # eight at once stay in the cache

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from livescope.simulate.culture import DEATH_PROGRESS, Appearance
+from livescope.simulate.culture import DEATH_PROGRESS, REACH_UM, Appearance
 
-__all__ = ["N_ANGLES", "TILE_PX", "Painter", "band_noise"]
+__all__ = ["N_ANGLES", "TILE_PX", "Painter", "band_noise", "sprite_size_px"]
 
 Array = NDArray[np.float32]
 
@@ -28,13 +28,20 @@ N_ANGLES = 256
 """Angles at which an outline is tabulated for drawing."""
 _EDGE_UM = 1.1
 _N_TRAITS = 4096
+_SPRITE_STEP_PX = 16
 
 
-def band_noise(rng: np.random.Generator, fine_px: float, coarse_px: float) -> Array:
-    """Return (1024, 1024) band-passed noise of unit variance that repeats after 512, so that any window of 512 fits."""
+def sprite_size_px(reach_um: float, pixel_um: float) -> int:
+    """Return the side of a sprite for a cell that reaches that far from its centre, with room for its halo."""
+    half_px = (reach_um + 5.0) / pixel_um + 2
+    return 2 * _SPRITE_STEP_PX * int(np.ceil(half_px / _SPRITE_STEP_PX))
+
+
+def band_noise(rng: np.random.Generator, fine_px: float, coarse_px: float, window_px: int) -> Array:
+    """Return band-passed noise of unit variance that repeats after `TILE_PX`, padded so that every window fits."""
     white = rng.standard_normal((TILE_PX, TILE_PX)).astype(np.float32)
     band = ndimage.gaussian_filter(white, fine_px, mode="wrap") - ndimage.gaussian_filter(white, coarse_px, mode="wrap")
-    return np.pad((band / band.std()).astype(np.float32), ((0, TILE_PX), (0, TILE_PX)), mode="wrap")
+    return np.pad((band / band.std()).astype(np.float32), ((0, window_px), (0, window_px)), mode="wrap")
 
 
 @lru_cache(maxsize=16)
@@ -68,8 +75,9 @@ class Painter:
     def __init__(self, seed: int, pixel_um: float) -> None:
         rng = np.random.default_rng([seed, 5])
         self._pixel_um = pixel_um
-        self._fine = band_noise(rng, 0.45 / pixel_um, 1.3 / pixel_um)
-        self._coarse = band_noise(rng, 0.7 / pixel_um, 2.0 / pixel_um)
+        window_px = sprite_size_px(REACH_UM, pixel_um)
+        self._fine = band_noise(rng, 0.45 / pixel_um, 1.3 / pixel_um, window_px)
+        self._coarse = band_noise(rng, 0.7 / pixel_um, 2.0 / pixel_um, window_px)
         self._traits = rng.random((_N_TRAITS, 24)).astype(np.float32)
 
     def paint(self, shown: Appearance, outline_px: Array, size: int) -> Painted:
@@ -131,15 +139,10 @@ class Painter:
         """Each cell's own windows of the two granule textures, (B, S, S); they stay with it for life."""
         fine = np.empty((len(cells), size, size), np.float32)
         coarse = np.empty_like(fine)
-        side = min(size, TILE_PX)
         for k, cell in enumerate(cells.tolist()):
             top, left = (cell * 193 - size // 2) % TILE_PX, (cell * 71 - size // 2) % TILE_PX
-            fine[k], coarse[k] = (
-                np.resize(tile[top : top + side, left : left + side], (size, size))
-                if side < size
-                else tile[top : top + size, left : left + size]
-                for tile in (self._fine, self._coarse)
-            )
+            fine[k] = self._fine[top : top + size, left : left + size]
+            coarse[k] = self._coarse[top : top + size, left : left + size]
         return fine, coarse
 
     def _vacuoles(self, phase: Array, t: Array, y: Array, x: Array, outline_px: Array, where: Array) -> None:

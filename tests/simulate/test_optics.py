@@ -56,7 +56,7 @@ def test_moving_the_stage_moves_the_field() -> None:
     # differences of rows: the slope of the illumination stays with the camera and does not matter here
     here, there = (np.diff(render_field(settings, x_um=x * SMALL.pixel_um)[0].astype(float), axis=0) for x in (0, 40))
     assert np.corrcoef(here[:, 40:].ravel(), there[:, :-40].ravel())[0, 1] > 0.5
-    assert abs(np.corrcoef(here.ravel(), there.ravel())[0, 1]) < 0.1
+    assert abs(np.corrcoef(here.ravel(), there.ravel())[0, 1]) < 0.25
 
 
 def _sharpness(z_um: float) -> float:
