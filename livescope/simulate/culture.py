@@ -102,6 +102,7 @@ def _draw_cells(
     wander = np.array([0.25, 0.25, 1.2, 1.2])
     arms = angle[:, None] + side + rng.normal(0, 1, (n, 4)) * wander
     arm_length = rng.gamma(1.0, 0.3, (n, 4)) * np.array([1.0, 1.0, 0.6, 0.6])
+    round_scale = rng.uniform(0.55, 0.7, n)
     with np.errstate(divide="ignore"):
         divide = minute + rng.exponential(1.0, n) * np.divide(60.0, s.division_rate_per_h)
         onset = minute + rng.exponential(1.0, n) * np.divide(60.0, s.death_rate_per_h)
@@ -114,8 +115,8 @@ def _draw_cells(
         onset=onset,
         duration=rng.uniform(12, 30, n),
         radius=mean_radius_um * np.exp(rng.normal(0, 0.2, n)),
-        round_scale=rng.uniform(0.55, 0.7, n),
-        dead_scale=rng.uniform(0.38, 0.75, n),
+        round_scale=round_scale,
+        dead_scale=np.minimum(rng.uniform(0.38, 0.75, n), 0.95 * round_scale),
         aspect=aspect,
         angle=angle,
         mode_amplitude=rng.normal(0, 1, (n, 5)) * (0.16 / _MODES),
