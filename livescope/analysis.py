@@ -41,6 +41,20 @@ class FrameAnalyser:
         self.warnings: dict[str, None] = {}
         """What the user must be told of the calls so far, each text once, in the order in which it first applied."""
 
+    def prepare(self, spec: FrameSpec) -> None:
+        """Build what frames of this shape need, so that the first of them does not wait.
+
+        Raises
+        ------
+        ModelError
+            The pixel size does not fit the model.
+        """
+        scale = fit_scale(spec, self._bundle.card)
+        if scale.warning:
+            self.warnings.setdefault(scale.warning)
+        self._detector.prepare(spec)
+        self._spec = spec
+
     def __call__(self, frame: Frame) -> Analysis:
         """Call every cell of one frame.
 
@@ -53,11 +67,7 @@ class FrameAnalyser:
         """
         spec = frame.spec
         if spec != self._spec:
-            scale = fit_scale(spec, self._bundle.card)
-            if scale.warning:
-                self.warnings.setdefault(scale.warning)
-            self._detector.prepare(spec)
-            self._spec = spec
+            self.prepare(spec)
         table = self._detector.poll(self._detector.submit(frame))
         card = self._bundle.card
         calls = decode(table, spec, card, self._settings)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -27,8 +26,9 @@ from livescope.analysis import FrameAnalyser
 from livescope.calls import Analysis, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.errors import LivescopeError
-from livescope.frames import Frame, LossCause, LossLedger
-from livescope.meters import LatencyMeter, Mailbox, RateMeter, ThinningSeries
+from livescope.frames import Frame, FrameSpec
+from livescope.meters import Mailbox
+from livescope.run_book import RunBook
 from livescope.settings import Settings
 from livescope.source import OpenSource, open_source
 from livescope.status import SessionState, Status
@@ -47,28 +47,6 @@ _EVERY_FRAME_CAPACITY = 256
 
 _TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
 """What a record of simulated cells keeps of their truth, in the order of `Truth`."""
-
-
-class _Run:
-    """What belongs to one stretch from start to stop: its account, its meters, its newest results."""
-
-    def __init__(self, capacity: int) -> None:
-        self.started_s = time.perf_counter()
-        self.ledger = LossLedger()
-        self.to_analyse = Mailbox[Frame](capacity)
-        self.acquired = RateMeter()
-        self.called = RateMeter()
-        self.painted = RateMeter()
-        self.latency_called = LatencyMeter()
-        self.latency_painted = LatencyMeter()
-        self.curve = ThinningSeries[tuple[float, Viability]]()
-        self.analysed = 0
-        self.shown = 0
-        self.last_shown_index = -1
-        self.first_time_s: float | None = None
-        self.newest_frame: Frame | None = None
-        self.newest_analysis: Analysis | None = None
-        self.thread: threading.Thread | None = None
 
 
 class Session:
@@ -102,9 +80,9 @@ class Session:
         self._recorder: Recorder | None = None
         self._record_path: Path | None = None
         self._recorded_before = 0
-        self._run = _Run(self._capacity)
+        self._run = RunBook(self._capacity)
+        self._detecting: threading.Thread | None = None
         self._subscribers: list[Mailbox[Analysis]] = []
-        self._tally: Tally | None = None
 
     # ---- asked for by the user -------------------------------------------------------------------------------------
 
@@ -169,7 +147,7 @@ class Session:
             fps_acquired=run.acquired.rate_hz(),
             fps_analysed=run.called.rate_hz(),
             fps_shown=run.painted.rate_hz(),
-            latency_ms=run.latency_painted.percentiles_ms() or run.latency_called.percentiles_ms(),
+            latency_ms=run.latency_ms(),
             recording=recorder is not None,
             record=self._record_path,
             queue_fill=recorder.queue_fill if recorder else 0.0,
@@ -196,10 +174,7 @@ class Session:
 
     def mean_fps(self) -> float:
         """Frames a second from the first to the newest frame of the run."""
-        run = self._run
-        if run.first_time_s is None or run.newest_frame is None:
-            return 0.0
-        return (run.ledger.delivered - 1) / max(run.newest_frame.time_s - run.first_time_s, 1e-9)
+        return self._run.mean_fps()
 
     def losses(self) -> list[dict[str, int | str]]:
         """The account by (segment, camera): delivered, and lost or skipped by cause."""
@@ -207,21 +182,11 @@ class Session:
 
     def agreement(self) -> Tally | None:
         """How the calls agree with the truth so far; None for sources without a truth."""
-        return self._tally
+        return self._run.tally
 
     def mark_shown(self, frame: Frame) -> None:
         """Count a painted frame; the window calls this at the end of its paint event."""
-        run = self._run
-        if frame is not run.newest_frame and frame.index <= run.last_shown_index:
-            return
-        if frame.index > run.last_shown_index:
-            skipped = frame.index - run.last_shown_index - 1
-            if skipped:
-                run.ledger.lose(LossCause.DISPLAY, frame.segment, frame.camera, skipped)
-            run.last_shown_index = frame.index
-            run.shown += 1
-            run.painted.tick()
-            run.latency_painted.add((time.perf_counter() - frame.time_s) * 1e3)
+        self._run.note_painted(frame)
 
     def results(self) -> Iterator[Analysis]:
         """Yield every analysed frame of the run as it comes; ends with the run.
@@ -262,7 +227,7 @@ class Session:
             return
         self._state, self._reason = SessionState.STARTING, None
         try:
-            self._run, self._tally, self._recorded_before = _Run(self._capacity), None, 0
+            self._run, self._recorded_before = RunBook(self._capacity), 0
             self._stream = None
             self._open_stream()
             if self.settings.record.path is not None and self._recorder is None:
@@ -273,10 +238,13 @@ class Session:
             raise
 
     def _begin(self) -> None:
-        run = self._run
-        run.thread = threading.Thread(target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True)
-        run.thread.start()
-        stream = self._open_stream()
+        stream, run = self._open_stream(), self._run
+        assert self._analyser is not None
+        self._analyser.prepare(_expected_spec(stream))  # a model that does not fit is refused before the first frame
+        self._detecting = threading.Thread(
+            target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True
+        )
+        self._detecting.start()
         stream.start(self.settings.run.frames)
         self._state = SessionState.RUNNING
         threading.Thread(target=self._await_end, args=(stream,), name="livescope-waiter", daemon=True).start()
@@ -354,8 +322,8 @@ class Session:
                 self._stream.stop()
         finally:
             run.to_analyse.close()
-            if run.thread is not None:
-                run.thread.join()
+            if self._detecting is not None:
+                self._detecting.join()
             try:
                 self._close_record()
             finally:
@@ -377,17 +345,12 @@ class Session:
 
     def _receive(self, frame: Frame) -> None:
         """Acquisition thread: hand the frame to the recorder, the detector and the window; never wait."""
-        run, recorder = self._run, self._recorder
-        run.acquired.tick()
+        recorder = self._recorder
         stored = recorder is None or recorder.put(frame)
         if not stored and self.settings.record.when_full == "stop" and self._reason is None:
             self._reason = "the disk cannot keep up and record.when_full is 'stop'"
             self.stop()
-        run.first_time_s = frame.time_s if run.first_time_s is None else run.first_time_s
-        run.newest_frame = frame
-        evicted = run.to_analyse.put(frame)
-        if evicted is not None:
-            run.ledger.lose(LossCause.ANALYSIS, evicted.segment, evicted.camera)
+        self._run.note_received(frame)
 
     def _await_end(self, stream: LiveStream) -> None:
         """Waiter thread: a stream that ends by itself ends the run; nothing that was delivered is dropped."""
@@ -405,7 +368,7 @@ class Session:
         """Recorder thread: frames are being lost on the way to the disk."""
         self._note_error("recording", error)
 
-    def _analyse_frames(self, run: _Run) -> None:
+    def _analyse_frames(self, run: RunBook) -> None:
         """Detector thread: call frames until the run has ended and the mailbox is empty."""
         while not run.to_analyse.exhausted:
             frame = run.to_analyse.get(0.2)
@@ -414,36 +377,30 @@ class Session:
             try:
                 self._analyse(run, frame)
             except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
-                run.ledger.lose(LossCause.ANALYSIS, frame.segment, frame.camera)
+                run.note_not_analysed(frame)
                 self._note_error("analysis", error)
 
-    def _analyse(self, run: _Run, frame: Frame) -> None:
+    def _analyse(self, run: RunBook, frame: Frame) -> None:
         assert self._analyser is not None
         analysis = self._analyser(frame)
         for warning in self._analyser.warnings:
             self._warnings.setdefault(warning)
+        truth = self._truth_of(frame)
         recorder = self._recorder
         if recorder is not None:
             recorder.put_calls(frame, analysis.calls)
-        if self._source is not None and self._source.truth is not None:
-            self._compare(analysis, self._source.truth(frame).in_frame(), recorder)
-        run.analysed += 1
-        run.called.tick()
-        run.latency_called.add((time.perf_counter() - frame.time_s) * 1e3)
-        run.curve.append((frame.time_s - run.started_s, analysis.viability))
-        run.newest_analysis = analysis
+            if truth is not None:
+                columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
+                recorder.put_table("truth", {"frame": np.full(len(truth), frame.index), **columns})
+        run.note_called(analysis, truth)
         for box in list(self._subscribers):
             box.put(analysis)
 
-    def _compare(self, analysis: Analysis, truth: Truth, recorder: Recorder | None) -> None:
-        """Set calls beside the truth that a simulated source knows, and keep that truth in the record."""
-        from livescope.assay.agreement import Tally
-
-        self._tally = self._tally or Tally()
-        self._tally.add(analysis.calls, truth)
-        if recorder is not None:
-            columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
-            recorder.put_table("truth", {"frame": np.full(len(truth), analysis.frame.index), **columns})
+    def _truth_of(self, frame: Frame) -> Truth | None:
+        """Cells that are really there, where the source is simulated and knows."""
+        if self._source is None or self._source.truth is None:
+            return None
+        return self._source.truth(frame).in_frame()
 
     @property
     def _capacity(self) -> int:
@@ -452,6 +409,13 @@ class Session:
     def _note_error(self, where: str, error: Exception) -> None:
         text = str(error) if isinstance(error, LivescopeError) else f"{type(error).__name__}: {error}"
         self._errors.setdefault(f"{where}: {text}")
+
+
+def _expected_spec(stream: LiveStream) -> FrameSpec:
+    """Shape of the frames to come."""
+    core = stream.core
+    dtype = {1: "uint8", 2: "uint16"}.get(core.getBytesPerPixel(), f"{8 * core.getBytesPerPixel()} bit colour")
+    return FrameSpec(core.getImageHeight(), core.getImageWidth(), dtype, stream.bit_depth, stream.pixel_um)
 
 
 def _disk_free_bytes(record: Path | None) -> int | None:

@@ -1,0 +1,94 @@
+"""The book of one run, from start to stop: frames by fate, rates, latencies, the newest results.
+
+Owns the bookkeeping; who acquires, calls and paints is the business of `livescope.session` and the window.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from livescope.assay.agreement import Tally
+from livescope.calls import Analysis, Viability
+from livescope.frames import Frame, LossCause, LossLedger
+from livescope.meters import LatencyMeter, Mailbox, RateMeter, ThinningSeries
+
+if TYPE_CHECKING:
+    from livescope.assay.agreement import TrueCells
+
+__all__ = ["RunBook"]
+
+
+class RunBook:
+    """One run's book. Each method says on which thread it is called.
+
+    Parameters
+    ----------
+    capacity
+        Frames that may wait for analysis; 1 is "newest only".
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.started_s = time.perf_counter()
+        self.ledger = LossLedger()
+        self.to_analyse = Mailbox[Frame](capacity)
+        self.acquired = RateMeter()
+        self.called = RateMeter()
+        self.painted = RateMeter()
+        self.curve = ThinningSeries[tuple[float, Viability]]()
+        self.analysed = 0
+        self.shown = 0
+        self.newest_frame: Frame | None = None
+        self.newest_analysis: Analysis | None = None
+        self.tally: Tally | None = None
+        self._latency_called = LatencyMeter()
+        self._latency_painted = LatencyMeter()
+        self._first_time_s: float | None = None
+        self._last_shown_index = -1
+
+    def note_received(self, frame: Frame) -> None:
+        """Take a frame in and queue it for analysis; what it pushes out is counted (acquisition thread)."""
+        self.acquired.tick()
+        if self._first_time_s is None:
+            self._first_time_s = frame.time_s
+        self.newest_frame = frame
+        evicted = self.to_analyse.put(frame)
+        if evicted is not None:
+            self.note_not_analysed(evicted)
+
+    def note_not_analysed(self, frame: Frame) -> None:
+        """Count a frame that nobody will call (acquisition or detector thread)."""
+        self.ledger.lose(LossCause.ANALYSIS, frame.segment, frame.camera)
+
+    def note_called(self, analysis: Analysis, truth: TrueCells | None) -> None:
+        """Take in the calls of a frame, and the truth where there is one (detector thread)."""
+        self.analysed += 1
+        self.called.tick()
+        self._latency_called.add((time.perf_counter() - analysis.frame.time_s) * 1e3)
+        self.curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
+        self.newest_analysis = analysis
+        if truth is not None:
+            self.tally = self.tally or Tally()
+            self.tally.add(analysis.calls, truth)
+
+    def note_painted(self, frame: Frame) -> None:
+        """Count a painted frame and those passed over since the last one (GUI thread)."""
+        skipped = frame.index - self._last_shown_index - 1
+        if skipped < 0:  # the same frame painted anew, after a resize
+            return
+        if skipped:
+            self.ledger.lose(LossCause.DISPLAY, frame.segment, frame.camera, skipped)
+        self._last_shown_index = frame.index
+        self.shown += 1
+        self.painted.tick()
+        self._latency_painted.add((time.perf_counter() - frame.time_s) * 1e3)
+
+    def latency_ms(self) -> tuple[float, float, float] | None:
+        """(p50, p95, p99) from arrival to painted, or to called where nothing was painted; None before the first."""
+        return self._latency_painted.percentiles_ms() or self._latency_called.percentiles_ms()
+
+    def mean_fps(self) -> float:
+        """Frames a second from the first frame to the newest; 0.0 before there are two."""
+        if self._first_time_s is None or self.newest_frame is None or self.ledger.delivered < 2:
+            return 0.0
+        return (self.ledger.delivered - 1) / max(self.newest_frame.time_s - self._first_time_s, 1e-9)
