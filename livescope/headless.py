@@ -121,14 +121,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["viability"]:
         table.add_row("viability (last frame)", viability_text(summary["viability"]))
     if summary["truth"]:
-        table.add_row(
-            "against the truth",
-            ", ".join(
-                f"{k.replace('_', ' ')} {v:.3f}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}"
-                for k, v in summary["truth"].items()
-                if v is not None
-            ),
-        )
+        table.add_row("against the truth", truth_text(summary["truth"]))
     backend = summary["backend"]
     table.add_row(
         "model",
@@ -148,10 +141,27 @@ def viability_text(viability: dict[str, Any]) -> str:
     counts = f"live {viability['n_live']}, dead {viability['n_dead']}, uncertain {viability['n_uncertain']}"
     if viability["fraction"] is None:
         return f"no call ({counts})"
-    percent = f"{viability['fraction']:.1%} (95 % interval {viability['low']:.1%} to {viability['high']:.1%})"
+    percent = _percent(viability["fraction"])
+    percent += f" (95 % interval {_percent(viability['low'])} to {_percent(viability['high'])})"
     if viability["corrected"] is not None:
-        percent += f", corrected {viability['corrected']:.1%}"
+        percent += f", corrected for the model's errors {_percent(viability['corrected'])}"
     return f"{percent}; {counts}"
+
+
+def truth_text(truth: dict[str, Any]) -> str:
+    """Say how calls agree with a truth: detection, then state, with what they were counted on."""
+    found = f"detection F1 {_figure(truth['f1'])} (precision {_figure(truth['precision'])}, recall of live "
+    found += f"{_figure(truth['recall_live'])}, of dead {_figure(truth['recall_dead'])})"
+    state = f"balanced accuracy {_figure(truth['balanced_accuracy'])}, uncertain {_figure(truth['uncertain'])}"
+    return f"{found}; {state}; {truth['n_true']} cells in {truth['frames']} frames"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
 def _numbers(status: Status) -> str:

@@ -169,5 +169,5 @@ def test_run_command_writes_record_picture_and_summary(tmp_path: Path, monkeypat
         "viability", "backend", "model", "record", "errors",
     }  # fmt: skip
     assert summary["frames_delivered"] == 6
-    assert summary["truth"]["detection_f1"] > 0.7
+    assert summary["truth"]["f1"] > 0.7
     assert imread(tmp_path / "last.png").shape[0] >= 320
