@@ -203,7 +203,7 @@ class Record:
             self._calls = table.filter(pa.compute.is_in(table["frame"], committed)).combine_chunks()
             frame = self._calls["frame"].to_numpy()
             starts = np.flatnonzero(np.diff(frame, prepend=-1))
-            ends = [*starts[1:], len(frame)]
+            ends = [*starts[1:], len(frame)][: len(starts)]
             self._runs = {int(frame[a]): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
         return self._calls
 

@@ -1,0 +1,374 @@
+"""What goes into the recorder comes out of the record, to the bit; what cannot go in is counted and told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame, FrameSpec, LossCause
+from livescope.record.layout import JOURNAL
+from livescope.record.reader import open_record
+from livescope.record.writer import IN_FLIGHT
+from livescope.settings import load_settings
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def assert_same_calls(one: CellCalls, other: CellCalls) -> None:
+    for field in fields(CellCalls):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("codec", ["lz4", "zstd", "none"])
+def test_frames_come_back_as_they_went_in(bench: Any, make_frame: Callable[..., Frame], dtype: str, codec: str) -> None:
+    recorder = bench.open(codec=codec, queue_frames=100)
+    facts = {
+        "segment": 3,
+        "lost_before": 2,
+        "elapsed_ms": 5.5,
+        "position": "B2",
+        "x_um": 1.0,
+        "y_um": -2.0,
+        "z_um": 0.25,
+        "exposure_ms": 10.0,
+        "metadata": {"ImageNumber": 4, "Camera-Gain": "1"},
+    }
+    frames = [make_frame(k, dtype=dtype, **facts) for k in range(70)]  # more than t grows by
+    recorder.prepare(frames[0].spec)
+    assert all(recorder.put(frame) for frame in frames)
+    recorder.close({"model": "a"})
+    assert (recorder.recorded, bench.ledger.total(LossCause.RECORDER), bench.errors) == (70, 0, [])
+    record = open_record(recorder.path)
+    assert record.closed
+    assert record.manifest["model"] == "a"
+    assert len(record) == len(record.frames) == 70
+    assert record.settings == load_settings(recorder.path / "run.yaml")
+    for stored, frame in zip(record.iter_frames(), frames, strict=True):
+        np.testing.assert_array_equal(stored.pixels, frame.pixels)
+        for field in fields(frame):
+            if field.name != "pixels":
+                assert getattr(stored, field.name) == getattr(frame, field.name), field.name
+    np.testing.assert_array_equal(record.frames[2:5], np.stack([f.pixels for f in frames[2:5]]))
+    assert record.frame_table["lost_before"].to_pylist() == [2] * 70
+
+
+def test_pixels_are_copied_not_referenced(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open()
+    frame = make_frame(0)
+    as_it_was = frame.pixels.copy()
+    recorder.put(frame)
+    frame.pixels[:] = 0
+    recorder.close()
+    np.testing.assert_array_equal(open_record(recorder.path).frames[0], as_it_was)
+
+
+def test_pyramid_holds_means(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open(levels=3)
+    frame = make_frame(0, shape=(96, 130))
+    recorder.put(frame)
+    recorder.close()
+    record = open_record(recorder.path)
+    half = record.stack(level=1)[0]
+    assert [record.stack(level=k).shape for k in range(3)] == [(1, 96, 130), (1, 48, 65), (1, 24, 33)]
+    means = frame.pixels.reshape(48, 2, 65, 2).mean((1, 3))
+    assert np.abs(half - means).max() <= 0.5
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_calls_and_labels_come_back(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], linked: bool
+) -> None:
+    recorder = bench.open()
+    stored = {0: make_calls(0, 12, linked=linked), 2: make_calls(2, 0), 3: make_calls(3, 5, linked=linked)}
+    for k in range(4):
+        frame = make_frame(k)
+        recorder.put(frame)
+        if k in stored:
+            recorder.put_calls(frame, stored[k])
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.analysed == {0, 2, 3}
+    assert record.frame_table["analysed"].to_pylist() == [True, False, True, True]
+    assert record.calls_of(1) is None, "frame 1 was not analysed: that is not the same as no cell"
+    assert len(record.calls_of(2)) == 0
+    for k, calls in stored.items():
+        assert_same_calls(record.calls_of(k), calls)
+    assert record.calls["frame"].to_pylist() == [0] * 12 + [3] * 5
+    assert set(record.calls["state"].to_pylist()) <= {"live", "dead", "uncertain"}
+    np.testing.assert_allclose(record.calls["area_um2"].to_numpy(), record.calls["area_px"].to_numpy() * 0.65**2, 1e-6)
+    cells, viability = record.stack(labels="cells"), record.stack(labels="viability")
+    assert not cells[1].any()
+    assert not viability[2].any()
+    rows = record.calls.slice(12).to_pylist()
+    words = {1: "live", 2: "dead", 3: "uncertain"}
+    for row in rows:
+        y, x = round(row["y_px"]), round(row["x_px"])
+        if 0 <= y < 96 and 0 <= x < 130 and cells[3][y, x] == row["label"]:
+            assert words[int(viability[3][y, x])] == row["state"]
+    assert set(np.unique(cells[3])) - {0} <= {row["label"] for row in rows}
+    assert {row["label"] for row in rows} == ({7, 8, 9, 10, 11} if linked else {1, 2, 3, 4, 5})
+
+
+def test_without_labels_only_the_table_is_stored(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open(labels=False)
+    frame = make_frame(0)
+    recorder.put(frame)
+    recorder.put_calls(frame, make_calls(0, 3))
+    recorder.close()
+    record = open_record(recorder.path)
+    assert len(record.calls) == 3
+    with pytest.raises(RecordError, match="no labels 'cells'"):
+        record.stack(labels="cells")
+
+
+def test_a_new_shape_position_or_channel_gets_its_own_image(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open()
+    frames = [
+        make_frame(0),
+        make_frame(1, shape=(64, 64), segment=1),
+        make_frame(2, segment=2),
+        make_frame(3, position="B2"),
+        make_frame(4, channel="DAPI"),
+        make_frame(5, shape=(64, 64), segment=3),
+    ]
+    for frame in frames:
+        assert recorder.put(frame)
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.images == ("", "images/1", "images/2", "images/3")
+    assert record.frame_table["image"].to_pylist() == ["", "images/1", "", "images/2", "images/3", "images/1"]
+    assert record.frame_table["t"].to_pylist() == [0, 0, 1, 0, 0, 1]
+    assert record.stack("images/1").shape == (2, 64, 64)
+    for stored, frame in zip(record.iter_frames(), frames, strict=True):
+        np.testing.assert_array_equal(stored.pixels, frame.pixels)
+
+
+def test_declared_channels_share_an_image(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open(channels=("BF", "GFP"))
+    frames = [make_frame(k, channel=("BF", "GFP")[k % 2]) for k in range(6)]
+    for frame in frames:
+        recorder.put(frame)
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.images == ("",)
+    assert record.frame_table["c"].to_pylist() == [0, 1, 0, 1, 0, 1]
+    for stored, frame in zip(record.iter_frames(), frames, strict=True):
+        np.testing.assert_array_equal(stored.pixels, frame.pixels)
+
+
+def test_other_tables_and_notes(bench: Any) -> None:
+    recorder = bench.open()
+    for k in range(2):
+        recorder.put_table(
+            "truth", {"frame": [k, k], "radii_px": np.ones((2, 32), np.float32), "state": ["live", "dead"]}
+        )
+    recorder.note(devices={"camera": "DCam"})
+    assert open_record(recorder.path).table("truth")["frame"].to_pylist() == [0, 0, 1, 1]
+    assert open_record(recorder.path).manifest["devices"] == {"camera": "DCam"}
+    with pytest.raises(RecordError, match="'calls'"):
+        recorder.put_table("calls", {"a": [1]})
+    with pytest.raises(RecordError, match="could not be written"):
+        recorder.put_table("truth", {"other": [1]})
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.table("truth")["state"].to_pylist() == ["live", "dead"] * 2
+    assert record.manifest["devices"] == {"camera": "DCam"}
+    with pytest.raises(RecordError, match="no table 'fate'"):
+        record.table("fate")
+
+
+def test_a_full_queue_refuses_and_counts(
+    bench: Any, make_frame: Callable[..., Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = bench.open(queue_frames=4)
+    hold = threading.Event()
+    pyramid = recorder._images.pyramid
+    monkeypatch.setattr(
+        recorder._images, "pyramid", lambda *args: hold.wait(30) and pyramid(*args)
+    )  # a disk that hangs
+    taken = [recorder.put(make_frame(k)) for k in range(4 + IN_FLIGHT + 3)]
+    assert taken == [True] * (4 + IN_FLIGHT) + [False] * 3
+    assert recorder.queue_fill == 1.0
+    assert bench.ledger.total(LossCause.RECORDER) == 3
+    hold.set()
+    recorder.close()
+    assert recorder.recorded == 4 + IN_FLIGHT
+    assert open_record(recorder.path).frame_table["frame"].to_pylist() == list(range(4 + IN_FLIGHT))
+    assert recorder.put(make_frame(99)) is False
+    assert bench.ledger.total(LossCause.RECORDER) == 4
+
+
+def test_a_write_that_fails_is_told_counted_and_leaves_the_rest_whole(
+    bench: Any, make_frame: Callable[..., Frame]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    wait_for(lambda: recorder.recorded == 1)
+    shard = recorder.path / "0" / "c" / "1"
+    shard.write_text("a file where a folder must be: the disk refuses exactly this frame")
+    recorder.put(make_frame(1))
+    wait_for(lambda: bench.errors)
+    shard.unlink()
+    recorder.put(make_frame(2))
+    recorder.close()
+    assert (recorder.recorded, bench.ledger.total(LossCause.RECORDER)) == (2, 1)
+    assert str(recorder.path) in str(bench.errors[0])
+    record = open_record(recorder.path)
+    assert record.frame_table["frame"].to_pylist() == [0, 2]
+    assert record.frame_table["t"].to_pylist() == [0, 2]
+    np.testing.assert_array_equal(record.frames[1], make_frame(2).pixels)
+    assert record.manifest["errors"] == [str(e) for e in bench.errors]
+
+
+def test_a_deleted_record_is_told_and_later_frames_are_counted(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    wait_for(lambda: recorder.recorded == 1)
+    shutil.rmtree(recorder.path)
+    wait_for(lambda: bench.errors)
+    assert "moved or deleted" in str(bench.errors[0])
+    assert recorder.put(make_frame(1)) is False
+    recorder.put_calls(make_frame(1), make_calls(1, 3))
+    assert bench.ledger.total(LossCause.RECORDER) == 1
+    recorder.close()
+
+
+def test_a_track_that_cannot_be_a_label_is_told(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    frame, calls = make_frame(0), make_calls(0, 2)
+    calls.track[:] = [0, 1]
+    recorder.put(frame)
+    recorder.put_calls(frame, calls)
+    recorder.close()
+    assert "must be 1.." in str(bench.errors[0])
+    assert open_record(recorder.path).analysed == frozenset()
+
+
+def test_calls_of_a_refused_frame_are_kept_without_a_place(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.put_calls(make_frame(5), make_calls(5, 2))
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.calls["t"].to_pylist() == [None, None]
+    assert record.analysed == {5}
+
+
+def test_existing_records_are_refused_or_replaced_and_nothing_else_is_ever_deleted(
+    bench: Any, make_frame: Callable[..., Frame], tmp_path: Path
+) -> None:
+    first = bench.open()
+    first.put(make_frame(0))
+    with pytest.raises(RecordError, match="being written by another process"):
+        bench.open(overwrite=True)
+    first.close()
+    with pytest.raises(RecordError, match=r"exists.*record\.overwrite=true"):
+        bench.open()
+    assert len(open_record(first.path)) == 1
+    second = bench.open(overwrite=True)
+    second.close()
+    assert len(open_record(second.path)) == 0
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter.txt").write_text("years of work")
+    with pytest.raises(RecordError, match="not a livescope record"):
+        bench.open(foreign, overwrite=True)
+    assert [f.name for f in foreign.iterdir()] == ["chapter.txt"]
+    assert (foreign / "chapter.txt").read_text() == "years of work"
+
+
+def test_a_path_that_cannot_be_written_names_the_next_step(bench: Any, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(RecordError, match=r"is a file; choose another"):
+        bench.open(file)
+    with pytest.raises(RecordError, match=r"cannot be written.*may write to"):
+        bench.open(file / "below.ome.zarr")
+    with pytest.raises(RecordError, match=r"MB free.*Free space"):
+        bench.open(tmp_path / "full.ome.zarr", min_free_mb=10**9)
+
+
+def test_time_in_the_path(bench: Any, tmp_path: Path) -> None:
+    recorder = bench.open(tmp_path / "run-{time}.ome.zarr")
+    assert recorder.path.name.startswith("run-2")
+    assert recorder.path.exists()
+
+
+def test_another_process_cannot_write_the_same_record(bench: Any) -> None:
+    recorder = bench.open()
+    code = (
+        "import sys; from livescope.record.place import make_record_folder; from pathlib import Path\n"
+        "make_record_folder(Path(sys.argv[1]), overwrite=True, min_free_bytes=0)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(recorder.path)], capture_output=True, text=True, check=False
+    )
+    assert other.returncode == 1
+    assert "being written by another process" in other.stderr
+    assert (recorder.path / JOURNAL).exists()
+
+
+def test_a_record_is_read_while_it_is_written(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    for k in range(3):
+        recorder.put(make_frame(k))
+        recorder.put_calls(make_frame(k), make_calls(k, 2))
+    wait_for(lambda: recorder.recorded == 3 and len(open_record(recorder.path).analysed) == 3)
+    record = open_record(recorder.path)
+    assert (record.live, record.closed, len(record), len(record.calls)) == (True, False, 3, 6)
+    np.testing.assert_array_equal(record.frames[2], make_frame(2).pixels)
+    recorder.put(make_frame(3))
+    wait_for(lambda: recorder.recorded == 4)
+    assert len(record.frames) == 3, "a record does not change under its reader"
+    record.refresh()
+    assert len(record.frames) == 4
+    recorder.close()
+    record.refresh()
+    assert (record.live, record.closed) == (False, True)
+
+
+def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.ome.zarr"):
+        with pytest.raises(RecordError, match="not a livescope record"):
+            open_record(path)
+
+
+def test_an_empty_record_closes_in_order(bench: Any) -> None:
+    recorder = bench.open()
+    recorder.prepare(FrameSpec(64, 64, "uint8", 8))
+    recorder.close()
+    recorder.close()
+    record = open_record(recorder.path)
+    assert (len(record), record.images, record.closed, len(record.calls)) == (0, (), True, 0)
+    with pytest.raises(RecordError, match="has no image"):
+        _ = record.frames
+    json.loads((recorder.path / "manifest.json").read_text())
