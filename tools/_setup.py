@@ -20,9 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import _qt_libraries
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # livescope is not installed yet, but what is imported of it needs nothing
+
+from livescope.doctor import qt_libraries  # noqa: E402
+
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
@@ -130,7 +132,7 @@ def _make_venv() -> None:
     _say(f"1/2  new environment {VENV}")
     if importlib.util.find_spec("ensurepip") is None:  # Debian and Ubuntu split it from their Python
         package = f"python3.{sys.version_info.minor}-venv"
-        if not _qt_libraries.apt_install([package], _say):
+        if not qt_libraries.apt_install([package], _say):
             _stop(
                 f"this Python cannot make environments. Install the missing part first:  sudo apt-get install {package}"
             )
@@ -227,10 +229,10 @@ class _Progress:
 
 def _has_qt(window: bool) -> bool:
     """Install Qt's system libraries where some are missing, or say how."""
-    missing = _qt_libraries.missing(window)
-    if not missing or _qt_libraries.apt_install([library.debian for library in missing], _say):
+    missing = qt_libraries.missing(window)
+    if not missing or qt_libraries.apt_install([library.debian for library in missing], _say):
         return True
-    _say(f"Qt needs system libraries that are not here. Install them with:\n  {_qt_libraries.install_command(missing)}")
+    _say(f"Qt needs system libraries that are not here. Install them with:\n  {qt_libraries.install_command(missing)}")
     _say("Going on without a window.")
     return False
 

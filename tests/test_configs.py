@@ -1,0 +1,76 @@
+"""The files in configs/: each loads, shows its keys with a comment, and differs from the defaults only on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from livescope.settings import Settings, load_settings
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+ON_PURPOSE: dict[str, dict[str, object]] = {
+    "simulated.yaml": {"record.path": Path("runs/simulated-{time}.ome.zarr")},
+    "demo.yaml": {
+        "source.kind": "demo",
+        "camera.exposure_ms": 20,
+        "camera.properties": {
+            "PixelType": "16bit",
+            "BitDepth": "12",
+            "OnCameraCCDXSize": "1024",
+            "OnCameraCCDYSize": "1024",
+        },
+        "camera.pixel_um": 0.65,
+        "record.path": Path("runs/demo-{time}.ome.zarr"),
+    },
+    "replay.yaml": {
+        "source.kind": "replay",
+        "detector.every_frame": True,
+        "record.path": Path("runs/replay-{time}.ome.zarr"),
+    },
+    "session.yaml": {
+        "source.kind": "micromanager",
+        "source.cfg": Path("MMConfig_demo.cfg"),
+        "camera.exposure_ms": 20,
+        "record.path": Path("runs/session-{time}.ome.zarr"),
+    },
+}
+"""Where a config differs from the defaults in the code. A difference that is not listed here is a mistake."""
+
+
+def _flat(settings: Settings) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": getattr(getattr(settings, section), key)
+        for section, model in Settings.model_fields.items()
+        for key in type(getattr(settings, section)).model_fields
+    }
+
+
+def test_every_config_is_known_here() -> None:
+    assert {path.name for path in CONFIGS.glob("*.yaml")} >= set(ON_PURPOSE)
+
+
+@pytest.mark.parametrize("name", ON_PURPOSE)
+def test_config_differs_from_the_defaults_only_on_purpose(name: str) -> None:
+    defaults, settings = _flat(Settings()), _flat(load_settings(CONFIGS / name))
+    assert {key: value for key, value in settings.items() if value != defaults[key]} == ON_PURPOSE[name]
+
+
+def test_simulated_shows_every_setting() -> None:
+    tree = yaml.safe_load((CONFIGS / "simulated.yaml").read_text(encoding="utf-8"))
+    assert {f"{section}.{key}" for section, keys in tree.items() for key in keys} == set(_flat(Settings()))
+
+
+@pytest.mark.parametrize("name", ON_PURPOSE)
+def test_every_key_has_a_comment(name: str) -> None:
+    lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
+    bare = [
+        line
+        for above, line in zip(["", *lines], lines, strict=False)
+        if line.startswith("  ") and not line.strip().startswith("#") and "#" not in line and "#" not in above
+    ]
+    assert bare == []
+    assert lines[0].startswith("# ")

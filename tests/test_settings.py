@@ -1,0 +1,156 @@
+"""Settings: what is misspelt or out of range is refused with the next step, what is accepted comes back the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livescope.errors import SettingsError
+from livescope.settings import Settings, SimulationSettings, dump_settings, load_settings
+
+
+def _refused(*overrides: str, path: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(path, overrides)
+    return str(refused.value)
+
+
+def test_no_file_and_no_override_gives_the_defaults() -> None:
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("override", "misspelt", "meant"),
+    [
+        ("camera.exposur_ms=5", "camera.exposur_ms", "exposure_ms"),
+        ("detecter.model=simulated", "detecter", "detector"),
+        ("simulation.cell_per_mm2=3", "simulation.cell_per_mm2", "cells_per_mm2"),
+    ],
+)
+def test_misspelt_key_names_the_near_one_and_all_known(override: str, misspelt: str, meant: str) -> None:
+    message = _refused(override)
+    assert f"unknown setting {misspelt!r}" in message
+    assert f"Did you mean {meant!r}?" in message
+    assert message.count("'") > 6, "the known keys are listed"
+
+
+def test_unknown_key_without_a_near_one_still_lists_the_known() -> None:
+    message = _refused("view.zzz=1")
+    assert "Did you mean" not in message
+    assert "'theme'" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("camera.exposure_ms=-5", ("camera.exposure_ms", "greater than 0", "-5")),
+        ("source.kind=camera", ("source.kind", "'demo'", "'replay'", "'camera'")),
+        ("simulation.bit_depth=14", ("simulation.bit_depth", "12", "16")),
+        ("record.chunk_px=many", ("record.chunk_px", "integer", "'many'")),
+        ("detector.max_cells=5000", ("detector.max_cells", "3840", "5000")),
+    ],
+)
+def test_bad_value_names_key_value_and_what_is_allowed(override: str, parts: tuple[str, ...]) -> None:
+    message = _refused(override)
+    for part in parts:
+        assert part in message
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    message = _refused("camera.exposure_ms=-5", "view.themes=dark")
+    assert "camera.exposure_ms" in message
+    assert "view.themes" in message
+
+
+@pytest.mark.parametrize("override", ["camera.exposure_ms", "=5", "exposure 5"])
+def test_override_that_is_no_assignment(override: str) -> None:
+    assert "key.path=value" in _refused(override)
+
+
+def test_override_through_a_value(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("camera: {exposure_ms: 5}\n")
+    assert "not a section" in _refused("camera.exposure_ms.unit=ms", path=config)
+
+
+def test_overrides_beat_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("camera:\n  exposure_ms: 5\n  properties: {PixelType: 16bit}\n")
+    settings = load_settings(config, ["camera.exposure_ms=7", "camera.exposure_ms=8", "camera.properties.Gain=2"])
+    assert settings.camera.exposure_ms == 8
+    assert settings.camera.properties == {"PixelType": "16bit", "Gain": 2}
+
+
+def test_override_values_are_yaml() -> None:
+    settings = load_settings(None, ["detector.uncertain=[0.4, 0.6]", "record.labels=false", "camera.exposure_ms=null"])
+    assert settings.detector.uncertain == (0.4, 0.6)
+    assert settings.record.labels is False
+    assert settings.camera.exposure_ms is None
+
+
+def test_windows_path_as_a_bare_value() -> None:
+    assert load_settings(None, [r"source.cfg=C:\scopes\a.cfg"]).source.cfg == Path(r"C:\scopes\a.cfg")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("camera: [1, 2", "is not YAML"),
+        ("- camera\n- view\n", "holds a list; expected sections: 'source'"),
+        ("camera: 5\n", "camera"),
+    ],
+)
+def test_file_of_the_wrong_form(tmp_path: Path, text: str, part: str) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text(text)
+    message = _refused(path=config)
+    assert part in message
+    assert "broken.yaml" in message
+
+
+def test_missing_file_names_it_and_where_examples_are(tmp_path: Path) -> None:
+    message = _refused(path=tmp_path / "nowhere.yaml")
+    assert "nowhere.yaml" in message
+    assert "configs/" in message
+
+
+def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "empty.yaml"
+    config.write_text("# only a comment\n")
+    assert load_settings(config) == Settings()
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().camera.exposure_ms = 5  # type: ignore[misc]
+
+
+_simulations = st.builds(
+    SimulationSettings,
+    seed=st.integers(0, 2**63),
+    cells_per_mm2=st.floats(0, 3000),
+    minutes_per_frame=st.floats(0, 60, exclude_min=True),
+    bit_depth=st.sampled_from([12, 16]),
+    defocus_um=st.floats(-50, 50),
+)
+
+
+@given(simulation=_simulations, uncertain=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_yaml_gives_back_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, simulation: SimulationSettings, uncertain: tuple[float, float] | None
+) -> None:
+    defaults = Settings()
+    settings = defaults.model_copy(
+        update={
+            "simulation": simulation,
+            "detector": defaults.detector.model_copy(update={"uncertain": uncertain}),
+            "record": defaults.record.model_copy(update={"path": Path("a folder/run: 1 #x.ome.zarr")}),
+            "camera": defaults.camera.model_copy(update={"properties": {"PixelType": "16bit", "Gain": 2.5, "On": "1"}}),
+        }
+    )
+    path = tmp_path_factory.mktemp("yaml") / "settings.yaml"
+    path.write_text(dump_settings(settings), encoding="utf-8")
+    assert load_settings(path) == settings
