@@ -13,10 +13,13 @@ __all__ = ["CameraAccount", "Gap"]
 
 HISTORY_STEPS = 32
 """Steps of the camera's clock from which its period is taken."""
-SPREAD = 0.1
-"""A clock whose middle 80 % of steps spread wider than this fraction of the period is no witness (e.g. a trigger)."""
-PATIENCE_FRAMES = 4
-"""A late stamp is no loss if the next frames catch up: delivery jitters, a sensor's frame period does not."""
+STEADY = 0.2
+"""A step further than this fraction of the period from a whole number of periods makes the clock no witness: the camera is
+triggered, or paced by software on a busy machine."""
+LEAST_PERIOD_MS = 5.0
+"""Adapters stamp whole milliseconds (the demo camera does): below this period a step of one stamp is no evidence."""
+PATIENCE_FRAMES = 8
+"""Steady frames that must follow a gap: a late stamp that the next frames catch up with is no loss."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,7 +62,7 @@ class CameraAccount:
         self._next = first
         self._elapsed_ms: float | None = None
         self._steps: deque[float] = deque(maxlen=HISTORY_STEPS)
-        self._late_ms = 0.0
+        self._missing = 0
         self._watched = 0
 
     @property
@@ -99,36 +102,38 @@ class CameraAccount:
         self._elapsed_ms = None
 
     def _see_clock(self, frames: int, elapsed_ms: float | None) -> int:
-        """Frames suspected lost in the camera, decided `PATIENCE_FRAMES` after a late stamp."""
+        """Frames suspected lost in the camera, told `PATIENCE_FRAMES` after the gap if the clock was steady all the while."""
         before, self._elapsed_ms = self._elapsed_ms, elapsed_ms
         if elapsed_ms is None or before is None:
             return 0
         step = elapsed_ms - before
-        period = self._period_ms()
-        if period is None:
-            if frames == 1:
-                self._steps.append(step)
+        if len(self._steps) < HISTORY_STEPS:
+            self._learn(step / frames)
             return 0
-        late = step - frames * period
-        if self._watched:
-            self._late_ms += late
-            self._watched -= 1
-            if self._late_ms < 0.5 * period:
-                self._watched = 0
-            elif not self._watched:
-                return max(0, round(self._late_ms / period))
-        elif late > 0.6 * period:
-            self._late_ms = late
-            self._watched = PATIENCE_FRAMES
-        elif frames == 1:
-            self._steps.append(step)
+        period = sorted(self._steps)[HISTORY_STEPS // 2]
+        if period < LEAST_PERIOD_MS:
+            self.forget_clock()
+            self._elapsed_ms = elapsed_ms
+            return 0
+        late = step / period - frames
+        missing = round(late)
+        steady = abs(late - missing) <= STEADY
+        if steady and not missing:
+            self._steps.append(step / frames)
+            if self._watched:
+                self._watched -= 1
+                return 0 if self._watched else self._missing
+        elif steady and missing > 0 and not self._watched:
+            self._missing, self._watched = missing, PATIENCE_FRAMES
+        else:
+            self.forget_clock()
+            self._elapsed_ms = elapsed_ms
         return 0
 
-    def _period_ms(self) -> float | None:
-        """The camera's frame period, None while unknown or too unsteady to bear witness."""
-        if len(self._steps) < HISTORY_STEPS:
-            return None
-        ordered = sorted(self._steps)
-        period = ordered[HISTORY_STEPS // 2]
-        spread = ordered[-1 - HISTORY_STEPS // 10] - ordered[HISTORY_STEPS // 10]
-        return period if period > 0 and spread <= SPREAD * period else None
+    def _learn(self, step: float) -> None:
+        """Add a step; begin anew where it does not fit those before."""
+        low, high = min(self._steps, default=step), max(self._steps, default=step)
+        if step <= 0 or max(high, step) - min(low, step) > STEADY * high:
+            self._steps.clear()
+        if step > 0:
+            self._steps.append(step)

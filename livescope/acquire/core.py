@@ -18,7 +18,15 @@ from livescope.settings import CameraSettings, SourceSettings
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["Installation", "close_core", "configure_camera", "describe_installation", "find_installations", "open_core"]
+__all__ = [
+    "Installation",
+    "close_core",
+    "configure_camera",
+    "describe_installation",
+    "find_installations",
+    "open_core",
+    "property_text",
+]
 
 DEMO_CFG = "MMConfig_demo.cfg"
 
@@ -167,7 +175,7 @@ def configure_camera(core: Any, camera: CameraSettings) -> None:
             known = one_of(core.getDevicePropertyNames(label))
             raise SettingsError(f"camera.properties: camera {label!r} has no property {name!r}. It has: {known}.")
         try:
-            core.setProperty(label, name, value)
+            core.setProperty(label, name, property_text(value))
         except (RuntimeError, ValueError) as error:
             raise SettingsError(
                 f"camera.properties.{name} = {value!r} is refused by camera {label!r}: "
@@ -180,6 +188,15 @@ def configure_camera(core: Any, camera: CameraSettings) -> None:
             raise SettingsError(
                 f"camera.exposure_ms = {camera.exposure_ms} is refused by camera {label!r}: {error}"
             ) from error
+
+
+def property_text(value: str | float) -> str:
+    """A property's value as adapters expect it: whole numbers without a point ("1.0" is refused where "1" is allowed).
+
+    >>> property_text(1.0), property_text(0.5), property_text("16bit")
+    ('1', '0.5', '16bit')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _allowed(core: Any, label: str, name: str) -> str:

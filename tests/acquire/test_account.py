@@ -70,6 +70,21 @@ def test_an_unsteady_clock_is_no_witness() -> None:
     assert clock([9.0 * (k % 2) for k in range(100)], {60: 3}) == 0
 
 
+def test_a_clock_of_whole_milliseconds_is_no_witness_of_a_fast_camera() -> None:
+    account = CameraAccount()
+    assert sum(account.see(k, float(int(1.2 * k))).camera for k in range(500)) == 0
+
+
+def test_a_rate_that_changes_by_itself_is_no_loss_and_is_learned_anew() -> None:
+    account, elapsed, suspected = CameraAccount(), 0.0, 0
+    for k in range(300):
+        elapsed += 10.0 if k < 100 else 15.0
+        suspected += account.see(k, elapsed).camera
+    assert suspected == 0
+    assert account.see(300, elapsed + 45.0).camera == 0  # told only once the frames after it are steady
+    assert sum(account.see(301 + k, elapsed + 45.0 + 15.0 * (k + 1)).camera for k in range(20)) == 2
+
+
 def test_a_new_exposure_is_no_loss() -> None:
     account = CameraAccount()
     suspected = sum(account.see(k, 10.0 * k).camera for k in range(50))
