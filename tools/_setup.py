@@ -35,7 +35,7 @@ NEWEST_PYTHON = (3, 14)
 BUILD_TOOLS = ("hatchling", "editables")
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo|ConnectTimeout|ReadTimeout|Connection aborted|"
-    r"Connection reset|IncompleteRead|No matching distribution found|ProxyError|Network is unreachable"
+    r"Connection reset|IncompleteRead|ProxyError|Network is unreachable"
 )
 
 
@@ -168,8 +168,9 @@ def _pip(command: Sequence[str], tries: int = 2) -> None:
             _say("     the connection broke off; trying once more in 5 s")
             time.sleep(5)
             continue
-        errors = [line for line in output.splitlines() if "error" in line.lower()] or output.splitlines()
-        reason = "\n".join(f"       {line.strip()[:200]}" for line in errors[-6:])
+        lines = output.splitlines()
+        telling = [line for line in lines if (NO_NETWORK.search(line) if network else line.startswith("ERROR"))]
+        reason = "\n".join(f"       {line.strip()[:200]}" for line in (telling or lines)[-3:])
         hint = (
             "Check the network, a proxy (HTTPS_PROXY) and pip's index, then start again."
             if network
