@@ -1,1 +1,1 @@
-"""Training and scoring of networks. torch lives here only; nothing that runs at the microscope imports it."""
+"""Training, calibration and validation of networks: the only room that imports torch; nothing live imports it."""

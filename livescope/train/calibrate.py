@@ -1,0 +1,103 @@
+"""Thresholds and probabilities that hold: chosen on fields that the network was not trained on.
+
+Owns the choice of the card's `p_cell`, temperature and uncertain band, and the bias folded into the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from livescope.calls import State
+from livescope.errors import ModelError
+from livescope.train.scoring import Matched
+
+__all__ = ["StateCalibration", "best_p_cell", "fit_state", "uncertain_band"]
+
+
+@dataclass(slots=True, frozen=True)
+class StateCalibration:
+    """Chance of dead = sigmoid((logit + bias) / temperature)."""
+
+    bias: float
+    temperature: float
+
+
+def best_p_cell(matched: Sequence[Matched]) -> float:
+    """Find the score threshold with the best detection F1.
+
+    Parameters
+    ----------
+    matched
+        Fields called with a threshold near 0.
+
+    Returns
+    -------
+    The middle of the stretch of thresholds whose F1 lies within 0.001 of the best: the least sensitive choice.
+    """
+    scores = np.concatenate([m.p_cell for m in matched])
+    hit = np.concatenate([m.marked >= 0 for m in matched])
+    cells = hit.sum() + sum(len(m.missed) for m in matched)
+    thresholds = np.linspace(0.05, 0.9, 171)
+    f1 = np.array([2 * hit[scores >= t].sum() / ((scores >= t).sum() + cells) for t in thresholds])
+    good = thresholds[f1 >= f1.max() - 0.001]
+    return round(float(good[len(good) // 2]), 3)
+
+
+def fit_state(matched: Sequence[Matched]) -> StateCalibration:
+    """Fit bias and temperature of the dead logit by maximum likelihood (Platt 1999) on found cells of known state.
+
+    The calls must have been made with temperature 1 and bias 0.
+    """
+    logit, dead = _known(matched)
+    target = dead.astype(np.float64)
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        z = np.exp(parameters[0]) * (logit + parameters[1])
+        # the small ridge keeps a perfectly separated set from driving the temperature to 0
+        return float(np.mean(np.logaddexp(0, z) - target * z) + 1e-3 * parameters[0] ** 2)
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead")
+    return StateCalibration(bias=float(found.x[1]), temperature=float(np.exp(-found.x[0])))
+
+
+def uncertain_band(matched: Sequence[Matched], risk: float = 0.01, most: float = 0.1) -> tuple[float, float]:
+    """Choose the narrowest band around 0.5 outside which at most `risk` of the calls are wrong.
+
+    Parameters
+    ----------
+    matched
+        Fields called with the calibrated network.
+    risk
+        Largest part of wrong calls among those given.
+    most
+        Largest part of cells that may be left uncertain; where the risk cannot be had within it, the band stops there.
+    """
+    logit, dead = _known(matched)
+    p = 1 / (1 + np.exp(-logit))
+    confidence, wrong = np.maximum(p, 1 - p), (p >= 0.5) != dead
+    order = np.argsort(-confidence)
+    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    least = int(np.ceil((1 - most) * len(order)))
+    good = np.flatnonzero(error[least - 1 :] <= risk)
+    kept = least + int(good[-1]) if len(good) else least
+    edge = round(float(confidence[order[kept - 1]]), 3)
+    edge = min(max(edge, 0.6), 0.95)
+    return round(1 - edge, 3), edge
+
+
+def _known(matched: Sequence[Matched]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    p = np.concatenate([m.p_dead for m in matched]).astype(np.float64).clip(1e-7, 1 - 1e-7)
+    marked = np.concatenate([m.marked for m in matched])
+    known = (marked == State.LIVE) | (marked == State.DEAD)
+    dead = marked[known] == State.DEAD
+    if not dead.any() or dead.all():
+        raise ModelError(
+            f"the network found {np.sum(~dead)} live and {np.sum(dead)} dead cells in the validation fields; "
+            "calibration needs some of each. Train longer, or label more fields of both."
+        )
+    return np.log(p[known] / (1 - p[known])), dead

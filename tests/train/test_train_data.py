@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from livescope.calls import State
+from livescope.detect.normalise import Background, levels
+from livescope.errors import SourceError
+from livescope.train.data import example_of, normalised, read_coco, simulated_fields, split_groups
+
+DATA = Path(os.environ.get("LIVESCOPE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def write_coco(folder: Path, category: str = "dead") -> None:
+    (folder / "images").mkdir()
+    imsave(folder / "images" / "a.png", np.full((40, 60), 100, np.uint8), check_contrast=False)
+    tree = {
+        "images": [{"id": 7, "file_name": "a.png", "well": "A1"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 2, "bbox": [10, 20, 8, 4]}],
+        "categories": [{"id": 2, "name": category}],
+    }
+    (folder / "annotations.coco.json").write_text(json.dumps(tree))
+
+
+def test_boxes_become_ellipses_about_pixel_centres(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    (field,) = read_coco(tmp_path, group="well")
+    assert field.group == "A1"
+    assert field.state.tolist() == [State.DEAD]
+    # columns 10..17 and rows 20..23 are covered
+    assert field.centres_yx.tolist() == [[21.5, 13.5]]
+    assert np.ptp(field.contours_yx[0], axis=0).tolist() == pytest.approx([4.0, 8.0])
+
+
+def test_a_wrong_group_or_category_names_what_there_is(tmp_path: Path) -> None:
+    write_coco(tmp_path, category="alive")
+    with pytest.raises(SourceError, match="alive"):
+        read_coco(tmp_path, group="well")
+    with pytest.raises(SourceError, match="missing"):
+        read_coco(tmp_path / "images")
+
+
+def test_group_key_must_exist(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    with pytest.raises(SourceError, match=r"'dup_group'.*'well'"):
+        read_coco(tmp_path)
+
+
+def test_no_group_is_split() -> None:
+    groups = [f"g{k % 40}" for k in range(200)]
+    parts = split_groups(groups, (0.6, 0.2), seed=3)
+    assert set.union(*parts) == set(groups)
+    assert sum(map(len, parts)) == 40
+    assert [len(part) for part in parts] == pytest.approx([24, 8, 8], abs=1)
+    assert parts == split_groups(groups, (0.6, 0.2), seed=3)
+    assert parts != split_groups(groups, (0.6, 0.2), seed=4)
+
+
+def test_binning_takes_means_and_fills_the_last_bin() -> None:
+    pixels = np.random.default_rng(0).integers(900, 1100, (33, 48)).astype(np.uint16)
+    black, inv_gain = levels(pixels, Background())
+    image = normalised(pixels, Background(), bin_px=2)
+    assert image.shape == (17, 24)
+    assert image[3, 5] == pytest.approx((pixels[6:8, 10:12].mean() - black) * inv_gain, abs=1e-4)
+    assert image[16, 5] == pytest.approx((pixels[32, 10:12].mean() - black) * inv_gain, abs=1e-4)
+
+
+def test_simulated_fields_are_seeded_and_complete() -> None:
+    (field,) = simulated_fields(1, seed=5, side_px=256)
+    (again,) = simulated_fields(1, seed=5, side_px=256)
+    (other,) = simulated_fields(1, seed=6, side_px=256)
+    assert np.array_equal(field.pixels, again.pixels)
+    assert not np.array_equal(field.pixels, other.pixels)
+    example = example_of(field, Background(contrast=0.3), bin_px=2)
+    assert example.image.shape == (128, 128)
+    assert example.cells.centres_yx == pytest.approx((field.centres_yx - 0.5) / 2)
+
+
+@pytest.mark.skipif(not (DATA / "ldc").is_dir(), reason="LIVESCOPE_DATA is absent: no LDC tiles")
+def test_ldc_reads_whole() -> None:
+    fields = read_coco(DATA / "ldc")
+    assert len(fields) == 1938
+    states = np.concatenate([field.state for field in fields])
+    assert ((states == State.LIVE).sum(), (states == State.DEAD).sum()) == (5606, 1281)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from livescope.calls import State, ray_angles
+from livescope.detect.normalise import Background
+from livescope.errors import ModelError, SourceError
+from livescope.train.augment import AugmentSettings
+from livescope.train.bundling import Facts, make_bundle
+from livescope.train.data import Field, example_of
+from livescope.train.evaluate import call_fields
+from livescope.train.export import export_onnx
+from livescope.train.fit import FitSettings, fit
+from livescope.train.network import Maps, StarNet, fold
+
+SMALL = (8, 12, 16, 16)
+QUICK = FitSettings(
+    steps=80, batch=4, canvas_px=96, learning_rate=6e-3, average_steps=10, augment=AugmentSettings(scale=1.1)
+)
+
+
+def discs(seed: int) -> Field:
+    """Bright discs live, dark discs dead: what any network must learn in seconds."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(120, 2, (96, 96))
+    y, x = np.mgrid[:96, :96]
+    centres = np.array([(24, 24), (24, 70), (70, 24), (70, 70)]) + rng.uniform(-8, 8, (4, 2))
+    state = rng.choice([State.LIVE, State.DEAD], 4)
+    for (cy, cx), one in zip(centres, state, strict=True):
+        pixels[np.hypot(y - cy, x - cx) < 9] += 60 if one == State.LIVE else -60
+    angles = ray_angles()
+    contours = centres[:, None] + 9 * np.stack([np.sin(angles), np.cos(angles)], -1)
+    return Field(
+        f"discs-{seed}", str(seed), pixels.clip(0, 255).astype(np.uint8), centres.astype(np.float32),
+        contours.astype(np.float32), state.astype(np.uint8),
+    )  # fmt: skip
+
+
+def facts(name: str = "discs") -> Facts:
+    return Facts(name, "none", "drawn discs", "none", "discs only", "other seeds", Background(contrast=0.3), None)
+
+
+def test_folding_changes_no_answer() -> None:
+    network = StarNet()
+    network(torch.randn(4, 1, 64, 64))  # moves the running statistics
+    network.eval()
+    image = torch.randn(1, 1, 48, 80)
+    with torch.no_grad():
+        for before, after in zip(network(image), fold(network)(image), strict=True):
+            assert torch.allclose(before, after, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold(network).modules())
+
+
+def test_export_keeps_the_contract_at_any_size(tmp_path: Path) -> None:
+    path = export_onnx(StarNet(), tmp_path / "n.onnx")
+    assert path.stat().st_size < 2_000_000
+    session = onnxruntime.InferenceSession(path)
+    assert [value.name for value in session.get_inputs()] == ["image"]
+    assert [value.name for value in session.get_outputs()] == list(Maps._fields)
+    answers = session.run(None, {"image": np.zeros((1, 1, 32, 208), np.float32)})
+    assert [a.shape for a in answers] == [(1, c, 8, 52) for c in (1, 1, 1, 2, 32)]
+    assert (answers[4] > 0).all()
+    assert str(Path.home()).encode() not in path.read_bytes()
+
+
+def test_same_seed_same_network() -> None:
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(6)]
+    torch.manual_seed(0)
+    start = StarNet(SMALL)
+    settings = QUICK.model_copy(update={"steps": 3})
+    one, two, other = (fit(start, examples, [], settings.model_copy(update={"seed": s}))[0] for s in (1, 1, 2))
+    weights = [net.state_dict()["down8.1.0.weight"] for net in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = make_bundle([discs(k) for k in range(40)], facts(), QUICK, tmp_path, (0.6, 0.2), start=StarNet(SMALL))
+    assert made.scores.f1 > 0.95
+    assert made.scores.balanced_accuracy > 0.95
+    assert made.history.valid[-1][1]["object"] < made.history.valid[0][1]["object"]
+    card = made.bundle.card
+    assert card.validation[0].n_images == 8
+    assert card.sensitivity is not None
+    new = discs(1000)
+    (calls,) = call_fields(made.bundle, [new])
+    order = np.argsort(calls.y_px + 100 * (calls.x_px > 48))
+    expected = np.argsort(new.centres_yx[:, 0] + 100 * (new.centres_yx[:, 1] > 48))
+    assert calls.state[order].tolist() == new.state[expected].tolist()
+    assert calls.y_px[order] == pytest.approx(new.centres_yx[expected, 0], abs=1.5)
+    assert np.median(calls.radii_px) == pytest.approx(9, abs=1.5)
+
+
+def test_a_network_that_found_nothing_is_not_bundled(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="0 live and 0 dead"):
+        make_bundle(
+            [discs(k) for k in range(10)],
+            facts(),
+            QUICK.model_copy(update={"steps": 1}),
+            tmp_path,
+            start=StarNet(SMALL),
+        )
+
+
+def test_too_few_groups_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="2 groups"):
+        make_bundle([discs(0), discs(1)], facts(), QUICK, tmp_path)

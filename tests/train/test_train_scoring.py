@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from livescope.calls import CellCalls, State, ray_angles
+from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
+from livescope.train.data import Field
+from livescope.train.scoring import Matched, bootstrap, match_field, score
+
+
+def field(centres: Sequence[tuple[float, float]], states: Sequence[State]) -> Field:
+    middle = np.asarray(centres, np.float32)
+    angles = ray_angles()
+    unit = np.stack([np.sin(angles), np.cos(angles)], -1)
+    contours = (middle[:, None] + 10.0 * unit).astype(np.float32)
+    return Field("f", "g", np.zeros((100, 100), np.uint8), middle, contours, np.asarray(states, np.uint8))
+
+
+def calls(centres: Sequence[tuple[float, float]], chances: Sequence[float]) -> CellCalls:
+    middle = np.asarray(centres, np.float32)
+    n = len(centres)
+    p_dead = np.asarray(chances, np.float32)
+    return CellCalls(
+        frame_index=0,
+        y_px=middle[:, 0],
+        x_px=middle[:, 1],
+        radii_px=np.full((n, 32), 10, np.float32),
+        p_cell=np.full(n, 0.9, np.float32),
+        p_dead=p_dead,
+        state=np.where(p_dead > 0.6, State.DEAD, np.where(p_dead < 0.4, State.LIVE, State.UNCERTAIN)).astype(np.uint8),
+        area_px=np.full(n, 314, np.float32),
+        edge=np.zeros(n, bool),
+        track=np.full(n, -1, np.int64),
+    )
+
+
+def test_found_missed_and_spurious_are_counted_apart() -> None:
+    truth = field([(20, 20), (50, 50), (80, 80)], [State.LIVE, State.DEAD, State.DEAD])
+    found = match_field(truth, calls([(21, 20), (50, 58), (20, 80)], [0.1, 0.9, 0.5]), reach=1.0)
+    assert found.marked.tolist() == [State.LIVE, State.DEAD, -1]
+    assert found.missed.tolist() == [State.DEAD]
+    figures = score([found])
+    assert figures.f1 == pytest.approx(2 * 2 / 6)
+    assert (figures.recall_live, figures.recall_dead) == (1.0, 0.5)
+    assert figures.auc_dead == 1.0
+    assert figures.balanced_accuracy == 1.0
+
+
+def test_reach_is_a_part_of_the_radius() -> None:
+    truth = field([(50, 50)], [State.LIVE])
+    assert match_field(truth, calls([(50, 56)], [0.1]), reach=0.5).marked.tolist() == [-1]
+    assert match_field(truth, calls([(50, 54)], [0.1]), reach=0.5).marked.tolist() == [State.LIVE]
+
+
+def test_cells_centred_outside_or_in_the_border_are_not_asked_for() -> None:
+    truth = field([(-3, 50), (5, 50), (50, 50)], [State.LIVE] * 3)
+    met = match_field(truth, calls([(0, 50), (5, 50), (50, 50)], [0.1] * 3), reach=0.5, border_px=12)
+    assert met.marked.tolist() == [State.LIVE]
+    assert met.missed.size == 0
+
+
+def test_bootstrap_resamples_groups() -> None:
+    def one(group: str, right: bool) -> Matched:
+        return Matched(
+            group,
+            *(np.array([v], t) for v, t in ((0.9, np.float32), (0.1, np.float32), (1, np.uint8))),
+            np.array([1 if right else -1]),
+            np.array([], np.int64) if right else np.array([1]),
+        )
+
+    same = [one("a", True), one("a", False)]  # one group: nothing varies between draws
+    low, high = bootstrap(same, score, rounds=50)["f1"]
+    assert low == high == pytest.approx(0.5)
+    low, high = bootstrap([one("a", True), one("b", False)], score, rounds=200)["f1"]
+    assert (low, high) == (0.0, 1.0)
+
+
+def _drawn(n: int, bias: float, temperature: float) -> Matched:
+    """Cells whose true chance of dead is sigmoid((logit + bias) / temperature)."""
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 3, n)
+    dead = rng.random(n) < 1 / (1 + np.exp(-(logit + bias) / temperature))
+    p = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    marked = np.where(dead, State.DEAD, State.LIVE).astype(np.int64)
+    return Matched("g", np.ones(n, np.float32), p, np.ones(n, np.uint8), marked, np.zeros(0, np.int64))
+
+
+def test_calibration_recovers_bias_and_temperature() -> None:
+    found = fit_state([_drawn(20_000, bias=-1.0, temperature=2.0)])
+    assert found.bias == pytest.approx(-1.0, abs=0.15)
+    assert found.temperature == pytest.approx(2.0, abs=0.15)
+
+
+def test_uncertain_band_keeps_the_risk_or_stops_at_most() -> None:
+    found = _drawn(20_000, bias=0.0, temperature=1.0)
+    low, high = uncertain_band([found], risk=0.05, most=0.5)
+    given = (found.p_dead <= low) | (found.p_dead >= high)
+    wrong = (found.p_dead >= 0.5) != (found.marked == State.DEAD)
+    assert wrong[given].mean() <= 0.055
+    assert given.mean() > 0.5
+    assert uncertain_band([found], risk=0.0, most=0.0) == (0.4, 0.6)
+
+
+def test_p_cell_parts_true_from_spurious() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.uniform(0.5, 1, 200), rng.uniform(0.05, 0.4, 200)]).astype(np.float32)
+    marked = np.repeat([1, -1], 200)
+    found = Matched("g", scores, scores, marked.astype(np.uint8), marked, np.zeros(0, np.int64))
+    assert 0.4 <= best_p_cell([found]) <= 0.5
