@@ -1,0 +1,162 @@
+"""The picture: newest frame, calls over it, zoom and pan, pixel read-out, scale bar.
+
+Owns painting. Pictures come ready from the render thread; the latency of a frame is taken when its painting ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QPointF, QRectF, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QPainter, QPen
+
+from livescope.frames import Frame
+from livescope.view.geometry import round_length_um
+from livescope.view.overlay import CallsItem
+from livescope.view.render import Picture
+from livescope.view.theme import Theme
+
+__all__ = ["Canvas"]
+
+
+class Canvas(pg.GraphicsView):
+    """The live picture.
+
+    Parameters
+    ----------
+    on_painted
+        Called with each frame once, at the end of the paint event that brought it to the screen.
+    theme
+        Colours around the picture.
+    """
+
+    read_out = Signal(str)
+    """What lies under the mouse: place in pixels and micrometres, grey value; empty outside the picture."""
+
+    def __init__(self, on_painted: Callable[[Frame], None], theme: Theme) -> None:
+        super().__init__(background=theme.canvas)
+        self.picture: Picture | None = None
+        self.hint = ""
+        self._theme = theme
+        self._on_painted = on_painted
+        self._unstamped: Frame | None = None
+        self._mouse: QPointF | None = None
+        self.box = pg.ViewBox(lockAspect=True, invertY=True, enableMenu=False, defaultPadding=0.01)
+        self.image = pg.ImageItem(axisOrder="row-major")
+        self.calls = CallsItem()
+        self.box.addItem(self.image)
+        self.box.addItem(self.calls, ignoreBounds=True)
+        self.setCentralItem(self.box)
+        self.setMinimumSize(320, 240)
+        self.setMouseTracking(True)
+        self.setAccessibleName("Live picture")
+
+    def show_picture(self, picture: Picture) -> None:
+        """Show a picture. The view is fitted when the frame's size changes, else zoom and pan stay."""
+        resized = self.picture is None or self.picture.grey8.shape != picture.grey8.shape
+        self.picture = picture
+        self._unstamped = picture.frame
+        self.image.setImage(picture.grey8, autoLevels=False)
+        if self.calls.drawing is not picture.drawing:
+            self.calls.set_drawing(picture.drawing)
+        if resized:
+            self.fit()
+        self._tell_read_out()
+
+    def fit(self) -> None:
+        """Show the whole picture, as large as it goes."""
+        if self.picture is not None:
+            height, width = self.picture.grey8.shape
+            self.box.setRange(QRectF(0, 0, width, height), padding=0.01)
+
+    def actual_size(self) -> None:
+        """One pixel of the camera on one pixel of the screen, around the middle of the view."""
+        (x0, x1), (y0, y1) = self.box.viewRange()
+        width, height = self.box.width() / 2, self.box.height() / 2
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        self.box.setRange(QRectF(x - width, y - height, 2 * width, 2 * height), padding=0)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Change the colours around the picture."""
+        self._theme = theme
+        self.setBackground(theme.canvas)
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Paint, then stamp the frame: now it is on the screen."""
+        super().paintEvent(event)
+        painter = QPainter(self.viewport())
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if self.picture is None:
+            self._paint_hint(painter)
+        else:
+            self._paint_scale_bar(painter, self.picture.frame.pixel_um)
+        painter.end()
+        if self._unstamped is not None:
+            frame, self._unstamped = self._unstamped, None
+            self._on_painted(frame)
+
+    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Follow the mouse for the read-out."""
+        super().mouseMoveEvent(event)
+        self._mouse = QPointF(event.position())
+        self._tell_read_out()
+
+    def leaveEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Clear the read-out."""
+        super().leaveEvent(event)
+        self._mouse = None
+        self._tell_read_out()
+
+    def pixel_at(self, place: QPointF) -> tuple[int, int] | None:
+        """Row and column of the camera pixel at a place of this widget, None outside the picture."""
+        if self.picture is None:
+            return None
+        point = self.box.mapSceneToView(self.mapToScene(place.toPoint()))
+        y, x = int(np.floor(point.y())), int(np.floor(point.x()))
+        height, width = self.picture.grey8.shape
+        return (y, x) if 0 <= y < height and 0 <= x < width else None
+
+    def _tell_read_out(self) -> None:
+        pixel = None if self._mouse is None else self.pixel_at(self._mouse)
+        if pixel is None or self.picture is None:
+            self.read_out.emit("")
+            return
+        y, x = pixel
+        frame = self.picture.frame
+        place = f"x {x}  y {y} px"
+        if frame.pixel_um is not None:
+            place += f"   {x * frame.pixel_um:.1f}, {y * frame.pixel_um:.1f} \u00b5m"
+        self.read_out.emit(f"{place}   grey {int(frame.pixels[y, x])}")
+
+    def _paint_hint(self, painter: Any) -> None:
+        painter.setPen(QColor(self._theme.muted))
+        font = QFont(self.font())
+        font.setPixelSize(16)
+        painter.setFont(font)
+        painter.drawText(self.viewport().rect(), int(Qt.AlignmentFlag.AlignCenter), self.hint)
+
+    def _paint_scale_bar(self, painter: Any, pixel_um: float | None) -> None:
+        """Bottom right, on a dark plate so that it reads on every picture."""
+        screen_per_px = self.box.width() / max(self.box.viewRect().width(), 1e-9)
+        label, length = "pixel size unknown", 0.0
+        if pixel_um is not None:
+            length_um = round_length_um(160 / screen_per_px * pixel_um)
+            label = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} \u00b5m"
+            length = length_um / pixel_um * screen_per_px
+        font = QFont(self.font())
+        font.setPixelSize(13)
+        painter.setFont(font)
+        width = max(length, painter.fontMetrics().horizontalAdvance(label)) + 20
+        plate = QRectF(self.viewport().width() - width - 14, self.viewport().height() - 50, width, 36)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(0, 0, 0, 150))
+        painter.drawRoundedRect(plate, 6, 6)
+        painter.setPen(QColor("white"))
+        painter.drawText(plate.adjusted(0, 2, 0, -12), int(Qt.AlignmentFlag.AlignCenter), label)
+        if length:
+            y, middle = plate.bottom() - 8, plate.center().x()
+            painter.setPen(QPen(QColor("white"), 3, Qt.PenStyle.SolidLine, Qt.PenCapStyle.FlatCap))
+            painter.drawLine(QPointF(middle - length / 2, y), QPointF(middle + length / 2, y))

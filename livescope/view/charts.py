@@ -1,0 +1,125 @@
+"""Curves and bars: viability over time with its interval, and the interval of this instant.
+
+Owns the small plots. Numbers as text are in `livescope.view.readouts`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QRectF, Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from livescope.calls import State, Viability
+from livescope.view.theme import Theme
+
+__all__ = ["IntervalBar", "ViabilityChart"]
+
+_MOST_POINTS = 400
+"""More points than the chart has pixels only cost time."""
+
+
+class ViabilityChart(pg.PlotWidget):
+    """Viability in percent against time, with its 95 % interval as a band."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__(enableMenu=False)
+        self.setFixedHeight(128)
+        self.unit = "s"
+        """Unit of the time axis."""
+        self.shown_points = 0
+        """Instants of the curve at which a cell was called."""
+        self.hideButtons()
+        self.setMouseEnabled(x=False, y=False)
+        self.setYRange(-3, 103, padding=0)
+        self.getAxis("left").setTicks([[(v, str(v)) for v in (0, 25, 50, 75, 100)]])
+        self.getAxis("left").setWidth(34)
+        self._low = pg.PlotCurveItem()
+        self._high = pg.PlotCurveItem()
+        self._band = pg.FillBetweenItem(self._low, self._high)
+        self._curve = pg.PlotCurveItem()
+        for item in (self._low, self._high, self._band, self._curve):
+            self.addItem(item)
+        self.setAccessibleName("Viability over time")
+        self.setToolTip("Viability over time with its 95 % interval")
+        self.set_theme(theme)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Change the colours."""
+        colour = QColor(theme.states[State.LIVE])
+        self.setBackground(theme.panel)
+        for name in ("left", "bottom"):
+            axis = self.getAxis(name)
+            axis.setPen(theme.line)
+            axis.setTextPen(theme.muted)
+        self.showGrid(y=True, alpha=0.25)
+        self._curve.setPen(pg.mkPen(colour, width=1))
+        band = QColor(colour)
+        band.setAlpha(70)
+        self._band.setBrush(band)
+        for edge in (self._low, self._high):
+            edge.setPen(None)
+
+    def set_curve(self, points: list[tuple[float, Viability]]) -> None:
+        """Show (seconds since the start, viability) pairs; instants without a called cell are gaps."""
+        step = -(-len(points) // _MOST_POINTS) or 1
+        points = points[::-step][::-1]  # the newest is always among them
+        unit_s, unit = _time_unit(points[-1][0] if points else 0.0)
+        time = np.array([seconds / unit_s for seconds, _ in points], dtype=np.float64)
+        rows = np.array([(v.low, v.fraction, v.high) for _, v in points], dtype=np.float64).reshape(-1, 3) * 100
+        told = np.isfinite(rows[:, 1])
+        self._low.setData(time[told], rows[told, 0])
+        self._high.setData(time[told], rows[told, 2])
+        self._curve.setData(time, rows[:, 1], connect="finite")
+        self.unit = unit
+        self.shown_points = int(told.sum())
+        if len(time):
+            self.setXRange(float(time[0]), max(float(time[-1]), float(time[0]) + 10 / unit_s), padding=0.01)
+
+
+def _time_unit(longest_s: float) -> tuple[float, str]:
+    return next(((s, name) for s, name in ((3600.0, "h"), (60.0, "min")) if longest_s >= 3 * s), (1.0, "s"))
+
+
+class IntervalBar(QWidget):
+    """Viability on a scale from 0 to 100 %: the interval as a band, the figure as a line."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self.setFixedHeight(14)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._theme = theme
+        self._viability: Viability | None = None
+
+    def set_theme(self, theme: Theme) -> None:
+        """Change the colours."""
+        self._theme = theme
+        self.update()
+
+    def set_viability(self, viability: Viability | None) -> None:
+        """Show a viability; None shows an empty scale."""
+        self._viability = viability
+        self.update()
+
+    def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
+        """Draw scale, band and line."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(self._theme.raised))
+        width = float(self.width())
+        painter.drawRoundedRect(QRectF(0, 4, width, 6), 3, 3)
+        if self._viability is not None and math.isfinite(self._viability.fraction):
+            colour = QColor(self._theme.states[State.LIVE])
+            left, right = self._viability.low * width, self._viability.high * width
+            painter.setBrush(colour)
+            painter.setOpacity(0.55)
+            painter.drawRoundedRect(QRectF(left, 4, max(right - left, 2), 6), 3, 3)
+            painter.setOpacity(1.0)
+            middle = min(max(self._viability.fraction * width, 1.5), width - 1.5)
+            painter.drawRect(QRectF(middle - 1.5, 0, 3, 14))
+        painter.end()

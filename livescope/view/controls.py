@@ -1,0 +1,247 @@
+"""The bar above the picture and the banner: start, stop, snap, record, exposure, what is drawn, and what went wrong.
+
+Owns buttons and their look in each state. What they do is done by the session on its control thread: a click only asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPixmap
+from qtpy.QtWidgets import (
+    QApplication,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+
+from livescope.status import SessionState, Status
+from livescope.view.theme import Theme
+
+__all__ = ["Banner", "ControlBar"]
+
+_LIVE = (SessionState.STARTING, SessionState.RUNNING, SessionState.CHANGING)
+_EXPOSURE_MS = (0.01, 600_000.0)
+
+
+class ControlBar(QWidget):
+    """Buttons of the session and of the overlay. Signals say what was asked for."""
+
+    start_asked = Signal()
+    stop_asked = Signal()
+    snap_asked = Signal()
+    record_asked = Signal(bool)
+    exposure_asked = Signal(float)
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self.setObjectName("bar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._theme = theme
+        self._live = False
+        self._recording = False
+        self.run = _button("Start", "Start or stop the live run (Space)")
+        self.snap = _button("Snap", "Take one frame and call its cells (S)")
+        self.record = _button("Record", "Store frames and calls from now on (R)")
+        self.exposure = QDoubleSpinBox()
+        self.outlines = _toggle("Outlines", "Outlines of the cells (O)")
+        self.rings = _toggle("Markers", "Marker at the centre of each cell (M)")
+        self.overlay = _toggle("Calls", "Show or hide all calls (H)")
+        self.fit = QToolButton()
+        self.fit.setText("Fit")
+        self.fit.setToolTip("Show the whole picture (F); wheel zooms, drag pans")
+        self.state = QLabel()
+        self.state.setAccessibleName("State of the session")
+        self._set_up_exposure()
+        self._lay_out()
+        self.run.clicked.connect(self._ask_run)
+        self.snap.clicked.connect(lambda: self.snap_asked.emit())
+        self.record.clicked.connect(lambda: self.record_asked.emit(not self._recording))
+        self.set_theme(theme)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Change the colours of the icons."""
+        self._theme = theme
+        self.snap.setIcon(_icon("snap", theme.text))
+        self._show_run()
+        self._show_record()
+
+    def show_status(self, status: Status) -> None:
+        """Look as the session is: what can be asked for now, and what it is doing."""
+        live = status.state in _LIVE
+        if live is not self._live:
+            self._live = live
+            self._show_run()
+        if status.recording is not self._recording:
+            self._recording = status.recording
+            self._show_record()
+        changing = status.state in (SessionState.STARTING, SessionState.STOPPING)
+        self.run.setEnabled(not changing)
+        self.snap.setEnabled(not live and not changing)
+        if status.exposure_ms is not None and not self.exposure.hasFocus():
+            self.exposure.blockSignals(True)
+            self.exposure.setValue(status.exposure_ms)
+            self.exposure.blockSignals(False)
+        self._show_state(status)
+
+    def _show_state(self, status: Status) -> None:
+        colours = {SessionState.RUNNING: self._theme.good, SessionState.FAILED: self._theme.alarm}
+        colour = self._theme.caution if status.busy else colours.get(status.state, self._theme.muted)
+        text = f"{status.busy}\u2026" if status.busy else status.state.value
+        self.state.setText(f'<span style="color:{colour}">\u25cf</span>&nbsp; {text}')
+        self.state.setToolTip(status.reason or "State of the session")
+
+    def _show_run(self) -> None:
+        self.run.setText("Stop" if self._live else "Start")
+        self.run.setIcon(_icon("stop" if self._live else "start", self._theme.text))
+
+    def _show_record(self) -> None:
+        colour = self._theme.window if self._recording else self._theme.alarm
+        self.record.setIcon(_icon("record", colour))
+        self.record.setText("Recording" if self._recording else "Record")
+        self.record.setProperty("recording", "true" if self._recording else "false")
+        self.record.style().unpolish(self.record)
+        self.record.style().polish(self.record)
+
+    def _ask_run(self) -> None:
+        (self.stop_asked if self._live else self.start_asked).emit()
+
+    def _set_up_exposure(self) -> None:
+        self.exposure.setRange(*_EXPOSURE_MS)
+        self.exposure.setDecimals(2)
+        self.exposure.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.exposure.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.exposure.setSuffix(" ms")
+        self.exposure.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.exposure.setKeyboardTracking(False)
+        self.exposure.setFixedWidth(96)
+        self.exposure.setToolTip("Exposure of the camera; Enter applies (E)")
+        self.exposure.setAccessibleName("Exposure in milliseconds")
+        self.exposure.valueChanged.connect(lambda value: self.exposure_asked.emit(float(value)))
+        # the keyboard goes back to the picture, so that shortcuts work again
+        self.exposure.lineEdit().returnPressed.connect(self.exposure.clearFocus)
+
+    def _lay_out(self) -> None:
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(10, 8, 14, 8)
+        layout.setSpacing(8)
+        for widget in (self.run, self.snap, self.record):
+            layout.addWidget(widget)
+        layout.addSpacing(10)
+        label = QLabel("Exposure")
+        label.setObjectName("name")
+        layout.addWidget(label)
+        layout.addWidget(self.exposure)
+        layout.addSpacing(10)
+        for toggle in (self.overlay, self.outlines, self.rings, self.fit):
+            layout.addWidget(toggle)
+        layout.addStretch(1)
+        layout.addWidget(self.state)
+
+
+class Banner(QFrame):
+    """One line across the window for what went wrong, with details to copy. Hidden while all is well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("banner")
+        self._dismissed: set[str] = set()
+        self._messages: tuple[str, ...] = ()
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.copy = QPushButton("Copy details")
+        self.dismiss = QPushButton("Dismiss")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(14, 8, 14, 8)
+        layout.addWidget(self._text, 1)
+        layout.addWidget(self.copy)
+        layout.addWidget(self.dismiss)
+        self.copy.clicked.connect(self._copy)
+        self.dismiss.clicked.connect(self._dismiss)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        """The message shown, empty while hidden."""
+        return "" if self.isHidden() else self._text.text()
+
+    def show_messages(self, errors: tuple[str, ...], warnings: tuple[str, ...]) -> None:
+        """Show the newest error that was not dismissed, else the newest warning."""
+        for level, messages in (("error", errors), ("warning", warnings)):
+            left = [m for m in messages if m not in self._dismissed]
+            if left:
+                more = f"   (and {len(left) - 1} more)" if len(left) > 1 else ""
+                self._show(level, left[-1] + more, (*errors, *warnings))
+                return
+        self.hide()
+
+    def _show(self, level: str, text: str, messages: tuple[str, ...]) -> None:
+        self._messages = messages
+        self._text.setText(text)
+        if self.property("level") != level:
+            self.setProperty("level", level)
+            for widget in (self, self._text, self.copy, self.dismiss):
+                widget.style().unpolish(widget)
+                widget.style().polish(widget)
+        self.show()
+
+    def _copy(self) -> None:
+        QApplication.clipboard().setText("\n".join(self._messages))
+
+    def _dismiss(self) -> None:
+        self._dismissed.update(self._messages)
+        self.hide()
+
+
+def _button(text: str, tip: str) -> Any:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setIconSize(QSize(14, 14))
+    button.setMinimumWidth(88)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+def _toggle(text: str, tip: str) -> Any:
+    toggle = QToolButton()
+    toggle.setText(text)
+    toggle.setToolTip(tip)
+    toggle.setCheckable(True)
+    toggle.setChecked(True)
+    return toggle
+
+
+def _icon(name: str, colour: str) -> Any:
+    """Draw an icon: no image file, sharp at every resolution."""
+    pixmap = QPixmap(56, 56)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(colour))
+    path = QPainterPath()
+    if name == "start":
+        path.moveTo(12, 6)
+        path.lineTo(50, 28)
+        path.lineTo(12, 50)
+        path.closeSubpath()
+    elif name == "stop":
+        path.addRoundedRect(9, 9, 38, 38, 5, 5)
+    elif name == "record":
+        path.addEllipse(8, 8, 40, 40)
+    else:
+        path.addRoundedRect(4, 14, 48, 34, 7, 7)
+        path.addRoundedRect(18, 7, 20, 12, 4, 4)
+        path.setFillRule(Qt.FillRule.WindingFill)
+        hole = QPainterPath()
+        hole.addEllipse(18, 20, 20, 20)
+        path = path.simplified().subtracted(hole)
+    painter.drawPath(path)
+    painter.end()
+    return QIcon(pixmap)

@@ -1,0 +1,118 @@
+"""The calls over the picture: outlines and markers by state, painted as plain line segments.
+
+Owns the graphics item. The segments come ready from the render thread; markers keep their size on the screen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from pyqtgraph.Qt import internals
+from qtpy.QtCore import QLineF, QRectF, Qt
+from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtWidgets import QWidget
+
+from livescope.calls import State
+from livescope.view.geometry import marker_segments
+from livescope.view.render import Drawing
+from livescope.view.theme import STATE_COLOURS
+
+__all__ = ["CallsItem", "StateGlyph", "state_pen"]
+
+_WIDTH_PX = 1.6
+_MARKER_PX = 4.5
+"""Radius of a marker on the screen."""
+
+
+def state_pen(state: State, width_px: float = _WIDTH_PX) -> Any:
+    """Pen of a state, of the same width at every zoom."""
+    pen = QPen(QColor(STATE_COLOURS[state]), width_px)
+    pen.setCosmetic(True)
+    pen.setCapStyle(Qt.PenCapStyle.FlatCap)
+    return pen
+
+
+class _Lines:
+    """Segments in the memory layout of Qt's lines, filled without a Python loop."""
+
+    def __init__(self) -> None:
+        self._array = internals.PrimitiveArray(QLineF, 4)
+
+    def fill(self, segments: NDArray[np.float64]) -> None:
+        self._array.resize(len(segments))
+        self._array.ndarray()[:] = segments
+
+    def draw(self, painter: Any) -> None:
+        if len(self._array):
+            painter.drawLines(*self._array.drawargs())
+
+
+class CallsItem(pg.GraphicsObject):
+    """Outlines and markers of one analysed frame. `outlines`, `rings` and `states` say what of it is visible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outlines = True
+        self.rings = True
+        self.states = set(State)
+        self.drawing: Drawing | None = None
+        self._outlines = {state: _Lines() for state in State}
+        self._markers = {state: _Lines() for state in State}
+        self._bounds = QRectF()
+        self.setPos(0.5, 0.5)  # an image item's pixel spans 0..1, the calls' (0, 0) is the centre of that pixel
+
+    def set_drawing(self, drawing: Drawing | None) -> None:
+        """Show these calls; None shows nothing."""
+        self.drawing = drawing
+        for state in State:
+            self._outlines[state].fill(np.empty((0, 4)) if drawing is None else drawing.outlines[state])
+        height, width = (0, 0) if drawing is None else drawing.analysis.frame.pixels.shape
+        bounds = QRectF(-0.5, -0.5, width, height)
+        if bounds != self._bounds:
+            self.prepareGeometryChange()
+            self._bounds = bounds
+        self.update()
+
+    def boundingRect(self) -> Any:  # noqa: N802 - Qt's name
+        """The frame's rectangle."""
+        return self._bounds
+
+    def paint(self, painter: Any, *_: object) -> None:
+        """Draw the visible states, the most numerous (live) lowest."""
+        if self.drawing is None:
+            return
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setClipRect(self._bounds)
+        pixel = 1.0 / max(abs(painter.worldTransform().m11()), 1e-9)
+        for state in State:
+            if state not in self.states:
+                continue
+            painter.setPen(state_pen(state))
+            if self.outlines:
+                self._outlines[state].draw(painter)
+            if self.rings:
+                self._markers[state].fill(marker_segments(self.drawing.centres[state], state, _MARKER_PX * pixel))
+                self._markers[state].draw(painter)
+
+
+class StateGlyph(QWidget):
+    """The marker of a state, for legends: the same shape and colour as on the picture."""
+
+    def __init__(self, state: State, colour: str, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.colour = colour
+        self.setFixedSize(18, 18)
+
+    def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
+        """Draw the marker in the middle."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor(self.colour), 2.0))
+        lines = _Lines()
+        lines.fill(marker_segments(np.array([[9.0, 9.0]]), self._state, 5.5))
+        lines.draw(painter)
+        painter.end()

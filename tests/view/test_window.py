@@ -1,0 +1,274 @@
+"""The window driven with real mouse and key events, offscreen, on a scripted session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QApplication, QWidget
+
+from livescope.calls import State, Viability
+from livescope.status import SessionState
+from livescope.view.theme import STATE_COLOURS, THEMES, apply_theme
+from livescope.view.window import MainWindow, show
+
+LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
+
+
+@pytest.fixture
+def window(qtbot: Any, scripted: Any) -> Iterator[MainWindow]:
+    apply_theme(QApplication.instance(), THEMES["dark"])
+    window = MainWindow(scripted)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.close()
+
+
+def _click(qtbot: Any, widget: QWidget) -> None:
+    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
+
+
+def _show(qtbot: Any, window: MainWindow, frame: Any, analysis: Any = None) -> None:
+    """Let the session have a frame and wait until it is on the screen."""
+    window.session.frame, window.session.analysis = frame, analysis
+    qtbot.waitUntil(lambda: any(f is frame for f in window.session.shown) and window.canvas.picture.frame is frame)
+    qtbot.waitUntil(
+        lambda: analysis is None or (window.canvas.calls.drawing and window.canvas.calls.drawing.analysis is analysis)
+    )
+
+
+def test_every_control_asks_the_session(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    _click(qtbot, window.bar.run)
+    _click(qtbot, window.bar.snap)
+    _click(qtbot, window.bar.record)
+    window.bar.exposure.setFocus()
+    window.bar.exposure.selectAll()
+    qtbot.keyClicks(window.bar.exposure, "12.5")
+    qtbot.keyClick(window.bar.exposure, Qt.Key.Key_Return)
+    assert scripted.asked == [("start",), ("snap",), ("record", True), ("exposure", 12.5)]
+
+
+def test_controls_of_a_running_recording_session_stop(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"state": SessionState.RUNNING, "recording": True}
+    qtbot.waitUntil(lambda: window.bar.run.text() == "Stop" and window.bar.record.text() == "Recording")
+    assert not window.bar.snap.isEnabled()
+    _click(qtbot, window.bar.run)
+    _click(qtbot, window.bar.record)
+    assert scripted.asked == [("stop",), ("record", False)]
+
+
+@pytest.mark.parametrize("state", [SessionState.STARTING, SessionState.STOPPING])
+def test_nothing_can_be_asked_twice_while_changing(
+    qtbot: Any, window: MainWindow, scripted: Any, state: SessionState
+) -> None:
+    scripted.fields = {"state": state, "busy": "doing it"}
+    qtbot.waitUntil(lambda: not window.bar.run.isEnabled())
+    _click(qtbot, window.bar.run)
+    assert scripted.asked == []
+    assert "doing it" in window.bar.state.text()
+
+
+def test_shortcuts(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    window.activateWindow()
+    for key in (Qt.Key.Key_Space, Qt.Key.Key_S, Qt.Key.Key_R):
+        qtbot.keyClick(window, key)
+    assert scripted.asked == [("start",), ("snap",), ("record", True)]
+    for key, toggle in (("O", window.bar.outlines), ("M", window.bar.rings), ("H", window.bar.overlay)):
+        qtbot.keyClicks(window, key)
+        assert not toggle.isChecked()
+    assert not window.canvas.calls.isVisible()
+    qtbot.keyClicks(window, "E")
+    assert window.bar.exposure.hasFocus()
+
+
+def test_exposure_typed_is_not_overwritten_by_the_status(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    window.bar.exposure.setFocus()
+    window.bar.exposure.selectAll()
+    qtbot.keyClicks(window.bar.exposure, "33")
+    scripted.fields = {"exposure_ms": 7.0, "busy": "a new status has come"}
+    qtbot.waitUntil(lambda: "a new status" in window.bar.state.text())
+    assert window.bar.exposure.text().startswith("33")
+    qtbot.keyClick(window.bar.exposure, Qt.Key.Key_Return)
+    assert scripted.asked == [("exposure", 33.0)]
+
+
+def test_each_painted_frame_is_stamped_once(qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any) -> None:
+    for index in range(3):
+        _show(qtbot, window, new_frame(index))
+    window.canvas.viewport().repaint()
+    assert [frame.index for frame in scripted.shown] == [0, 1, 2]
+
+
+def test_a_new_analysis_of_an_old_frame_is_drawn(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any
+) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame)
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE]))
+
+
+def _pixels_like(window: MainWindow, colour: str) -> int:
+    image = window.canvas.grab().toImage().convertToFormat(window.grab().toImage().Format.Format_RGB32)
+    data = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine() // 4, 4)
+    wanted = QColor(colour)
+    difference = np.abs(data[..., 2::-1].astype(int) - [wanted.red(), wanted.green(), wanted.blue()]).sum(-1)
+    return int(np.count_nonzero(difference < 40))
+
+
+def test_each_state_is_drawn_in_its_colour(qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE, LIVE, DEAD, UNCERTAIN]))
+    seen = {state: _pixels_like(window, STATE_COLOURS[state]) for state in State}
+    assert all(count > 50 for count in seen.values()), seen
+    _click(qtbot, window.bar.overlay)
+    assert [_pixels_like(window, STATE_COLOURS[state]) for state in State] == [0, 0, 0]
+
+
+def test_outlines_and_markers_are_hidden_apart(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any
+) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE] * 4))
+    both = _pixels_like(window, STATE_COLOURS[LIVE])
+    _click(qtbot, window.bar.outlines)
+    markers = _pixels_like(window, STATE_COLOURS[LIVE])
+    _click(qtbot, window.bar.rings)
+    assert both > markers > _pixels_like(window, STATE_COLOURS[LIVE]) == 0
+
+
+def test_counts_and_viability_with_interval(
+    qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any, new_analysis: Any
+) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE, LIVE, LIVE, DEAD, UNCERTAIN]))
+    texts = lambda: [label.text() for label in window.side.findChildren(QWidget) if hasattr(label, "text")]  # noqa: E731
+    qtbot.waitUntil(lambda: "75.0 %" in texts())
+    assert "95 % interval 65.0 \u2013 85.0 %   n = 4" in texts()
+    assert texts().count("3") == 1
+
+
+def test_a_frame_without_cells_has_no_bare_percentage(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any
+) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, []))
+    texts = lambda: [label.text() for label in window.side.findChildren(QWidget) if hasattr(label, "text")]  # noqa: E731
+    qtbot.waitUntil(lambda: "no cell called live or dead" in texts())
+    assert not any("nan" in text for text in texts())
+
+
+def test_lost_refused_and_skipped_stand_apart(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"lost": {"core": 3, "camera": 1, "recorder": 7, "analysis": 900, "display": 20}}
+    values = window.side.values
+    qtbot.waitUntil(lambda: values["lost"].text() == "3 / 1")
+    assert values["refused"].text() == "7"
+    assert values["skipped"].text() == "900 / 20"
+    assert [values[key].property("alarm") for key in ("lost", "refused", "skipped")] == ["true", "true", None]
+
+
+def test_curve_over_time(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    gap = Viability(0, 0, 0, float("nan"), float("nan"), float("nan"))
+    scripted.curve = [(60.0 * k, gap if k == 5 else Viability(8, 2, 0, 0.8, 0.5, 0.9)) for k in range(10)]
+    qtbot.waitUntil(lambda: window.side.chart.shown_points == 9)
+    assert window.side.chart.unit == "min"
+
+
+def test_error_banner_names_the_next_step_and_copies(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    message = "acquisition: camera lost. Check the cable, then press Start."
+    scripted.fields = {"state": SessionState.FAILED, "errors": (message,), "warnings": ("a warning",)}
+    qtbot.waitUntil(lambda: window.banner.text == message)
+    _click(qtbot, window.banner.copy)
+    assert QApplication.clipboard().text() == f"{message}\na warning"
+    _click(qtbot, window.banner.dismiss)
+    assert window.banner.text == ""
+    scripted.fields = {"errors": (message, "recording: disk full")}
+    qtbot.waitUntil(lambda: window.banner.text == "recording: disk full")
+
+
+def test_reason_of_a_failure_without_an_error_is_shown(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"state": SessionState.FAILED, "reason": "the disk cannot keep up"}
+    qtbot.waitUntil(lambda: window.banner.text == "the disk cannot keep up")
+
+
+def test_a_frame_that_cannot_be_drawn_is_told(qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any) -> None:
+    good = new_frame(1)
+    bad = new_frame(0)
+    object.__setattr__(bad, "pixels", np.empty((0, 0), np.uint16))
+    scripted.frame = bad
+    qtbot.waitUntil(lambda: window.banner.text.startswith("frame 0 cannot be drawn"))
+    _show(qtbot, window, good)
+    qtbot.waitUntil(lambda: window.banner.text == "")
+
+
+def test_pixel_read_out_in_pixels_micrometres_and_grey(qtbot: Any, window: MainWindow, new_frame: Any) -> None:
+    _show(qtbot, window, new_frame())
+    with qtbot.waitSignal(window.canvas.read_out, check_params_cb=bool) as told:
+        place = window.canvas.mapFromScene(window.canvas.box.mapViewToScene(QPointF(100.5, 20.5)))
+        qtbot.mouseMove(window.canvas.viewport(), place)
+    assert told.args == ["x 100  y 20 px   65.0, 13.0 \u00b5m   grey 600"]
+    assert window.canvas.pixel_at(QPointF(QPoint(-50, -50))) is None
+
+
+def test_picture_keeps_its_aspect_and_zoom_stays(qtbot: Any, window: MainWindow, new_frame: Any) -> None:
+    _show(qtbot, window, new_frame(0))
+    view = window.canvas.box.viewRect()
+    assert view.width() / view.height() == pytest.approx(
+        window.canvas.box.width() / window.canvas.box.height(), rel=1e-3
+    )
+    window.canvas.actual_size()
+    zoomed = window.canvas.box.viewRange()
+    _show(qtbot, window, new_frame(1))
+    np.testing.assert_allclose(window.canvas.box.viewRange(), zoomed)
+    _show(qtbot, window, new_frame(2, height=100, width=400))  # another size: all of it is shown
+    (x0, x1), (y0, y1) = window.canvas.box.viewRange()
+    assert x0 <= 0
+    assert x1 >= 400
+    assert y0 <= 0
+    assert y1 >= 100
+
+
+def test_closing_ends_thread_and_timer(qtbot: Any, scripted: Any, leavings: Callable[[set[int]], list[str]]) -> None:
+    before = {t.ident for t in threading.enumerate() if t.ident is not None}
+    window = MainWindow(scripted)
+    window.show()
+    kinds = {text.split()[0] for text in leavings(before)}
+    assert kinds == {"window", "timer", "thread"}  # the guard of these tests sees each of them
+    window.close()
+    assert leavings(before) == []
+
+
+def test_show_starts_the_session_and_returns_at_close(
+    qapp: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+
+    def raise_in_a_slot() -> None:
+        QTimer.singleShot(700, qapp.closeAllWindows)
+        raise ValueError("a slot failed")
+
+    banners: list[str] = []
+    QTimer.singleShot(0, raise_in_a_slot)
+    QTimer.singleShot(600, lambda: banners.extend(w.banner.text for w in qapp.topLevelWidgets() if w.isVisible()))
+    assert show(scripted) == 0
+    assert scripted.asked == [("start",)]
+    assert told == ["a slot failed"]
+    assert banners == ["ValueError: a slot failed"]
+
+
+def test_no_display_is_one_clear_error(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux can lack a display")
+    code = "import livescope.errors as e\ntry:\n import livescope.view.window\nexcept e.DisplayError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], env={"PATH": "/usr/bin"}, capture_output=True, text=True)
+    assert "--headless" in done.stdout
+    assert "DISPLAY" in done.stdout, done.stderr
