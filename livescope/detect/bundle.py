@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from livescope.detect.normalise import Normalisation
 from livescope.errors import ModelError, one_of
 
-__all__ = ["Bundle", "Card", "Validation", "bundled_names", "load_bundle", "write_card"]
+__all__ = ["Bundle", "Card", "Int8", "Precision", "Validation", "bundled_names", "load_bundle", "write_card"]
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""Arithmetic of a network."""
 
 _MODELS = Path(__file__).parent.parent / "models"
 _CARD_SUFFIX = ".card.yaml"
@@ -41,6 +44,27 @@ class Validation(BaseModel):
     balanced_accuracy: float = Field(ge=0, le=1)
     auc_dead: float = Field(ge=0, le=1)
     """State call on the cells that were found."""
+
+
+class Int8(BaseModel):
+    """How the 8-bit version agrees with the network itself, on frames that did not set its ranges."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: str
+    """Which frames."""
+    n_cells: int = Field(ge=1)
+    """Cells that the network itself calls there."""
+    f1: float = Field(ge=0, le=1)
+    """Detection, the network's own calls taken as truth."""
+    same_state: float = Field(ge=0, le=1)
+    """Part of the matched cells that get the same state."""
+    viability_shift: float = Field(ge=0, le=1)
+    """Difference of the two viabilities over all frames."""
+    passed: bool
+    """Whether it is let through; see `livescope.detect.quantise`."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the 8-bit ONNX file, ``NAME.int8.onnx``."""
 
 
 class Card(BaseModel):
@@ -71,6 +95,8 @@ class Card(BaseModel):
     specificity: float | None = Field(default=None, ge=0, le=1)
     """Chance that a dead cell that was given a call is called dead; None where not measured."""
     validation: tuple[Validation, ...]
+    int8: Int8 | None = None
+    """The 8-bit version, None where there is none."""
     limits: str = Field(min_length=1)
     """Where the network is known or likely to fail, in words."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -107,6 +133,28 @@ class Bundle:
     card: Card
     sha256: str
 
+    def int8_path(self) -> Path:
+        """Path of the 8-bit network, checked like the network itself.
+
+        Raises
+        ------
+        ModelError
+            There is none, it did not pass its gate, or its file is not the one that did.
+        """
+        path, gate = self.onnx_path.with_suffix(".int8.onnx"), self.card.int8
+        if gate is None:
+            raise ModelError(
+                f"model {self.name!r} has no 8-bit version. Choose detector.precision fp32 or fp16, or make one with "
+                f"`livescope engine {self.name} --precision int8 --calibrate FRAMES`."
+            )
+        if not gate.passed:
+            raise ModelError(
+                f"the 8-bit version of model {self.name!r} did not pass its gate (F1 {gate.f1:.3f} against the network "
+                f"itself, same state {gate.same_state:.3f}). Choose detector.precision fp32 or fp16."
+            )
+        _check_sha256(path, gate.sha256)
+        return path
+
 
 def bundled_names() -> tuple[str, ...]:
     """Names of the networks that come with livescope, sorted."""
@@ -135,16 +183,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
             )
         onnx_path = _MODELS / f"{name_or_path}.onnx"
     card = _read_card(onnx_path.with_suffix(_CARD_SUFFIX))
-    try:
-        sha256 = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"network {str(onnx_path)!r} cannot be read: {error.strerror}. Check the path.") from None
-    if sha256 != card.sha256:
-        raise ModelError(
-            f"network {str(onnx_path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the "
-            f"card says {card.sha256}. Get the bundle again, or export it again with its card."
-        )
-    return Bundle(card.name, onnx_path, card, sha256)
+    _check_sha256(onnx_path, card.sha256)
+    return Bundle(card.name, onnx_path, card, card.sha256)
 
 
 def write_card(card: Card, onnx_path: Path) -> Path:
@@ -152,6 +192,18 @@ def write_card(card: Card, onnx_path: Path) -> Path:
     path = onnx_path.with_suffix(_CARD_SUFFIX)
     path.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"network {str(path)!r} cannot be read: {error.strerror}. Check the path.") from None
+    if sha256 != expected:
+        raise ModelError(
+            f"network {str(path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the card "
+            f"says {expected}. Get the bundle again, or export it again with its card."
+        )
 
 
 def _read_card(path: Path) -> Card:

@@ -82,7 +82,7 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
         The backend is unknown or not to be had on this machine.
     """
     if settings.backend in ("auto", "onnx"):
-        from livescope.detect.onnx_cpu import OnnxDetector
+        from livescope.detect.onnx_runtime import OnnxDetector
 
         return OnnxDetector(bundle, settings.max_cells, settings.threads)
     raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(BACKENDS)}.")

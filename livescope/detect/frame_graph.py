@@ -10,22 +10,20 @@ import math
 from dataclasses import dataclass
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import compose, parser
 
 from livescope.calls import N_RAYS
-from livescope.detect.bundle import Bundle
+from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.detector import TABLE_COLUMNS
-from livescope.errors import ModelError, one_of
+from livescope.detect.network import NETWORK_OUTPUTS, read_network
 from livescope.frames import FrameSpec
 
-__all__ = ["NETWORK_MULTIPLE", "NETWORK_OUTPUTS", "STRIDE", "build_frame_graph", "read_network"]
+__all__ = ["NETWORK_MULTIPLE", "STRIDE", "build_frame_graph"]
 
 STRIDE = 4
 """Pixels of the network's input along each axis for one cell of its output maps."""
 NETWORK_MULTIPLE = 16
 """The network's input must be a multiple of this along each axis."""
-NETWORK_OUTPUTS = ("object_logit", "foreground_logit", "dead_logit", "offset_yx", "radii")
 _NO_PEAK = -1e30
 """Logit of what is no peak: far below any real one, and finite, as engines treat infinity differently."""
 _PREFIX = "net/"
@@ -58,7 +56,9 @@ class _Shapes:
         return h, w
 
 
-def build_frame_graph(bundle: Bundle, spec: FrameSpec, max_cells: int, bin: int) -> onnx.ModelProto:
+def build_frame_graph(
+    bundle: Bundle, spec: FrameSpec, max_cells: int, bin: int, precision: Precision = "fp32"
+) -> onnx.ModelProto:
     """Build the frame graph for frames of one shape.
 
     Inputs: ``frame`` uint8 (1, H, W, 1), or (1, H, W, 2) for uint16 as its little-endian bytes (TensorRT takes no
@@ -76,14 +76,16 @@ def build_frame_graph(bundle: Bundle, spec: FrameSpec, max_cells: int, bin: int)
         K, the rows of the table.
     bin
         Raw pixels along each axis that are averaged into one pixel of the network's input.
+    precision
+        Arithmetic of the network.
 
     Raises
     ------
     ModelError
-        The network is not readable or has other inputs and outputs than a livescope network.
+        The network is not readable or has other inputs and outputs than a livescope network, or no 8-bit version.
     """
     shapes = _Shapes(spec, bin)
-    network = read_network(bundle)
+    network = read_network(bundle, precision)
     header = f'<ir_version: {network.ir_version}, opset_import: ["": {_opset(network)}]>\n'
     before = parser.parse_model(header + _before(shapes))
     after = parser.parse_model(header + _after(shapes, max_cells))
@@ -91,32 +93,12 @@ def build_frame_graph(bundle: Bundle, spec: FrameSpec, max_cells: int, bin: int)
     graph = compose.merge_models(before, network, io_map=[("image", f"{_PREFIX}image")])
     graph = compose.merge_models(graph, after, io_map=[(_PREFIX + name, name) for name in NETWORK_OUTPUTS])
     graph.producer_name = "livescope"
+    used = {name for node in graph.graph.node for name in node.input}
+    unused = [tensor for tensor in graph.graph.initializer if tensor.name not in used]
+    for tensor in unused:  # of steps that this shape does not need
+        graph.graph.initializer.remove(tensor)
     onnx.checker.check_model(graph)
     return graph
-
-
-def read_network(bundle: Bundle) -> onnx.ModelProto:
-    """Read a bundle's network and check that it is one.
-
-    Raises
-    ------
-    ModelError
-        The file is no ONNX model, or has other inputs and outputs.
-    """
-    try:
-        network = onnx.load_model_from_string(bundle.onnx_path.read_bytes())
-        onnx.checker.check_model(network)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"network {str(bundle.onnx_path)!r} is no readable ONNX model: {error}") from None
-    inputs = [value.name for value in network.graph.input]
-    outputs = [value.name for value in network.graph.output]
-    if inputs != ["image"] or sorted(outputs) != sorted(NETWORK_OUTPUTS):
-        raise ModelError(
-            f"network {str(bundle.onnx_path)!r} takes {one_of(inputs)} and gives {one_of(outputs)}; a livescope "
-            f"network takes 'image' and gives {one_of(NETWORK_OUTPUTS)}. Export it with `livescope train`."
-        )
-    del network.graph.value_info[:]  # sizes of its own dynamic input, which the frame's shape now fixes
-    return network
 
 
 def _opset(network: onnx.ModelProto) -> int:

@@ -12,9 +12,11 @@ from network_kit import ECHO, as_frame, blob_network, make_bundle
 from onnx import parser
 
 from livescope.detect.bundle import Bundle
-from livescope.detect.frame_graph import build_frame_graph, read_network
+from livescope.detect.frame_graph import build_frame_graph
+from livescope.detect.graph_detector import frame_bytes
+from livescope.detect.network import read_network
 from livescope.detect.normalise import Spread, levels
-from livescope.detect.onnx_cpu import OnnxDetector, frame_bytes
+from livescope.detect.onnx_runtime import OnnxDetector
 from livescope.errors import ModelError
 
 

@@ -12,7 +12,8 @@ from livescope.calls import CellCalls, State
 from livescope.detect.bundle import Bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import Detector, open_detector
-from livescope.detect.onnx_cpu import OnnxDetector, default_threads
+from livescope.detect.graph_detector import default_threads
+from livescope.detect.onnx_runtime import OnnxDetector
 from livescope.errors import BackendError, ModelError
 from livescope.frames import Frame
 from livescope.settings import DetectorSettings
