@@ -163,7 +163,7 @@ def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> 
     analysed = {(c["t"], 0) for c in committed.calls.values() if c["image"] == image and (c["t"], 0) in places}
     for name in LABELS:
         labels = folder / "labels" / name
-        if labels.is_dir():
+        if (labels.parent / "zarr.json").exists():  # written last: without it the labels were never complete
             write_group(labels, label_attributes(name, key, line["levels"], step))
             _finish_arrays(labels, line["levels"], length, analysed, clean)
 

@@ -67,7 +67,7 @@ def label_planes(calls: CellCalls, shape: tuple[int, int]) -> tuple[NDArray[np.i
 def _fill(outlines_yx: NDArray[np.float64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return flat pixel indices inside the (n, k, 2) polygons, and the polygon of each; later polygons come later.
 
-    All polygons at once, by scan lines: 400 cells take 4 ms where a polygon at a time takes 40 (skimage.draw.polygon).
+    All polygons at once, by scan lines: 400 cells in 10 ms, a polygon at a time (skimage.draw.polygon) in 290.
     """
     height, width = shape
     here, there = outlines_yx.reshape(-1, 2), np.roll(outlines_yx, -1, axis=1).reshape(-1, 2)

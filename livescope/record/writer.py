@@ -177,7 +177,8 @@ class Recorder:
         if buffer is None:
             self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
             return False
-        np.copyto(buffer, frame.pixels)
+        # not np.copyto: that hands over the GIL, and a busy Python thread would give it back only after 5 ms
+        buffer.data.cast("B")[:] = frame.pixels.data.cast("B")
         place = self._images.place(frame)
         with self._guard:
             self._places[frame.index] = place

@@ -1,0 +1,126 @@
+"""After a crash: a record is trimmed to its journal and finished.
+
+Owns `recover` and the report of what was lost. The finishing itself is the same as at a normal close (`finish`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from livescope.errors import RecordError
+from livescope.record.finish import Committed, finish, read_committed
+from livescope.record.journal import read_journal
+from livescope.record.layout import FORMAT, JOURNAL, MANIFEST, write_group, write_json
+from livescope.record.manifest import first_manifest, read_manifest
+from livescope.record.place import is_record, lock_record
+
+__all__ = ["Recovery", "recover"]
+
+
+@dataclass(slots=True, frozen=True)
+class Recovery:
+    """What `recover` found.
+
+    Attributes
+    ----------
+    path
+        The record.
+    frames, analysed
+        Frames that are safe, and frames whose calls are.
+    unfinished
+        Frames that had been begun on the disk but were not in the journal; they were deleted.
+    losses
+        Frames lost and skipped by cause as last journalled (`LossLedger.by_cause`), and ``delivered``; empty where none was
+        lost.
+    was_closed
+        True if the record had ended in order and nothing had to be done.
+    """
+
+    path: Path
+    frames: int
+    analysed: int
+    unfinished: int
+    losses: dict[str, int]
+    was_closed: bool
+
+    def __str__(self) -> str:
+        if self.was_closed:
+            return f"{self.path}: ended in order, {self.frames} frames; nothing to recover."
+        return (
+            f"{self.path}: {self.frames} frames and the calls of {self.analysed} are safe; "
+            f"{self.unfinished} unfinished frames were dropped."
+        )
+
+
+def recover(path: Path | str) -> Recovery:
+    """Trim a record to its journal and finish it. Safe to repeat; a record that ended in order is left as it is.
+
+    Parameters
+    ----------
+    path
+        The folder, ``NAME.ome.zarr``.
+
+    Raises
+    ------
+    RecordError
+        No record, one that is being written, or a disk that refuses.
+    """
+    path = Path(path).expanduser().absolute()
+    if not is_record(path):
+        raise RecordError(
+            f"{str(path)!r} is not a livescope record: it has no readable journal; nothing can be recovered."
+        )
+    try:
+        with lock_record(path):
+            return _recover(path)
+    except OSError as error:
+        raise RecordError(
+            f"record {str(path)!r} could not be recovered: {error}. What was recorded is untouched: free space or give "
+            "permission, then try again."
+        ) from error
+
+
+def _recover(path: Path) -> Recovery:
+    committed = read_committed(path)
+    losses: dict[str, int] = {}
+    for line in read_journal(path / JOURNAL):
+        if line["kind"] == "losses":
+            losses = {name: count for name, count in line.items() if name != "kind"}
+    now = datetime.now().astimezone()
+    try:
+        manifest = read_manifest(path)
+    except (OSError, json.JSONDecodeError):  # the crash came before the first manifest
+        manifest = {**first_manifest(now), "opened": None}
+        write_json(path / MANIFEST, manifest)
+    was_closed = manifest["closed"] is not None
+    unfinished = 0
+    if not was_closed:
+        for part in path.glob("*.part"):
+            part.unlink()
+        unfinished = _delete_unfinished(path, committed)
+        finish(path, {"closed": now.isoformat(), "recovered": True, "losses_before": losses}, clean=False)
+    return Recovery(path, len(committed.frames), len(committed.calls), unfinished, losses, was_closed)
+
+
+def _delete_unfinished(path: Path, committed: Committed) -> int:
+    """Delete images and labels that were never complete, and return the number of frames that were begun in vain."""
+    unfinished = 0
+    for image in committed.images:
+        begun = {int(shard.name) for shard in (path / image / "0" / "c").glob("*")}
+        unfinished += len(begun - {t for t, _ in committed.places(image)})
+        labels = path / image / "labels"
+        if labels.is_dir() and not (labels / "zarr.json").exists():
+            shutil.rmtree(labels)
+    for folder in (path / "images").glob("*"):
+        if f"images/{folder.name}" not in committed.images:
+            shutil.rmtree(folder)
+    if "" not in committed.images:
+        for child in path.iterdir():
+            if child.is_dir():
+                shutil.rmtree(child)
+        write_group(path, {"livescope": {"format": FORMAT}})
+    return unfinished

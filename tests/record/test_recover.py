@@ -1,0 +1,125 @@
+"""After a crash exactly the journalled frames are there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame
+from livescope.record.layout import JOURNAL, MANIFEST
+from livescope.record.reader import open_record
+from livescope.record.recover import recover
+
+CRASHING = """
+import os, sys, time
+import numpy as np
+from livescope.frames import Frame, LossLedger
+from livescope.record.writer import Recorder
+from livescope.settings import RecordSettings, Settings
+settings = RecordSettings(min_free_mb=0, queue_frames=64)
+recorder = Recorder(sys.argv[1], settings, LossLedger(), run_settings=Settings(), on_error=print)
+for k in range(40):
+    pixels = np.random.default_rng(k).integers(0, 4096, (96, 130)).astype(np.uint16)
+    recorder.put(Frame(pixels, k, 0, "Camera", 100 + k / 10, 0.0, 12))
+while recorder.recorded < 10:
+    time.sleep(0.001)
+os._exit(9)
+"""
+
+
+def crash(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", CRASHING, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 9, done.stderr
+
+
+def test_a_killed_recorder_leaves_what_was_journalled(tmp_path: Path, make_frame: Callable[..., Frame]) -> None:
+    path = tmp_path / "a.ome.zarr"
+    crash(path)
+    before = open_record(path)
+    assert not before.closed
+    assert not before.live
+    found = recover(path)
+    assert found.frames == len(before) >= 10
+    assert not found.was_closed
+    record = open_record(path)
+    assert record.closed
+    assert record.manifest["recovered"] is True
+    assert record.frame_table["frame"].to_pylist() == list(range(found.frames))
+    for frame in record.iter_frames():
+        np.testing.assert_array_equal(frame.pixels, make_frame(frame.index).pixels)
+    array = zarr.open_array(str(path / "0"), mode="r")
+    assert array.shape[0] == found.frames, "no phantom frames"
+    assert {int(f.name) for f in (path / "0" / "c").iterdir()} == set(range(found.frames))
+    assert not list(path.rglob("*.__lock"))
+    again = recover(path)
+    assert again.was_closed
+    assert "nothing to recover" in str(again)
+
+
+def test_dropped_journal_lines_drop_their_frames(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    for k in range(6):
+        recorder.put(make_frame(k))
+        recorder.put_calls(make_frame(k), make_calls(k, 3))
+    recorder.close()
+    journal = recorder.path / JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = next(i for i, line in enumerate(lines) if b'"frame","image":"","t":3' in line)
+    journal.write_bytes(b"".join(lines[:last]) + lines[last][:20])  # the power failed within the line of frame 3
+    manifest = (recorder.path / MANIFEST).read_text().replace('"closed": "', '"closed": null, "was": "')
+    (recorder.path / MANIFEST).write_text(manifest)
+    found = recover(recorder.path)
+    assert (found.frames, found.unfinished) == (3, 3)
+    record = open_record(recorder.path)
+    assert record.frames.shape[0] == record.stack(labels="cells").shape[0] == 3
+    np.testing.assert_array_equal(record.frames[2], make_frame(2).pixels)
+    assert record.analysed <= set(range(6))
+    assert set(record.calls["frame"].to_pylist()) == record.analysed
+
+
+@pytest.mark.parametrize(
+    "left", [(JOURNAL,), (JOURNAL, MANIFEST), (JOURNAL, "0"), (JOURNAL, "0", "zarr.json", "labels")]
+)
+def test_a_crash_within_the_first_instant(
+    bench: Any, make_frame: Callable[..., Frame], left: tuple[str, ...], tmp_path: Path
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.close()
+    path = tmp_path / "crashed.ome.zarr"
+    path.mkdir()
+    for name in left:
+        source = recorder.path / name
+        if source.is_dir():
+            shutil.copytree(source, path / name)
+        elif source.exists():
+            shutil.copy(source, path / name)
+    (path / "labels").mkdir(exist_ok=True)
+    first = (recorder.path / JOURNAL).read_bytes().splitlines(keepends=True)[0]
+    (path / JOURNAL).write_bytes(first)
+    if MANIFEST in left:
+        (path / MANIFEST).write_text((path / MANIFEST).read_text().replace('"closed": "', '"closed": null, "was": "'))
+    assert recover(path).frames == 0
+    record = open_record(path)
+    assert record.closed
+    assert record.images == ()
+
+
+def test_recovering_what_is_written_or_is_no_record_is_refused(bench: Any, tmp_path: Path) -> None:
+    recorder = bench.open()
+    with pytest.raises(RecordError, match="being written by another process"):
+        recover(recorder.path)
+    with pytest.raises(RecordError, match="not a livescope record"):
+        recover(tmp_path)
