@@ -5,5 +5,18 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livescope.api import open_record, open_session
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["__version__", "open_record", "open_session"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python interface (`livescope.api`) when it is first used."""
+    if name in __all__:
+        return getattr(importlib.import_module("livescope.api"), name)
+    raise AttributeError(f"module 'livescope' has no attribute {name!r}; it offers {', '.join(__all__)}")

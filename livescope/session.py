@@ -68,6 +68,7 @@ class Session:
         self.settings = settings
         self._state = SessionState.IDLE
         self._reason: str | None = None
+        self._failure: LivescopeError | None = None
         self._busy: str | None = None
         self._warnings: dict[str, None] = {}
         self._errors: dict[str, None] = {}
@@ -189,20 +190,26 @@ class Session:
         self._run.note_painted(frame)
 
     def results(self) -> Iterator[Analysis]:
-        """Yield every analysed frame of the run as it comes; ends with the run.
+        """Yield every analysed frame as it comes, to the end of the run; starts the run if there is none.
 
-        Subscribe before `start` to miss none.
+        A reader who falls behind by more than 256 results misses the oldest.
+
+        Raises
+        ------
+        LivescopeError
+            The run could not start, or failed; what was recorded is kept.
         """
         box = Mailbox[Analysis](_EVERY_FRAME_CAPACITY)
         self._subscribers.append(box)
-        return self._drain(box)
-
-    def _drain(self, box: Mailbox[Analysis]) -> Iterator[Analysis]:
         try:
-            while not (box.exhausted or (self._ended.is_set() and not len(box))):
-                analysis = box.get(0.2)
+            if self._ended.is_set():
+                self.start().result()
+            while not (self._ended.is_set() and not len(box)):
+                analysis = box.get(0.1)
                 if analysis is not None:
                     yield analysis
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._subscribers.remove(box)
 
@@ -225,7 +232,7 @@ class Session:
     def _start(self) -> None:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
             return
-        self._state, self._reason = SessionState.STARTING, None
+        self._state, self._reason, self._failure = SessionState.STARTING, None, None
         try:
             self._run, self._recorded_before = RunBook(self._capacity), 0
             self._stream = None
@@ -312,6 +319,7 @@ class Session:
         if stream.error is None:
             self._stop()
         else:
+            self._failure = stream.error
             self._end_run(SessionState.FAILED, str(stream.error))
 
     def _end_run(self, state: SessionState, reason: str | None) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "ViewSettings",
     "dump_settings",
     "load_settings",
+    "override_settings",
 ]
 
 
@@ -175,7 +176,26 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     SettingsError
         File missing or not YAML, unknown key, or value out of range.
     """
-    tree: dict[str, Any] = {} if path is None else _read_yaml(path)
+    return _validate({} if path is None else _read_yaml(path), overrides, path)
+
+
+def override_settings(settings: Settings, overrides: Sequence[str]) -> Settings:
+    """Apply ``"key.path=value"`` overrides to settings.
+
+    Raises
+    ------
+    SettingsError
+        Unknown key, or value out of range.
+    """
+    return _validate(settings.model_dump(), overrides, None)
+
+
+def dump_settings(settings: Settings) -> str:
+    """Write settings as YAML that `load_settings` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None) -> Settings:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -187,11 +207,6 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
-
-
-def dump_settings(settings: Settings) -> str:
-    """Write settings as YAML that `load_settings` reads back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
