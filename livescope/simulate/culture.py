@@ -301,6 +301,8 @@ class Culture:
         offset = (0.5 * c.radius[due] * c.round_scale[due])[:, None] * np.stack([np.sin(axis), np.cos(axis)], axis=-1)
         daughters = _draw_cells(rng, 2 * len(due), self._mean_radius_um, minute, self._settings)
         daughters.parent[:] = np.repeat(due, 2)
+        daughters.round_scale *= 0.8  # half the volume of the ball that divides
+        daughters.dead_scale *= 0.9
         daughters.divide += 2 * ROUNDING_MIN + SPREADING_MIN
         c.append(daughters)
         places = np.repeat(self._yx[due], 2, axis=0)
@@ -358,6 +360,10 @@ class Culture:
             before, after = self._history[k][cell[these]], self._history[k + 1][cell[these]]
             places[these] = before + part[these] * (after - before)
         return places
+
+    def parent_of(self, cell: int) -> int:
+        """Return the cell that divided into this one, -1 for a cell of the start."""
+        return int(self._cells.parent[cell])
 
     def radii_um(self, shown: Appearance, angles: Floats) -> Floats:
         """Distance from the centre to the outline, (n, len(angles)) um."""

@@ -1,0 +1,1 @@
+"""From calls in single frames to cells in time: who is who, and when each died."""

@@ -1,0 +1,287 @@
+"""Who is who from frame to frame: one identity a cell, kept through misses, drift, stage moves and divisions.
+
+Owns the identities. Does not decide who is dead (`fate`). Cost grows with the number of cells in the frame only, and
+memory is bounded: a track that is not seen again is forgotten.
+
+Cells are matched in the coordinates of the sample: the shift of the picture (drift, stage) is found first, from the
+stage's position where that explains the picture and from the constellation of the cells where it does not, so that
+the direction of the stage's axes need not be known. Then calls and tracks are paired so that the sum of their costs
+is least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.spatial import KDTree
+
+from livescope.calls import CellCalls
+from livescope.frames import Frame
+from livescope.track.register import hits, nearest, refine, search
+
+__all__ = ["Division", "LinkReport", "Linker"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_GOOD_SHIFT = 0.5
+"""A shift is believed without a search if it finds this part of the cells."""
+_NEIGHBOURS = 4
+_UNPAIRED_COST = 1.2
+"""Leaving a track without a call costs more than any pair inside the gate with the same area."""
+
+
+@dataclass(slots=True, frozen=True)
+class Division:
+    """A cell became two: `parent` goes on as one daughter, `child` is the other."""
+
+    parent: int
+    child: int
+
+
+@dataclass(slots=True, frozen=True)
+class LinkReport:
+    """What the newest update did.
+
+    Attributes
+    ----------
+    shift_yx_px
+        How far the picture moved since the frame before at this position.
+    linked, born, missing
+        Calls that continue a track, calls that begin one, tracks in the field without a call.
+    divisions
+        Cells that divided.
+    """
+
+    shift_yx_px: tuple[float, float]
+    linked: int
+    born: int
+    missing: int
+    divisions: tuple[Division, ...]
+
+
+@dataclass(slots=True)
+class _Field:
+    """Tracks of one position, one row a track; places in pixels of the sample."""
+
+    origin: Floats = field(default_factory=lambda: np.zeros(2))
+    """Place of the frame's top left pixel."""
+    stage_yx_px: Floats | None = None
+    track: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    place: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    area: Floats = field(default_factory=lambda: np.empty(0))
+    missed: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """Frames since it was seen although it should have been in the field."""
+    away: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """Frames since it was seen because the field was elsewhere."""
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        for name in ("track", "place", "area", "missed", "away"):
+            setattr(self, name, getattr(self, name)[rows])
+
+
+class Linker:
+    """Links the calls of successive frames; every stage position by itself. One thread uses it.
+
+    Parameters
+    ----------
+    reach
+        A cell moves by less than this part of the median cell radius between two frames (on top of the common shift).
+    memory_frames
+        A track is forgotten after so many frames in which it should have been seen.
+    away_frames
+        A track outside the field is kept for so many frames, in case the stage comes back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from livescope.track.testing import calls_at, frame_of
+    >>> linker = Linker()
+    >>> linker.update(calls_at([[10, 10], [50, 50]]), frame_of(0)).track.tolist()
+    [0, 1]
+    >>> linker.update(calls_at([[51, 50], [11, 12]]), frame_of(1)).track.tolist()
+    [1, 0]
+    """
+
+    def __init__(self, *, reach: float = 1.0, memory_frames: int = 15, away_frames: int = 500) -> None:
+        if not reach > 0 or memory_frames < 0 or away_frames < 0:
+            raise ValueError(
+                f"{reach=}, {memory_frames=}, {away_frames=}: reach must be above 0, the others 0 or more."
+            )
+        self._reach = reach
+        self._memory_frames = memory_frames
+        self._away_frames = away_frames
+        self._fields: dict[str | None, _Field] = {}
+        self._next_track = 0
+        self.report = LinkReport((0.0, 0.0), 0, 0, 0, ())
+        """What the newest update did."""
+
+    @property
+    def tracks(self) -> int:
+        """Tracks kept in memory, over all positions."""
+        return sum(len(f.track) for f in self._fields.values())
+
+    def update(self, calls: CellCalls, frame: Frame) -> CellCalls:
+        """Return the calls with `track` set. Frames of a position must come in order.
+
+        Parameters
+        ----------
+        calls
+            Calls of the frame, n rows.
+        frame
+            For its position, size, stage coordinates and pixel size.
+        """
+        known = self._fields.setdefault(frame.position, _Field())
+        here = np.stack([calls.y_px, calls.x_px], axis=-1).astype(np.float64)
+        area = calls.area_px.astype(np.float64)
+        radius = float(np.sqrt(np.median(area) / np.pi)) if len(area) else 10.0
+        shape = (frame.pixels.shape[0], frame.pixels.shape[1])
+        tree = KDTree(here) if len(here) else None
+        before = known.origin.copy()
+        self._follow(known, tree, here, shape, radius, _stage_yx_px(frame))
+        row_of_call = self._pair(known, tree, area, radius, shape)
+        track, divisions = self._take_over(known, row_of_call, here, area, shape, radius)
+        linked = int(np.count_nonzero(row_of_call >= 0))
+        dy, dx = (before - known.origin).tolist()
+        missing = int(np.count_nonzero((known.missed > 0) & (known.away == 0)))
+        self.report = LinkReport((dy, dx), linked, len(calls) - linked, missing, divisions)
+        return replace(calls, track=track)
+
+    def _follow(
+        self,
+        known: _Field,
+        tree: KDTree | None,
+        here: Floats,
+        shape: tuple[int, int],
+        radius: float,
+        stage_yx_px: Floats | None,
+    ) -> None:
+        """Set the origin of the frame in the sample."""
+        stage_before, known.stage_yx_px = known.stage_yx_px, stage_yx_px
+        if tree is None or not len(known.track):
+            return
+        fresh = known.place[known.away == 0] if (known.away == 0).any() else known.place
+        here_before = fresh - known.origin
+        guesses = [np.zeros(2)]
+        if (
+            stage_yx_px is not None
+            and stage_before is not None
+            and np.abs(stage_yx_px - stage_before).max() > 0.1 * radius
+        ):
+            y, x = stage_yx_px - stage_before
+            guesses += [np.array(s) for s in ((-y, -x), (y, x), (-y, x), (y, -x), (-x, -y), (x, y), (-x, y), (x, -y))]
+        shares = [hits(here_before, tree, shape, guess, 0.5 * radius) for guess in guesses]
+        best = int(np.argmax(shares))
+        shift: Floats = guesses[best]
+        if shares[best] < _GOOD_SHIFT:
+            found = search(known.place - known.origin, here, shape, radius)
+            if found is not None:
+                shift = found
+            elif len(guesses) > 1 and shares[best] < 0.2:
+                shift = guesses[1]  # nothing in common any more: believe the stage, in its usual direction
+        shift = refine(here_before, tree, shift, 0.7 * radius)
+        known.origin = known.origin - shift
+
+    def _pair(self, known: _Field, tree: KDTree | None, area: Floats, radius: float, shape: tuple[int, int]) -> Ints:
+        """Return for each call the row of its track, -1 for none."""
+        row_of_call = np.full(len(area), -1, np.int64)
+        if tree is None or not len(known.track):
+            return row_of_call
+        lost = known.missed + known.away
+        gate = self._reach * radius * np.minimum(np.sqrt(1.0 + 0.25 * lost), 1.6)
+        expected = known.place - known.origin
+        near = ((expected > -gate[:, None]) & (expected < np.array(shape) + gate[:, None])).all(axis=1)
+        rows = np.flatnonzero(near)
+        if not len(rows):
+            return row_of_call
+        k = min(_NEIGHBOURS, len(area))
+        distance, call = nearest(tree, expected[rows], float(gate[rows].max()), k)
+        inside = distance < gate[rows, None]
+        track_index, nth = np.nonzero(inside)
+        if not len(track_index):
+            return row_of_call
+        call_index = call[track_index, nth]
+        size_change = np.abs(np.log(area[call_index] / known.area[rows[track_index]]))
+        cost = (distance[track_index, nth] / gate[rows[track_index]]) ** 2 + 0.2 * np.minimum(size_change, 1.0)
+        n_tracks, n_calls = len(rows), len(area)
+        # each track may stay alone at a price: a column of its own
+        alone = np.arange(n_tracks)
+        graph = csr_array(
+            (
+                np.concatenate([cost + 1e-6, np.full(n_tracks, _UNPAIRED_COST)]),
+                (np.concatenate([track_index, alone]), np.concatenate([call_index, n_calls + alone])),
+            ),
+            shape=(n_tracks, n_calls + n_tracks),
+        )
+        chosen_track, chosen_call = min_weight_full_bipartite_matching(graph)
+        paired = chosen_call < n_calls
+        row_of_call[chosen_call[paired]] = rows[chosen_track[paired]]
+        return row_of_call
+
+    def _take_over(
+        self, known: _Field, row_of_call: Ints, here: Floats, area: Floats, shape: tuple[int, int], radius: float
+    ) -> tuple[Ints, tuple[Division, ...]]:
+        """Move tracks to their calls, begin tracks for the others, forget old ones."""
+        old = row_of_call >= 0
+        rows = row_of_call[old]
+        new = np.flatnonzero(~old)
+        track = np.empty(len(here), np.int64)
+        track[old] = known.track[rows]
+        track[new] = self._next_track + np.arange(len(new))
+        self._next_track += len(new)
+        divisions = _divisions(known, row_of_call, here, area, track, radius)
+
+        expected = known.place - known.origin
+        margin = 0.5 * radius
+        in_field = ((expected > margin) & (expected < np.array(shape) - margin)).all(axis=1)
+        seen = np.zeros(len(known.track), bool)
+        seen[rows] = True
+        known.missed = np.where(seen, 0, known.missed + in_field)
+        known.away = np.where(seen | in_field, 0, known.away + 1)
+        known.place[rows] = here[old] + known.origin
+        known.area[rows] += 0.3 * (area[old] - known.area[rows])
+        known.keep((known.missed <= self._memory_frames) & (known.away <= self._away_frames))
+        known.track = np.concatenate([known.track, track[new]])
+        known.place = np.concatenate([known.place, here[new] + known.origin])
+        known.area = np.concatenate([known.area, area[new]])
+        known.missed = np.concatenate([known.missed, np.zeros(len(new), np.int64)])
+        known.away = np.concatenate([known.away, np.zeros(len(new), np.int64)])
+        return track, divisions
+
+
+def _stage_yx_px(frame: Frame) -> Floats | None:
+    if frame.x_um is None or frame.y_um is None or frame.pixel_um is None:
+        return None
+    return np.array([frame.y_um, frame.x_um]) / frame.pixel_um
+
+
+def _divisions(
+    known: _Field, row_of_call: Ints, here: Floats, area: Floats, track: Ints, radius: float
+) -> tuple[Division, ...]:
+    """Find new calls that lie beside a linked one so that the two together stand where one cell of their size was.
+
+    Both must be smaller than the cell was, and their middle must lie within half a radius of its place.
+    """
+    new, old = np.flatnonzero(row_of_call < 0), np.flatnonzero(row_of_call >= 0)
+    if not len(new) or not len(old):
+        return ()
+    partner_distance, partner = nearest(KDTree(here[old]), here[new], 3.0 * radius)
+    found = []
+    for child, sister, distance in zip(new, partner[:, 0], partner_distance[:, 0], strict=True):
+        if not np.isfinite(distance):
+            continue
+        sister_call = old[sister]
+        row = row_of_call[sister_call]
+        if known.missed[row] + known.away[row] > 2:
+            continue
+        was = known.place[row] - known.origin
+        middle = 0.5 * (here[child] + here[sister_call])
+        parent_radius = np.sqrt(known.area[row] / np.pi)
+        smaller = max(area[child], area[sister_call]) < 0.95 * known.area[row]
+        if smaller and np.hypot(*(middle - was)) < 0.5 * parent_radius and distance < 2.2 * parent_radius:
+            found.append(Division(int(track[sister_call]), int(track[child])))
+    return tuple(found)
