@@ -35,7 +35,8 @@ class ViabilityChart(pg.PlotWidget):
         """Instants of the curve at which a cell was called."""
         self.hideButtons()
         self.setMouseEnabled(x=False, y=False)
-        self.setYRange(-3, 103, padding=0)
+        self.setXRange(0, 10, padding=0)
+        self.setYRange(-8, 108, padding=0)  # room for the labels of 0 and 100
         self.getAxis("left").setTicks([[(v, str(v)) for v in (0, 25, 50, 75, 100)]])
         self.getAxis("left").setWidth(34)
         self._low = pg.PlotCurveItem()

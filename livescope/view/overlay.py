@@ -111,7 +111,7 @@ class StateGlyph(QWidget):
         """Draw the marker in the middle."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(QColor(self.colour), 2.0))
+        painter.setPen(QPen(QColor(self.colour), 2.0, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
         lines = _Lines()
         lines.fill(marker_segments(np.array([[9.0, 9.0]]), self._state, 5.5))
         lines.draw(painter)

@@ -181,7 +181,7 @@ class SidePanel(QWidget):
         body = QWidget()
         grid = QGridLayout(body)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setVerticalSpacing(1)
+        grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
         for row, (key, text, tip) in enumerate(_ROWS[title]):
             name, value = QLabel(text), QLabel("\u2013")

@@ -121,9 +121,7 @@ def _style_sheet(theme: Theme) -> str:
     QToolButton:checked {{ border-color: {theme.accent}; }}
     QPushButton:disabled, QToolButton:disabled {{ color: {theme.muted}; }}
     QPushButton[recording="true"] {{ background: {theme.alarm}; color: {theme.window}; border-color: {theme.alarm}; }}
-    QDoubleSpinBox, QComboBox, QLineEdit {{ background: {theme.window}; border: 1px solid {theme.line};
-        border-radius: 6px; padding: 5px 6px; }}
-    QDoubleSpinBox:focus, QPushButton:focus, QToolButton:focus {{ border-color: {theme.accent}; }}
+    QPushButton:focus, QToolButton:focus {{ border-color: {theme.accent}; }}
     #banner[level="error"] {{ background: {theme.alarm}; }}
     #banner[level="warning"] {{ background: {theme.caution}; }}
     #banner QLabel {{ color: {theme.window}; font-weight: 600; }}

@@ -75,6 +75,7 @@ class MainWindow(QMainWindow):
         self._refresh()
         self._timer.start(_STATUS_MS)
         self.render_thread.start()
+        self.canvas.setFocus()
 
     def report_crash(self, text: str) -> None:
         """Put an error of the window itself on the banner."""
