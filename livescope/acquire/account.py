@@ -14,7 +14,7 @@ __all__ = ["CameraAccount", "Gap"]
 HISTORY_STEPS = 32
 """Steps of the camera's clock from which its period is taken."""
 STEADY = 0.2
-"""A step further than this fraction of the period from a whole number of periods makes the clock no witness: the camera is
+"""A step further than this fraction of the period from a whole number of periods makes the clock no witness: it is
 triggered, or paced by software on a busy machine."""
 LEAST_PERIOD_MS = 5.0
 """Adapters stamp whole milliseconds (the demo camera does): below this period a step of one stamp is no evidence."""
@@ -102,7 +102,7 @@ class CameraAccount:
         self._elapsed_ms = None
 
     def _see_clock(self, frames: int, elapsed_ms: float | None) -> int:
-        """Frames suspected lost in the camera, told `PATIENCE_FRAMES` after the gap if the clock was steady all the while."""
+        """Frames suspected lost in the camera, told some frames later if its clock was steady around the gap."""
         before, self._elapsed_ms = self._elapsed_ms, elapsed_ms
         if elapsed_ms is None or before is None:
             return 0

@@ -164,14 +164,14 @@ class LiveStream:
         if self._thread is None:
             return
         refused: Exception | None = None
-        if self.running:
-            with self.lock:
+        with self.lock:
+            if self.running:
                 try:
                     self.core.stopSequenceAcquisition()
                 except Exception as error:  # noqa: BLE001 - any adapter's failure; raised below
                     refused = error
                     self._drain_left = self.core.getRemainingImageCount()  # else a camera that runs on never ends it
-        self._halt.set()
+            self._halt.set()  # in the lock, so that the loop cannot take the stopped camera for a lost one
         self._join()
         if refused is not None:
             self.state = StreamState.FAILED
@@ -179,10 +179,13 @@ class LiveStream:
             raise self.error from refused
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the stream to end by itself; True if it has ended."""
+        """Wait for the stream to end by itself; True if it has ended and its health was told."""
         if self._thread is not None:
             self._thread.join(timeout_s)
-        return not self.running
+        if self.running:
+            return False
+        self._join()
+        return True
 
     def snap(self, timeout_s: float | None = None) -> Frame:
         """Take one picture. While streaming it is the next frame of the stream; otherwise the camera is asked for one.
@@ -284,7 +287,7 @@ class LiveStream:
             if popped is not None:
                 self._deliver(*popped)
             elif not running or (halted and not failures):
-                return self._how_it_ended(halted)
+                return self._how_it_ended()
             if self._drain_left is not None:
                 if self._drain_left <= 0:
                     return StreamState.STOPPED
@@ -364,11 +367,11 @@ class LiveStream:
             metadata=tags,
         )
 
-    def _how_it_ended(self, halted: bool) -> StreamState:
+    def _how_it_ended(self) -> StreamState:
         made = {label: account.produced for label, account in self._accounts.items()}
         if self._asked is not None and made and min(made.values()) >= self._asked:
             return StreamState.ENDED
-        if halted:
+        if self._halt.is_set():
             return StreamState.STOPPED
         asked = "" if self._asked is None else f" of {self._asked}"
         self.error = AcquisitionError(
