@@ -190,6 +190,7 @@ class SidePanel(QWidget):
             value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for label in (name, value):
                 label.setToolTip(tip)
+            value.setWordWrap(True)  # a long text must not widen the panel
             self.values[key] = value
             grid.addWidget(name, row, 0)
             grid.addWidget(value, row, 1)
