@@ -96,8 +96,10 @@ class DetectorSettings(_Frozen):
 
     model: str = "simulated"
     """Name of a bundled model, or the path of a bundle's .onnx file."""
-    backend: Literal["auto", "onnx"] = "auto"
-    """Inference backend; auto takes the fastest that works on this machine."""
+    backend: Literal["auto", "onnx", "openvino", "coreml", "directml", "tensorrt", "tensorrt-rtx"] = "auto"
+    """Inference backend; auto takes the fastest that works on this machine, measured once."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """Arithmetic of the network; auto is fp16 with TensorRT and fp32 elsewhere."""
     threads: int | None = Field(default=None, ge=1, le=256)
     """CPU threads of the network; None leaves one core to acquisition and window."""
     max_cells: int = Field(default=1024, ge=1, le=3840)

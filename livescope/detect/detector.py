@@ -6,19 +6,20 @@ Owns the protocol. The backends themselves lie beside this file, one module each
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.detect.bundle import Bundle
+from livescope.detect.bundle import Bundle, Precision
 from livescope.errors import BackendError, one_of
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings
 
-__all__ = ["BACKENDS", "TABLE_COLUMNS", "BackendInfo", "Detector", "Table", "open_detector"]
+__all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Table", "open_detector"]
 
-BACKENDS = ("auto", "onnx")
+_PROVIDERS = {"onnx": "CPU", "coreml": "CoreML", "directml": "Dml"}
+"""Backends that are execution providers of ONNX Runtime."""
 
 TABLE_COLUMNS = 36
 """Columns of a table: score, dead logit, y, x, 32 radii."""
@@ -81,8 +82,22 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
     BackendError
         The backend is unknown or not to be had on this machine.
     """
-    if settings.backend in ("auto", "onnx"):
-        from livescope.detect.onnx_runtime import OnnxDetector
+    precision: Precision = "fp32" if settings.precision == "auto" else settings.precision
+    match settings.backend:
+        case "auto" | "onnx" | "coreml" | "directml":
+            from livescope.detect.onnx_runtime import OnnxDetector
 
-        return OnnxDetector(bundle, settings.max_cells, settings.threads)
-    raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(BACKENDS)}.")
+            provider = f"{_PROVIDERS.get(settings.backend, 'CPU')}ExecutionProvider"
+            return OnnxDetector(bundle, settings.max_cells, settings.threads, precision, provider)
+        case "openvino":
+            try:
+                from livescope.detect.openvino import OpenVinoDetector
+            except ImportError as error:
+                raise BackendError(
+                    f"backend 'openvino' is not installed ({error}): pip install 'livescope[openvino]', or choose "
+                    "detector.backend onnx, which works everywhere."
+                ) from None
+            return OpenVinoDetector(bundle, settings.max_cells, settings.threads, precision)
+        case _:
+            known = DetectorSettings.model_fields["backend"].annotation
+            raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")

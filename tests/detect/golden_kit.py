@@ -1,6 +1,6 @@
 """The golden frame: what each bundled network says of one fixed picture, kept in ``golden/NAME.json``.
 
-After a network was trained anew: ``python tests/detect/golden_kit.py`` from the project's root, look at the figures, commit.
+After a network was trained anew: ``python tests/detect/golden_kit.py`` from the project's root, look at it, commit.
 """
 
 from __future__ import annotations
