@@ -57,7 +57,7 @@ FRAMES_SCHEMA = pa.schema(
         ("pixel_um", pa.float64()),
         ("bit_depth", pa.int32()),
         ("lost_before", pa.int64()),
-        ("crc32", pa.int64()),
+        ("crc32c", pa.int64()),
         ("analysed", pa.bool_()),
         ("saturated", pa.bool_()),
         ("n_live", pa.int64()),

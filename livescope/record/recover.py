@@ -34,8 +34,8 @@ class Recovery:
     unfinished
         Frames that had been begun on the disk but were not in the journal; they were deleted.
     losses
-        Frames lost and skipped by cause as last journalled (`LossLedger.by_cause`), and ``delivered``; empty where none was
-        lost.
+        Frames lost and skipped by cause as last journalled (`LossLedger.by_cause`), and ``delivered``; empty where
+        nothing was lost.
     was_closed
         True if the record had ended in order and nothing had to be done.
     """

@@ -12,7 +12,6 @@ import os
 import queue
 import threading
 import time
-import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from livescope.record.arrays import halved_labels, halved_means
 from livescope.record.buffers import Buffers
 from livescope.record.finish import finish
 from livescope.record.images import Images, Place
-from livescope.record.journal import Journal
+from livescope.record.journal import Journal, checksum
 from livescope.record.labels import label_planes
 from livescope.record.layout import CALLS, FORMAT, FRAMES, JOURNAL, MANIFEST, RUN_SETTINGS, write_group, write_json
 from livescope.record.manifest import first_manifest
@@ -281,7 +280,7 @@ class Recorder:
             if isinstance(item, _Writing):
                 waiting.append(item)
             closing = closing or item is True
-            while in_flight and all(future.done() for future in in_flight[0].futures):
+            while in_flight and in_flight[0].futures[0].done():  # the smaller levels are done or about to be
                 self._settle(in_flight.popleft())
             while waiting and len(in_flight) < IN_FLIGHT:
                 begun = self._begin(waiting.popleft())
@@ -302,8 +301,8 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return None
-        for future in futures:
-            future.add_done_callback(lambda _: self._incoming.put(False))
+        # one callback, on the largest level, not one a level: each must wait for the GIL while Python threads are busy
+        futures[0].add_done_callback(lambda _: self._incoming.put(False))
         return replace(writing, futures=futures, planes=planes)
 
     def _settle(self, writing: _Writing) -> None:
@@ -419,7 +418,7 @@ def _frame_line(frame: Frame, place: Place) -> dict[str, Any]:
         "wall_time": frame.wall_time,
         "bit_depth": frame.bit_depth,
         "lost_before": frame.lost_before,
-        "crc32": zlib.crc32(frame.pixels.data),
+        "crc32c": checksum(frame.pixels),
         **facts,
         "metadata": {name: value for name, value in (frame.metadata or {}).items() if _storable(value)},
     }
