@@ -89,9 +89,9 @@ def search(before: Points, after: Points, shape: tuple[int, int], cell_radius_px
         flat = np.bincount(index[:, 0] * size[1] + index[:, 1], minlength=size[0] * size[1]).astype(np.float32)
         images.append(fft.rfft2(flat.reshape(size)))
     correlation = fft.irfft2(images[1] * np.conj(images[0]), s=size)
-    correlation = sum(
-        np.roll(correlation, k, (0, 1)) for k in ((0, 0), (0, 1), (1, 0), (1, 1))
-    )  # a pair falls into 4 bins
+    # a shift between bins spreads its pairs over four of them
+    correlation = correlation + np.roll(correlation, 1, 0)
+    correlation = correlation + np.roll(correlation, 1, 1)
     tree = KDTree(after)
     for peak in np.argsort(correlation, axis=None)[::-1][:8]:
         cell = np.array(np.unravel_index(peak, size))
