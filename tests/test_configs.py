@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -74,3 +74,17 @@ def test_every_key_has_a_comment(name: str) -> None:
     ]
     assert bare == []
     assert lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize("name", ON_PURPOSE)
+def test_comments_name_every_allowed_word(name: str) -> None:
+    lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
+    section = ""
+    for line in lines:
+        key, colon, rest = line.strip().partition(":")
+        if line and line[0] not in "# " and colon:
+            section = key
+        elif line.startswith("  ") and line[2] not in "# " and colon:
+            kind = type(getattr(Settings(), section)).model_fields[key].annotation
+            words = [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []
+            assert [word for word in words if word not in rest.partition("#")[2]] == [], f"{section}.{key}"

@@ -31,7 +31,7 @@ def run_doctor(as_json: bool = False, record: Path | None = None) -> int:
     report = Report()
     report.gather("software", machine.software)
     report.gather("Micro-Manager", microscope.installations, microscope.demo_camera)
-    report.gather("network", engines.models, engines.onnxruntime_providers, engines.other_engines, engines.gpu)
+    report.gather("network", engines.models, engines.backends, engines.gpu)
     report.gather("disk", lambda: machine.disk(record or Path.cwd()))
     report.gather("window", machine.window)
     report.show(as_json)

@@ -1,26 +1,29 @@
-"""The networks and what can run them: bundled models, inference engines, GPUs.
+"""The networks and what can run them: bundled models, inference backends, GPUs.
 
-Owns the probes. An engine counts as available only if it ran something here.
+Owns the probes. A backend counts as available only if it called the cells of a frame here.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
+import re
+import statistics
 import sys
+import time
 from collections.abc import Iterator
-from importlib.util import find_spec
+from typing import get_args
 
 from livescope.doctor.machine import probe
 from livescope.doctor.report import Check, Verdict
-from livescope.errors import LivescopeError
+from livescope.errors import BackendError, LivescopeError
+from livescope.settings import DetectorSettings
 
-__all__ = ["gpu", "models", "onnxruntime_providers", "other_engines"]
+__all__ = ["backends", "gpu", "models", "try_backend"]
 
-_OTHER_ENGINES = {
-    "openvino": "import openvino; print(openvino.__version__, 'on', ', '.join(openvino.Core().available_devices))",
-    "tensorrt": "import tensorrt as t; t.Runtime(t.Logger(t.Logger.ERROR)); print(t.__version__)",
-    "tensorrt_rtx": "import tensorrt_rtx as t; t.Runtime(t.Logger(t.Logger.ERROR)); print(t.__version__)",
-}
+_SIDE_PX = 1024
+_TIMEOUT_S = 300.0
+"""TensorRT builds its engine on the first frame, which takes a minute or two."""
 
 
 def models() -> Iterator[Check]:
@@ -41,38 +44,53 @@ def models() -> Iterator[Check]:
         yield Check(f"model {name}", Verdict.OK, f"{bundle.card.modality}, {size}, sha256 {bundle.sha256[:12]}")
 
 
-def onnxruntime_providers() -> Iterator[Check]:
-    """ONNX Runtime's providers: each must run a small network by itself."""
+def backends() -> Iterator[Check]:
+    """Every backend of `detector.backend`: each must analyse frames, in a process of its own."""
+    for backend in get_args(DetectorSettings.model_fields["backend"].annotation):
+        if backend == "auto":
+            continue
+        code = f"from livescope.doctor.engines import try_backend; print(try_backend({backend!r}))"
+        ended, said = probe(code, _TIMEOUT_S)
+        needed = backend == "onnx"
+        if not ended:  # a crash, not an explained refusal
+            step = "install livescope again" if needed else f"go on with another backend, or install {backend} again"
+            yield Check(backend, Verdict.FAIL if needed else Verdict.WARNING, said, step)
+            continue
+        answer = json.loads(said)
+        if answer["runs"]:
+            yield Check(backend, Verdict.OK, answer["said"])
+        elif needed:
+            yield Check(backend, Verdict.FAIL, answer["said"], "install livescope again")
+        else:
+            reason = re.split(r"[;(]|: |\. ", answer["said"])[0].strip()
+            yield Check(backend, Verdict.OK, f"not here (optional): {reason}")
+
+
+def try_backend(backend: str) -> str:
+    """Analyse some frames of noise with a bundled model; JSON with `runs` and what was `said`."""
     import numpy as np
-    import onnxruntime as ort
 
-    ort.set_default_logger_severity(4)
-    x = np.ones((1, 4), np.float32)
-    for provider in ort.get_available_providers():
-        if provider == "AzureExecutionProvider":  # calls a paid service over the network: no engine of this machine
-            continue
-        name = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}"
-        try:
-            session = ort.InferenceSession(_small_network(), providers=[provider])
-            right = np.array_equal(session.run(None, {"x": x})[0], x + x)
-            taken = session.get_providers()[0]
-        except Exception as error:  # noqa: BLE001 - each provider fails in its own way; the line says how
-            yield Check(name, _failure(provider), f"does not run: {error}", "the CPU is used")
-            continue
-        works = right and taken == provider
-        found = f"{ort.__version__}, ran a test network" if works else f"{taken} ran instead"
-        yield Check(name, Verdict.OK if works else _failure(provider), found, "" if works else "the CPU is used")
+    from livescope.detect.bundle import bundled_names, load_bundle
+    from livescope.detect.detector import open_detector
+    from livescope.frames import Frame, FrameSpec
 
-
-def other_engines() -> Iterator[Check]:
-    """Optional engines: installed or not, and whether they start."""
-    for module, code in _OTHER_ENGINES.items():
-        if find_spec(module) is None:
-            yield Check(module, Verdict.OK, "not installed (optional)")
-            continue
-        works, said = probe(code)
-        step = "" if works else f"pip install --force-reinstall {module.replace('_', '-')}, or go on with the CPU"
-        yield Check(module, Verdict.OK if works else Verdict.WARNING, said, step)
+    bundle = load_bundle(bundled_names()[0])
+    settings = DetectorSettings.model_validate({"backend": backend})
+    pixels = np.random.default_rng(0).integers(1000, 3000, (_SIDE_PX, _SIDE_PX), np.uint16)
+    milliseconds = []
+    try:
+        detector = open_detector(settings, bundle)
+        detector.prepare(FrameSpec(_SIDE_PX, _SIDE_PX, "uint16", 12, bundle.card.pixel_um))
+        for index in range(6):
+            started_s = time.perf_counter()
+            detector.poll(detector.submit(Frame(pixels, index, 0, "doctor", started_s, 0.0, bit_depth=12)))
+            milliseconds.append((time.perf_counter() - started_s) * 1e3)
+        info = detector.describe()
+        detector.close()
+    except BackendError as error:
+        return json.dumps({"runs": False, "said": str(error)})
+    speed = f"{statistics.median(milliseconds[1:]):.0f} ms a frame of {_SIDE_PX} x {_SIDE_PX} just now"
+    return json.dumps({"runs": True, "said": f"{info.backend} on {info.device}, {info.precision}: {speed}"})
 
 
 def gpu() -> Iterator[Check]:
@@ -99,22 +117,3 @@ def gpu() -> Iterator[Check]:
         yield Check(f"GPU {index}", Verdict.OK, found)
     if not count.value:
         yield Check("GPU", Verdict.OK, "an NVIDIA driver, but no GPU; the network runs on the CPU")
-
-
-def _small_network() -> bytes:
-    from onnx import TensorProto, helper
-
-    shape = [1, 4]
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "x"], ["y"])],
-        "doctor",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return bytes(model.SerializeToString())
-
-
-def _failure(provider: str) -> Verdict:
-    """Without the CPU provider nothing can be analysed; the others are a gain, not a need."""
-    return Verdict.FAIL if provider == "CPUExecutionProvider" else Verdict.WARNING

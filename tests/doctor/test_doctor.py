@@ -23,14 +23,15 @@ def test_json_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "mm-test-adapters" in areas["Micro-Manager"]["for the demo"]["found"]
     assert "DemoCamera" in areas["Micro-Manager"]["adapters (mm-test-adapters)"]["found"]
     assert "took a picture of 512 x 512" in areas["Micro-Manager"]["demo camera"]["found"]
-    assert areas["network"]["ONNX Runtime CPU"]["found"].endswith("ran a test network")
+    assert "ms a frame of 1024 x 1024" in areas["network"]["onnx"]["found"]
+    assert {"openvino", "tensorrt"} <= set(areas["network"])
     assert {"model simulated", "model suspension"} <= set(areas["network"])
     assert f"speed of {tmp_path}" in areas["disk"]
 
 
 def test_every_line_that_is_not_well_has_a_next_step() -> None:
     report = Report()
-    report.gather("all", machine.window, engines.other_engines, engines.gpu, microscope.installations)
+    report.gather("all", machine.window, engines.gpu, microscope.installations)
     checks = report.areas["all"]
     assert len(checks) > 5
     assert [check for check in checks if check.verdict is not Verdict.OK and not check.next_step] == []
@@ -54,6 +55,31 @@ def test_a_failure_decides_the_exit_code_and_a_broken_check_is_a_line() -> None:
     assert report.exit_code == 1
     assert [check.name for check in report.areas["b"]] == ["b", "y"]
     assert "no such device" in report.areas["b"][0].found
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ((True, '{"runs": true, "said": "on CPU"}'), Verdict.OK),
+        ((True, '{"runs": false, "said": "no such provider"}'), Verdict.FAIL),
+        ((False, "ended with code -11"), Verdict.FAIL),
+    ],
+)
+def test_only_the_backend_that_every_run_needs_can_fail(
+    answer: tuple[bool, str], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "probe", lambda code, timeout_s: answer)
+    verdicts = {check.name: check.verdict for check in engines.backends()}
+    assert verdicts.pop("onnx") is verdict
+    assert "auto" not in verdicts
+    assert Verdict.FAIL not in verdicts.values()
+
+
+def test_a_backend_that_is_not_here_says_why() -> None:
+    absent = {"win32": "coreml", "linux": "coreml", "darwin": "directml"}[sys.platform]
+    answer = json.loads(engines.try_backend(absent))
+    assert answer["runs"] is False
+    assert "Provider" in answer["said"]
 
 
 def test_a_crash_of_a_probe_is_told_apart() -> None:
