@@ -62,6 +62,8 @@ class Agreement:
         Mean of these two.
     uncertain
         Part of the matched cells called uncertain.
+    same_state
+        Part of the matched cells whose call is the truth's state, uncertain ones included.
     auc_dead
         Chance that a matched dead cell has a higher p_dead than a matched live one.
     """
@@ -78,6 +80,7 @@ class Agreement:
     dead_called_dead: float
     balanced_accuracy: float
     uncertain: float
+    same_state: float
     auc_dead: float
 
 
@@ -168,6 +171,7 @@ class Tally:
             dead_called_dead=right_dead,
             balanced_accuracy=(right_live + right_dead) / 2,
             uncertain=_part(~decided),
+            same_state=_part(called == found),
             auc_dead=auc(p_dead[dead], p_dead[live]),
         )
 

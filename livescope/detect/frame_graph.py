@@ -13,17 +13,18 @@ import onnx
 from onnx import compose, parser
 
 from livescope.calls import N_RAYS
-from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.detector import TABLE_COLUMNS
-from livescope.detect.network import NETWORK_OUTPUTS, read_network
+from livescope.detect.network import NETWORK_OUTPUTS
 from livescope.frames import FrameSpec
 
-__all__ = ["NETWORK_MULTIPLE", "STRIDE", "build_frame_graph"]
+__all__ = ["NETWORK_INPUT", "NETWORK_MULTIPLE", "STRIDE", "build_frame_graph"]
 
 STRIDE = 4
 """Pixels of the network's input along each axis for one cell of its output maps."""
 NETWORK_MULTIPLE = 16
 """The network's input must be a multiple of this along each axis."""
+NETWORK_INPUT = "image"
+"""Name, within the frame graph, of the normalised image that enters the network."""
 _NO_PEAK = -1e30
 """Logit of what is no peak: far below any real one, and finite, as engines treat infinity differently."""
 _PREFIX = "net/"
@@ -56,9 +57,7 @@ class _Shapes:
         return h, w
 
 
-def build_frame_graph(
-    bundle: Bundle, spec: FrameSpec, max_cells: int, bin: int, precision: Precision = "fp32"
-) -> onnx.ModelProto:
+def build_frame_graph(network: onnx.ModelProto, spec: FrameSpec, max_cells: int, bin: int) -> onnx.ModelProto:
     """Build the frame graph for frames of one shape.
 
     Inputs: ``frame`` uint8 (1, H, W, 1), or (1, H, W, 2) for uint16 as its little-endian bytes (TensorRT takes no
@@ -68,29 +67,21 @@ def build_frame_graph(
 
     Parameters
     ----------
-    bundle
-        The network.
+    network
+        From `network.read_network`.
     spec
         Shape and type of the raw frames.
     max_cells
         K, the rows of the table.
     bin
         Raw pixels along each axis that are averaged into one pixel of the network's input.
-    precision
-        Arithmetic of the network.
-
-    Raises
-    ------
-    ModelError
-        The network is not readable or has other inputs and outputs than a livescope network, or no 8-bit version.
     """
     shapes = _Shapes(spec, bin)
-    network = read_network(bundle, precision)
     header = f'<ir_version: {network.ir_version}, opset_import: ["": {_opset(network)}]>\n'
     before = parser.parse_model(header + _before(shapes))
     after = parser.parse_model(header + _after(shapes, max_cells))
     network = compose.add_prefix(network, _PREFIX)
-    graph = compose.merge_models(before, network, io_map=[("image", f"{_PREFIX}image")])
+    graph = compose.merge_models(before, network, io_map=[(NETWORK_INPUT, f"{_PREFIX}image")])
     graph = compose.merge_models(graph, after, io_map=[(_PREFIX + name, name) for name in NETWORK_OUTPUTS])
     graph.producer_name = "livescope"
     used = {name for node in graph.graph.node for name in node.input}
@@ -118,7 +109,7 @@ def _before(shapes: _Shapes) -> str:
     join = ", ".join(["1", "256"][: shapes.bytes] * k)
     return f"""
     read_frame (uint8[1, {spec.height}, {spec.width}, {shapes.bytes}] frame, float[1] black, float[1] inv_gain)
-        => (float[1, 1, {padded_h}, {padded_w}] image)
+        => (float[1, 1, {padded_h}, {padded_w}] {NETWORK_INPUT})
     <
         int64[8] fill_bins = {{0, 0, 0, 0, 0, {h * k - spec.height}, {w * k - spec.width}, 0}},
         int64[4] in_bins = {{{h}, {k}, {w}, {columns}}},
@@ -138,7 +129,7 @@ def _before(shapes: _Shapes) -> str:
         counts = Mul (sums, share)
         above_black = Sub (counts, black)
         normal = Mul (above_black, inv_gain)
-        {_pad("image", "normal", "fill", (padded_h, padded_w) != (h, w))}
+        {_pad(NETWORK_INPUT, "normal", "fill", (padded_h, padded_w) != (h, w))}
     }}"""
 
 

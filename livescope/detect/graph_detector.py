@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.detector import BackendInfo, Table
 from livescope.detect.frame_graph import build_frame_graph
+from livescope.detect.network import read_network
 from livescope.detect.normalise import Background, Spread, levels
 from livescope.detect.scale import fit_scale
 from livescope.errors import BackendError
@@ -92,13 +93,16 @@ class GraphDetector(ABC):
     def _compile(self, graph: onnx.ModelProto) -> Runner:
         """Make a frame graph runnable; raise `BackendError` where the device refuses it."""
 
+    def _network(self) -> onnx.ModelProto:
+        return read_network(self._bundle, self._precision)
+
     def prepare(self, spec: FrameSpec) -> None:
         """Build or take up the graph for frames of this shape.
 
         Raises
         ------
         ModelError
-            The pixel size does not fit the model, or the network is not readable.
+            The pixel size does not fit the model, the network is not readable, or has no 8-bit version.
         BackendError
             The backend refuses the graph.
         """
@@ -106,7 +110,7 @@ class GraphDetector(ABC):
         key = (*spec.shape, spec.dtype, factor)
         runner = self._runners.pop(key, None)
         if runner is None:
-            runner = self._compile(build_frame_graph(self._bundle, spec, self._max_cells, factor, self._precision))
+            runner = self._compile(build_frame_graph(self._network(), spec, self._max_cells, factor))
         self._runners[key] = runner
         if len(self._runners) > _KEPT_GRAPHS:
             self._runners.popitem(last=False)

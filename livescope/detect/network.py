@@ -100,6 +100,7 @@ def quantised(network: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -
         There are no images.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # the base is untyped
         def __init__(self, source: Iterator[NDArray[np.float32]]) -> None:
@@ -120,10 +121,11 @@ def quantised(network: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -
         raise ModelError(f"a network with convolutions {names} cannot be quantised: each needs a name of its own.")
     with tempfile.TemporaryDirectory() as folder:
         # by file, since the quantiser moves the weights out of a model that it is given in memory
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        source, inferred, target = (Path(folder) / f"{step}.onnx" for step in ("float", "inferred", "int8"))
         source.write_bytes(network.SerializeToString())
+        quant_pre_process(source, inferred, skip_symbolic_shape=True, skip_optimization=True)
         quantize_static(
-            source,
+            inferred,
             target,
             Reader(iter(listed)),
             quant_format=QuantFormat.QDQ,

@@ -75,6 +75,7 @@ def test_figures() -> None:
     assert (a.recall_live, a.recall_dead) == pytest.approx((1.0, 0.5))
     assert (a.live_called_live, a.dead_called_dead, a.balanced_accuracy) == pytest.approx((0.5, 1.0, 0.75))
     assert a.uncertain == pytest.approx(0.25)
+    assert a.same_state == pytest.approx(0.5)
     assert a.auc_dead == 1.0
 
 

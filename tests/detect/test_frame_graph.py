@@ -62,7 +62,7 @@ def reference(
 
 
 def run(bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    graph = build_frame_graph(bundle, as_frame(pixels).spec, max_cells, k)
+    graph = build_frame_graph(read_network(bundle), as_frame(pixels).spec, max_cells, k)
     session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     black, inv_gain = levels(pixels, bundle.card.normalisation)
     one = np.ones(1, np.float32)
