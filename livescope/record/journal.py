@@ -48,6 +48,8 @@ class Journal:
         self._lock = threading.Lock()
         self._unsynced = 0
         self._synced_at = time.monotonic()
+        self.synced_bytes = 0
+        """What a power failure cannot take back."""
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Hand one line to the operating system: it survives the death of this process, not yet of the machine."""
@@ -77,6 +79,7 @@ class Journal:
                 self._before_sync()
                 os.fsync(self._file.fileno())
                 self._unsynced = 0
+                self.synced_bytes = self._file.tell()
             self._synced_at = time.monotonic()
             if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
                 raise FileNotFoundError(2, "was replaced by another file", str(self._path))
