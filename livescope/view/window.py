@@ -212,6 +212,7 @@ def show(session: Session) -> int:
     DisplayError
         There is no display, or Qt is not installed.
     """
+    require_display()  # again: it may have gone since this module was imported, and Qt would end the process
     app = QApplication.instance() or QApplication(sys.argv[:1])
     app.setApplicationName("livescope")
     apply_theme(app, THEMES[session.settings.view.theme])
