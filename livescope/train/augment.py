@@ -5,7 +5,7 @@ Owns the random transforms. Every draw comes from the generator that is handed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,10 +42,11 @@ class AugmentSettings(BaseModel):
 
 @dataclass(slots=True, frozen=True)
 class Example:
-    """A normalised picture with its cells: `image` (H, W) float32, `cells`, `visible_only` as in `Field`."""
+    """A normalised picture (H, W) with its cells; `known` (H, W) is 1 where labels speak, None: everywhere."""
 
     image: NDArray[np.float32]
     cells: Cells
+    known: NDArray[np.float32] | None = None
     visible_only: bool = False
 
 
@@ -70,7 +71,7 @@ def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np
     shift = -low - np.where(rng.random(2) < 0.25, rng.integers(0, 2, 2), rng.random(2)) * slack
     fill = "border" if rng.random() < 0.5 else "zeros"
     moved = place(example, matrix, shift, canvas_px, fill)
-    return Example(_light(moved.image, settings, rng), moved.cells, moved.visible_only)
+    return replace(moved, image=_light(moved.image, settings, rng))
 
 
 def _matrix(settings: AugmentSettings, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -94,12 +95,13 @@ def place(
     y, x = np.mgrid[:canvas_px, :canvas_px]
     source = (np.stack([y, x], axis=-1) - shift) @ inverse.T
     grid = np.stack([(2 * source[..., 1] + 1) / width - 1, (2 * source[..., 0] + 1) / height - 1], axis=-1)
-    image = functional.grid_sample(
-        torch.from_numpy(example.image)[None, None],
-        torch.from_numpy(grid.astype(np.float32))[None],
-        padding_mode=fill,
-        align_corners=False,
-    )[0, 0].numpy()
+    at = torch.from_numpy(grid.astype(np.float32))[None]
+
+    def move(picture: NDArray[np.float32], outside: str) -> NDArray[np.float32]:
+        source = torch.from_numpy(picture)[None, None]
+        moved = functional.grid_sample(source, at, padding_mode=outside, align_corners=False)
+        return moved[0, 0].numpy()
+
     centres = example.cells.centres_yx @ matrix.T + shift
     contours = example.cells.contours_yx @ matrix.T + shift
     keep = np.ones(len(centres), bool)
@@ -109,13 +111,9 @@ def place(
         low, high = contours.min(axis=1), contours.max(axis=1)
         centres = np.where(whole[:, None] > (high - low).prod(axis=1)[:, None] + 1e-3, (low + high) / 2, centres)
         keep = (high - low).prod(axis=1) > 0.3 * whole
-    cells = Cells(
-        centres[keep].astype(np.float32),
-        contours[keep].astype(np.float32),
-        example.cells.state[keep],
-        example.cells.complete,
-    )
-    return Example(image, cells, example.visible_only)
+    cells = Cells(centres[keep].astype(np.float32), contours[keep].astype(np.float32), example.cells.state[keep])
+    known = None if example.known is None else move(example.known, "border")
+    return Example(move(example.image, fill), cells, known, example.visible_only)
 
 
 def _light(image: NDArray[np.float32], settings: AugmentSettings, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -46,8 +46,9 @@ class Field:
         (n,) uint8: `State.LIVE`, `State.DEAD` or `UNKNOWN`.
     visible_only
         True where cells cut by the frame are marked by their visible part (boxes by hand), False where outlines run on.
-    complete
-        True where every cell is marked; False where an unmarked place says nothing.
+    known
+        (H, W) bool, True where the labels speak: every cell there is marked. None: everywhere. A missing label is
+        missing, never a negative.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Field:
     contours_yx: NDArray[np.float32]
     state: NDArray[np.uint8]
     visible_only: bool = False
-    complete: bool = True
+    known: NDArray[np.bool_] | None = None
 
 
 def normalised(pixels: Pixels, normalisation: Background | Spread, bin_px: int = 1) -> NDArray[np.float32]:
@@ -78,6 +79,10 @@ def normalised(pixels: Pixels, normalisation: Background | Spread, bin_px: int =
     """
     black, inv_gain = levels(pixels, normalisation)
     image = (pixels.astype(np.float32) - np.float32(black)) * np.float32(inv_gain)
+    return _binned(image, bin_px)
+
+
+def _binned(image: NDArray[np.float32], bin_px: int) -> NDArray[np.float32]:
     if bin_px == 1:
         return image
     fill = [(0, -side % bin_px) for side in image.shape]
@@ -92,12 +97,10 @@ def example_of(field: Field, normalisation: Background | Spread, bin_px: int = 1
     # the centre of a bin of k pixels lies (k - 1) / 2 after its first pixel's
     shift = np.float32((bin_px - 1) / 2)
     cells = Cells(
-        (field.centres_yx - shift) / np.float32(bin_px),
-        (field.contours_yx - shift) / np.float32(bin_px),
-        field.state,
-        field.complete,
+        (field.centres_yx - shift) / np.float32(bin_px), (field.contours_yx - shift) / np.float32(bin_px), field.state
     )
-    return Example(normalised(field.pixels, normalisation, bin_px), cells, field.visible_only)
+    known = None if field.known is None else _binned(field.known.astype(np.float32), bin_px)
+    return Example(normalised(field.pixels, normalisation, bin_px), cells, known, field.visible_only)
 
 
 def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:

@@ -163,7 +163,8 @@ def _batch(examples: Sequence[Example]) -> tuple[Tensor, Targets]:
     images = torch.from_numpy(np.stack([example.image for example in examples])[:, None])
     images = images.contiguous(memory_format=torch.channels_last)
     height, width = images.shape[2:]
-    return images, encode([example.cells for example in examples], height, width)
+    cells, known = [example.cells for example in examples], [example.known for example in examples]
+    return images, encode(cells, height, width, known)
 
 
 def _fixed_batches(examples: Sequence[Example], settings: FitSettings) -> list[tuple[Tensor, Targets]]:

@@ -6,15 +6,19 @@ Owns the architecture and the folding of its batch norms. Knows nothing of losse
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from livescope.calls import N_RAYS
+from livescope.errors import ModelError
 
-__all__ = ["MULTIPLE", "STRIDE", "Maps", "StarNet", "fold"]
+__all__ = ["MULTIPLE", "STRIDE", "Maps", "StarNet", "fold", "from_weights"]
 
 STRIDE = 4
 """Input pixels a cell of the output maps."""
@@ -103,8 +107,29 @@ def fold(network: StarNet) -> StarNet:
     for module in folded.modules():
         if isinstance(module, _Block):
             convolution, norm = module[0], module[1]
+            if isinstance(norm, nn.Identity):
+                continue
             assert isinstance(convolution, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             module[0] = fuse_conv_bn_eval(convolution, norm)
             module[1] = nn.Identity()
     return folded
+
+
+def from_weights(weights: Mapping[str, NDArray[np.float32]]) -> StarNet:
+    """Rebuild a folded network from named weights, e.g. those of an exported ONNX, to train it further.
+
+    Raises
+    ------
+    ModelError
+        The names or shapes are not those of a `StarNet`.
+    """
+    try:
+        widths = tuple(len(weights[f"{block}.0.weight"]) for block in ("stem", "down4.1", "down8.1", "down16.1"))
+        network = fold(StarNet(widths))  # type: ignore[arg-type]
+        network.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in network.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"these weights are no livescope network ({error}); start from a bundle that livescope has trained."
+        ) from None
+    return network

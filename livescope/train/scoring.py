@@ -24,21 +24,25 @@ class Matched:
 
     Attributes
     ----------
-    group
-        Resampling unit of the field.
+    name, group
+        The field, and its resampling unit.
     p_cell, p_dead, call
         (n,) of every call: score, chance of dead, `State`.
     marked
         (n,) state of the marked cell that each call was matched with (0 where that is unknown), -1 where it met none.
+    distance_px
+        (n,) from the call to its marked cell, NaN where it met none.
     missed
         (k,) states of the marked cells that no call met.
     """
 
+    name: str
     group: str
     p_cell: NDArray[np.float32]
     p_dead: NDArray[np.float32]
     call: NDArray[np.uint8]
     marked: NDArray[np.int64]
+    distance_px: NDArray[np.float64]
     missed: NDArray[np.int64]
 
 
@@ -47,8 +51,10 @@ class Scores:
     """Figures of a set of fields; NaN where there is nothing to measure.
 
     `f1`, `precision`, `recall` are of detection; `recall_live` and `recall_dead` of the marked cells found, whatever
-    they were called; `auc_dead` and `balanced_accuracy` (p_dead above or below 0.5) of found cells; `sensitivity` and
-    `specificity` of live and dead among found cells that were given a call; `uncertain` is the part that was not.
+    they were called. Of found cells, by p_dead alone: `auc_dead`, `average_precision_dead`, `brier`, `ece`; with the
+    line at 0.5: `balanced_accuracy`, `f1_dead`, `mcc` (Matthews 1975), and `error_at_90`, wrong calls among the surest
+    90 %. `sensitivity` and `specificity` are of live and dead among found cells that were given a call; `uncertain` is
+    the part that was not.
     """
 
     n_live: int
@@ -59,10 +65,15 @@ class Scores:
     recall_live: float
     recall_dead: float
     auc_dead: float
+    average_precision_dead: float
     balanced_accuracy: float
+    f1_dead: float
+    mcc: float
     sensitivity: float
     specificity: float
     uncertain: float
+    error_at_90: float
+    brier: float
     ece: float
 
 
@@ -102,8 +113,17 @@ def match_field(field: Field, calls: CellCalls, reach: float, border_px: float =
     marked = np.where(partner >= 0, state[partner] if len(state) else -1, -1)
     missed = asked.copy()
     missed[partner[partner >= 0]] = False
+    distance = np.full(len(centres), np.nan)
+    distance[pairs[:, 0]] = np.linalg.norm(centres[pairs[:, 0]] - field.centres_yx[pairs[:, 1]], axis=1)
     return Matched(
-        field.group, calls.p_cell[counted], calls.p_dead[counted], calls.state[counted], marked[counted], state[missed]
+        field.name,
+        field.group,
+        calls.p_cell[counted],
+        calls.p_dead[counted],
+        calls.state[counted],
+        marked[counted],
+        distance[counted],
+        state[missed],
     )
 
 
@@ -115,8 +135,9 @@ def score(matched: Sequence[Matched]) -> Scores:
     call = np.concatenate([m.call for m in matched])
     hit, live, dead = marked >= 0, marked == State.LIVE, marked == State.DEAD
     n_live, n_dead = (int(np.sum(f)) + int(np.sum(missed == s)) for f, s in ((live, State.LIVE), (dead, State.DEAD)))
-    called = call != State.UNCERTAIN
-    known = live | dead
+    called, known = call != State.UNCERTAIN, live | dead
+    p, truth = p_dead[known].astype(np.float64), dead[known]
+    right = [_ratio(np.sum(p_dead[live] < 0.5), live.sum()), _ratio(np.sum(p_dead[dead] >= 0.5), dead.sum())]
     return Scores(
         n_live=n_live,
         n_dead=n_dead,
@@ -126,14 +147,16 @@ def score(matched: Sequence[Matched]) -> Scores:
         recall_live=_ratio(live.sum(), n_live),
         recall_dead=_ratio(dead.sum(), n_dead),
         auc_dead=auc(p_dead[dead], p_dead[live]),
-        balanced_accuracy=(
-            _ratio((p_dead[live] < 0.5).sum(), live.sum()) + _ratio((p_dead[dead] >= 0.5).sum(), dead.sum())
-        )
-        / 2,
+        average_precision_dead=_average_precision(p, truth),
+        balanced_accuracy=sum(right) / 2,
+        f1_dead=_ratio(2 * np.sum((p >= 0.5) & truth), np.sum(p >= 0.5) + truth.sum()),
+        mcc=_matthews(p >= 0.5, truth),
         sensitivity=_ratio((call[live] == State.LIVE).sum(), (live & called).sum()),
         specificity=_ratio((call[dead] == State.DEAD).sum(), (dead & called).sum()),
         uncertain=_ratio((~called & known).sum(), known.sum()),
-        ece=_calibration_error(p_dead[known], dead[known]),
+        error_at_90=_error_at(p, truth, 0.9),
+        brier=float(np.mean((p - truth) ** 2)) if len(p) else float("nan"),
+        ece=_calibration_error(p, truth),
     )
 
 
@@ -161,7 +184,28 @@ def _ratio(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else float("nan")
 
 
-def _calibration_error(p: NDArray[np.float32], truth: NDArray[np.bool_], bins: int = 10) -> float:
+def _average_precision(p: NDArray[np.float64], dead: NDArray[np.bool_]) -> float:
+    if not dead.any():
+        return float("nan")
+    ranked = dead[np.argsort(-p, kind="stable")]
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(precision[ranked].mean())
+
+
+def _matthews(called: NDArray[np.bool_], dead: NDArray[np.bool_]) -> float:
+    if called.all() or dead.all() or not (called.any() and dead.any()):
+        return float("nan")
+    return float(np.corrcoef(called, dead)[0, 1])
+
+
+def _error_at(p: NDArray[np.float64], dead: NDArray[np.bool_], coverage: float) -> float:
+    if not len(p):
+        return float("nan")
+    surest = np.argsort(-np.abs(p - 0.5), kind="stable")[: max(round(coverage * len(p)), 1)]
+    return float(np.mean((p[surest] >= 0.5) != dead[surest]))
+
+
+def _calibration_error(p: NDArray[np.float64], truth: NDArray[np.bool_], bins: int = 10) -> float:
     """Expected calibration error of p_dead in equally wide bins (Guo et al. 2017)."""
     if not len(p):
         return float("nan")

@@ -34,7 +34,6 @@ class Cells:
     centres_yx: NDArray[np.float32]
     contours_yx: NDArray[np.float32]
     state: NDArray[np.uint8]
-    complete: bool = True
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,7 +47,7 @@ class Targets:
     foreground
         (N, 1, h, w), 1 where a cell covers the stride cell's centre.
     known
-        (N, 1, h, w), 0 where labels say nothing (cells cut at their centre, unmarked places of incomplete fields).
+        (N, 1, h, w), 0 where labels say nothing (cells centred outside, places where not every cell is marked).
     where
         (m, 3) int64: sample, row, column of each positive position.
     share
@@ -120,10 +119,12 @@ class _One:
     share: NDArray[np.float32]
 
 
-def _maps(cells: Cells, height: int, width: int) -> _One:
+def _maps(cells: Cells, speaks: NDArray[np.float32] | None, height: int, width: int) -> _One:
     n = len(cells.centres_yx)
     foreground = np.zeros((height, width), np.float32)
-    known = np.full((height, width), 1.0 if cells.complete else 0.0, np.float32)
+    known = np.ones((height, width), np.float32)
+    if speaks is not None:
+        known = (speaks.reshape(height, STRIDE, width, STRIDE).min(axis=(1, 3)) > 0.5).astype(np.float32)
     index = np.rint((cells.centres_yx - _FIRST) / STRIDE).astype(np.int64)
     inside = np.all((index >= 0) & (index < (height, width)), axis=1)
     coarse = (cells.contours_yx - _FIRST) / STRIDE
@@ -143,7 +144,12 @@ def _maps(cells: Cells, height: int, width: int) -> _One:
     return _One(heat, foreground, known, rows, columns, owner, (share / total[owner]).astype(np.float32))
 
 
-def encode(batch: Sequence[Cells], height_px: int, width_px: int) -> Targets:
+def encode(
+    batch: Sequence[Cells],
+    height_px: int,
+    width_px: int,
+    known: Sequence[NDArray[np.float32] | None] | None = None,
+) -> Targets:
     """Compute the targets of a batch of canvases.
 
     Parameters
@@ -152,9 +158,12 @@ def encode(batch: Sequence[Cells], height_px: int, width_px: int) -> Targets:
         Marked cells of each canvas, in pixels of the network's input.
     height_px, width_px
         Size of the canvases, multiples of 16.
+    known
+        (height_px, width_px) of each canvas, above 0.5 where labels speak; None: everywhere.
     """
     height, width = height_px // STRIDE, width_px // STRIDE
-    ones = [_maps(cells, height, width) for cells in batch]
+    speaks = known or [None] * len(batch)
+    ones = [_maps(cells, one, height, width) for cells, one in zip(batch, speaks, strict=True)]
     where, offsets, radii, dead = [], [], [], []
     for number, (one, cells) in enumerate(zip(ones, batch, strict=True)):
         points = np.stack([one.rows, one.columns], axis=1) * STRIDE + np.float32(_FIRST)

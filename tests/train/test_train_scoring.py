@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from livescope.calls import CellCalls, State, ray_angles
+from livescope.errors import ModelError
 from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
 from livescope.train.data import Field
 from livescope.train.scoring import Matched, bootstrap, match_field, score
@@ -64,12 +65,9 @@ def test_cells_centred_outside_or_in_the_border_are_not_asked_for() -> None:
 
 def test_bootstrap_resamples_groups() -> None:
     def one(group: str, right: bool) -> Matched:
-        return Matched(
-            group,
-            *(np.array([v], t) for v, t in ((0.9, np.float32), (0.1, np.float32), (1, np.uint8))),
-            np.array([1 if right else -1]),
-            np.array([], np.int64) if right else np.array([1]),
-        )
+        p_cell, p_dead = np.array([0.9], np.float32), np.array([0.1], np.float32)
+        marked, missed = np.array([1 if right else -1]), np.array([] if right else [1], np.int64)
+        return Matched("f", group, p_cell, p_dead, np.array([1], np.uint8), marked, np.zeros(1), missed)
 
     same = [one("a", True), one("a", False)]  # one group: nothing varies between draws
     low, high = bootstrap(same, score, rounds=50)["f1"]
@@ -85,7 +83,9 @@ def _drawn(n: int, bias: float, temperature: float) -> Matched:
     dead = rng.random(n) < 1 / (1 + np.exp(-(logit + bias) / temperature))
     p = (1 / (1 + np.exp(-logit))).astype(np.float32)
     marked = np.where(dead, State.DEAD, State.LIVE).astype(np.int64)
-    return Matched("g", np.ones(n, np.float32), p, np.ones(n, np.uint8), marked, np.zeros(0, np.int64))
+    return Matched(
+        "f", "g", np.ones(n, np.float32), p, np.ones(n, np.uint8), marked, np.zeros(n), np.zeros(0, np.int64)
+    )
 
 
 def test_calibration_recovers_bias_and_temperature() -> None:
@@ -108,5 +108,29 @@ def test_p_cell_parts_true_from_spurious() -> None:
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.uniform(0.5, 1, 200), rng.uniform(0.05, 0.4, 200)]).astype(np.float32)
     marked = np.repeat([1, -1], 200)
-    found = Matched("g", scores, scores, marked.astype(np.uint8), marked, np.zeros(0, np.int64))
+    found = Matched("f", "g", scores, scores, marked.astype(np.uint8), marked, np.zeros(400), np.zeros(0, np.int64))
     assert 0.4 <= best_p_cell([found]) <= 0.5
+
+
+def test_calibration_needs_cells_of_both_states() -> None:
+    found = _drawn(50, bias=-100.0, temperature=1.0)
+    with pytest.raises(ModelError, match="50 live and 0 dead"):
+        fit_state([found])
+
+
+def test_figures_against_counts_by_hand() -> None:
+    p_dead = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.1, 0.05, 0.05, 0.02, 0.01], np.float32)
+    marked = np.array([2, 2, 2, 1, 1, 1, 1, 1, 1, 1])
+    call = np.array([2, 2, 1, 3, 1, 1, 1, 1, 1, 1], np.uint8)
+    found = Matched("f", "g", np.ones(10, np.float32), p_dead, call, marked, np.zeros(10), np.array([2]))
+    figures = score([found])
+    assert (figures.n_live, figures.n_dead) == (7, 4)
+    assert figures.average_precision_dead == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert figures.balanced_accuracy == pytest.approx((2 / 3 + 6 / 7) / 2)
+    assert figures.f1_dead == pytest.approx(2 * 2 / (3 + 3))
+    # two hits, one false alarm, one miss, six right rejections
+    assert figures.mcc == pytest.approx((2 * 6 - 1 * 1) / np.sqrt(3 * 3 * 7 * 7))
+    assert figures.error_at_90 == pytest.approx(1 / 9)  # the call at 0.6 is the least sure
+    assert (figures.sensitivity, figures.specificity) == (1.0, pytest.approx(2 / 3))
+    assert figures.uncertain == pytest.approx(0.1)
+    assert figures.brier == pytest.approx(np.mean((p_dead - (marked == 2)) ** 2))

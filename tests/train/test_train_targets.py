@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from livescope.calls import State, ray_angles
 from livescope.train.augment import AugmentSettings, Example, augment, place
+from livescope.train.data import UNKNOWN
 from livescope.train.targets import Cells, encode, radii_from
 
 
@@ -15,10 +16,10 @@ def circle(y: float, x: float, radius: float) -> NDArray[np.float32]:
     return np.stack([y + radius * np.sin(angles), x + radius * np.cos(angles)], -1).astype(np.float32)
 
 
-def cells(*circles: tuple[float, float, float], state: State = State.LIVE, complete: bool = True) -> Cells:
+def cells(*circles: tuple[float, float, float], state: int = State.LIVE) -> Cells:
     centres = np.array([c[:2] for c in circles], np.float32).reshape(-1, 2)
     contours = np.array([circle(*c) for c in circles], np.float32).reshape(-1, 128, 2)
-    return Cells(centres, contours, np.full(len(circles), state, np.uint8), complete)
+    return Cells(centres, contours, np.full(len(circles), state, np.uint8))
 
 
 def test_radii_of_a_circle_from_its_centre_and_from_beside_it() -> None:
@@ -49,12 +50,14 @@ def test_targets_of_one_cell_lead_back_to_it() -> None:
 
 
 def test_unknown_state_and_unmarked_places_are_missing_not_negative() -> None:
-    targets = encode([cells((32.0, 32.0, 9.0), state=State(1), complete=False)], 64, 64)
-    assert targets.known.sum() == targets.foreground.sum()
-    unknown = Cells(
-        *(getattr(cells((32.0, 32.0, 9.0)), k) for k in ("centres_yx", "contours_yx")), np.zeros(1, np.uint8)
-    )
-    assert (encode([unknown], 64, 64).dead == -1).all()
+    speaks = np.zeros((64, 64), np.float32)
+    speaks[:, :16] = 1
+    one = cells((32.0, 40.0, 9.0), state=UNKNOWN)
+    targets = encode([one], 64, 64, [speaks])
+    assert targets.known[0, 0, :, :4].all()
+    assert targets.known[0, 0, 8, 10] == 1  # inside a marked cell
+    assert targets.known.sum() == 16 * 4 + targets.foreground.sum()
+    assert (targets.dead == -1).all()
 
 
 def test_a_cell_centred_outside_is_neither_asked_for_nor_punished() -> None:
