@@ -32,9 +32,6 @@ def test_simulated_on_an_unseen_culture() -> None:
     assert found.n_live + found.n_dead > 100
     assert found.f1 > 0.95
     assert found.balanced_accuracy > 0.93
-    first = fields[0]
-    inside = np.all((first.centres_yx >= 0) & (first.centres_yx <= 511), axis=1)
-    assert len(calls[0]) == pytest.approx(int(inside.sum()), abs=3)
 
 
 @pytest.mark.skipif(not (DATA / "ldc").is_dir(), reason="LIVESCOPE_DATA is absent: no LDC tiles")
