@@ -152,7 +152,8 @@ def truth_text(truth: dict[str, Any]) -> str:
     """Say how calls agree with a truth: detection, then state, with what they were counted on."""
     found = f"detection F1 {_figure(truth['f1'])} (precision {_figure(truth['precision'])}, recall of live "
     found += f"{_figure(truth['recall_live'])}, of dead {_figure(truth['recall_dead'])})"
-    state = f"balanced accuracy {_figure(truth['balanced_accuracy'])}, uncertain {_figure(truth['uncertain'])}"
+    state = f"balanced accuracy {_figure(truth['balanced_accuracy'])} (without the uncertain "
+    state += f"{_figure(truth['uncertain'])}: {_figure(truth['balanced_accuracy_decided'])})"
     return f"{found}; {state}; {truth['n_true']} cells in {truth['frames']} frames"
 
 

@@ -190,7 +190,7 @@ class Session:
         self._run.note_painted(frame)
 
     def results(self) -> Iterator[Analysis]:
-        """Yield every analysed frame as it comes, to the end of the run; starts the run if there is none.
+        """Iterate over every analysed frame from now to the end of the run; starts the run if nobody else has.
 
         A reader who falls behind by more than 256 results misses the oldest.
 
@@ -201,8 +201,11 @@ class Session:
         """
         box = Mailbox[Analysis](_EVERY_FRAME_CAPACITY)
         self._subscribers.append(box)
+        return self._drain(box, self._run)
+
+    def _drain(self, box: Mailbox[Analysis], before: RunBook) -> Iterator[Analysis]:
         try:
-            if self._ended.is_set():
+            if self._ended.is_set() and self._run is before:
                 self.start().result()
             while not (self._ended.is_set() and not len(box)):
                 analysis = box.get(0.1)

@@ -59,7 +59,9 @@ class Agreement:
     live_called_live, dead_called_dead
         Of matched cells that were given a call: the part that was called right, i.e. sensitivity and specificity.
     balanced_accuracy
-        Mean of these two.
+        Mean of the parts of matched live and dead cells that lie on the right side of p_dead = 0.5, uncertain ones too.
+    balanced_accuracy_decided
+        The same of the cells that were given a call.
     uncertain
         Part of the matched cells called uncertain.
     same_state
@@ -79,6 +81,7 @@ class Agreement:
     live_called_live: float
     dead_called_dead: float
     balanced_accuracy: float
+    balanced_accuracy_decided: float
     uncertain: float
     same_state: float
     auc_dead: float
@@ -169,7 +172,8 @@ class Tally:
             recall_dead=_ratio(int(dead.sum()), int((true == State.DEAD).sum())),
             live_called_live=right_live,
             dead_called_dead=right_dead,
-            balanced_accuracy=(right_live + right_dead) / 2,
+            balanced_accuracy=(_part(p_dead[live] < 0.5) + _part(p_dead[dead] >= 0.5)) / 2,
+            balanced_accuracy_decided=(right_live + right_dead) / 2,
             uncertain=_part(~decided),
             same_state=_part(called == found),
             auc_dead=auc(p_dead[dead], p_dead[live]),
