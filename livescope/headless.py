@@ -5,9 +5,13 @@ Owns what is printed and written about a run. What happens in it lies in `livesc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +46,7 @@ def run_headless(session: Session, console: Console) -> dict[str, Any]:
     limits = session.settings.run
     started_s = time.perf_counter()
     session.start().result()
-    with _progress(console) as progress:
+    with _progress(console) as progress, _terminate_as_interrupt():
         task = progress.add_task("running", total=limits.frames, numbers="")
         try:
             while not session.wait(0.1):
@@ -51,7 +55,7 @@ def run_headless(session: Session, console: Console) -> dict[str, Any]:
                 if limits.seconds is not None and time.perf_counter() - started_s >= limits.seconds:
                     break
         except KeyboardInterrupt:
-            console.print("[yellow]Ctrl-C: stopping cleanly; what was acquired is kept.[/]")
+            console.print("[yellow]interrupted: stopping cleanly; what was acquired is kept.[/]")
         session.stop()
         session.wait(_DISK_TIMEOUT_S)
         progress.update(task, completed=session.status().delivered, numbers=_numbers(session.status()))
@@ -171,6 +175,19 @@ def _numbers(status: Status) -> str:
         f"{status.delivered} frames  {status.fps_acquired:.0f} fps  {status.analysed} analysed  "
         f"{status.recorded} recorded  {lost} lost"
     )
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the run as cleanly as Ctrl-C does; only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _progress(console: Console) -> Progress:
