@@ -65,6 +65,12 @@ class CameraSettings(_Frozen):
     """Megabytes of Micro-Manager's frame ring; None takes two seconds of frames, at most a quarter of the free
     memory.
     """
+    when_lost: Literal["end", "restart"] = "end"
+    """If the camera stops by itself: end the run cleanly, or try to start it again with growing pauses."""
+    when_stalled: Literal["wait", "end", "restart"] = "wait"
+    """If no frame comes for max(2 s, 5 exposures): go on waiting (a triggered camera), end the run, or start again."""
+    restart_limit_s: float = Field(default=600.0, gt=0, le=86_400)
+    """Seconds after which a camera that does not come back ends the run."""
 
 
 class SimulationSettings(_Frozen):

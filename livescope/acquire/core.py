@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Installation",
+    "allowed_values",
     "close_core",
     "configure_camera",
     "describe_installation",
@@ -179,7 +180,7 @@ def configure_camera(core: Any, camera: CameraSettings) -> None:
         except (RuntimeError, ValueError) as error:
             raise SettingsError(
                 f"camera.properties.{name} = {value!r} is refused by camera {label!r}: "
-                f"{_allowed(core, label, name)}. ({error})"
+                f"{allowed_values(core, label, name)}. ({error})"
             ) from error
     if camera.exposure_ms is not None:
         try:
@@ -199,7 +200,8 @@ def property_text(value: str | float) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _allowed(core: Any, label: str, name: str) -> str:
+def allowed_values(core: Any, label: str, name: str) -> str:
+    """What a device allows for a property, in words."""
     values = core.getAllowedPropertyValues(label, name)
     if values:
         return f"allowed: {one_of(values)}"

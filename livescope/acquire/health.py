@@ -112,9 +112,8 @@ class Watchdog:
         """Tell it to make one last judgement and end, without waiting for it."""
         self._end.set()
 
-    def close(self) -> None:
-        """Make one last judgement and end. May be called twice."""
-        self._end.set()
+    def join(self) -> None:
+        """Wait for its end, after `finish`; on its own thread, do nothing."""
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 

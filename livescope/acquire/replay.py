@@ -109,6 +109,10 @@ class ReplayCore:
             self._changed.notify_all()
         return popped
 
+    def isBufferOverflowed(self) -> bool:
+        """Never: a full ring makes the files wait."""
+        return False
+
     def snapImage(self) -> None:
         """Choose the frame that would come next."""
 
@@ -154,6 +158,32 @@ class ReplayCore:
         """Recorded frames keep their exposure; only equal values are taken."""
         if exposure_ms != self._exposure_ms:
             raise RuntimeError("the exposure of recorded frames cannot be changed")
+
+    def hasProperty(self, label: str, name: str, /) -> bool:
+        """Recorded frames have no properties."""
+        return False
+
+    def getProperty(self, label: str, name: str, /) -> str:
+        """Recorded frames have no properties: raises."""
+        raise RuntimeError(f"a replay has no property {name!r}")
+
+    def getAutoShutter(self) -> bool:
+        """No shutter."""
+        return False
+
+    def setAutoShutter(self, on: bool, /) -> None:
+        """No shutter: nothing to do."""
+
+    def getShutterDevice(self) -> str:
+        """No shutter."""
+        return ""
+
+    def getShutterOpen(self) -> bool:
+        """No shutter."""
+        return False
+
+    def setShutterOpen(self, is_open: bool, /) -> None:
+        """No shutter: nothing to do."""
 
     def getXYStageDevice(self) -> str:
         """No stage."""

@@ -1,50 +1,63 @@
-"""The live loop: one thread that takes every frame out of a core's ring and hands it on.
+"""The live stream: starts, stops and changes a camera while one thread hands on every frame that it makes.
 
-Owns the acquisition thread, the numbering of frames and segments, and the account of what was lost on the way. Does
-not open cores (`core.py`), judge health (`health.py`), or keep frames. `CMMCorePlus`, `UniMMCore`, `FakeCore` and
-`ReplayCore` all run in this loop.
+Owns the life of a run: its segments, its end, and what is done when the camera stops by itself. The loop is `pump.py`;
+cores are opened in `core.py`. `CMMCorePlus`, `UniMMCore`, `FakeCore` and `ReplayCore` all run here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-import numpy as np
-import psutil
-
-from livescope.acquire.account import CameraAccount
-from livescope.acquire.health import HealthEvent, Pulse, Watchdog
+from livescope.acquire.camera_state import CameraState, Light
+from livescope.acquire.changes import Change, Exposure, wait_ready
+from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog
 from livescope.acquire.lock import CameraLock
-from livescope.acquire.ring import ring_megabytes
+from livescope.acquire.pump import Counters, Ending, Pump
+from livescope.acquire.ring import size_ring
 from livescope.acquire.stream_core import FiniteSource, StreamCore
-from livescope.errors import AcquisitionError, CoreError, FrameError, LivescopeError, SettingsError
-from livescope.frames import PIXEL_DTYPES, Frame, LossCause, LossLedger, Pixels
+from livescope.errors import AcquisitionError, LivescopeError, SettingsError
+from livescope.frames import Frame, LossLedger
 from livescope.settings import CameraSettings
 
-__all__ = ["FiniteSource", "LiveStream", "StreamCore", "StreamState"]
+__all__ = ["FiniteSource", "LiveStream", "SegmentNote", "StreamCore", "StreamState"]
 
-EMPTY_POLL_S = 0.001
-POSITION_POLL_S = 0.25
-POP_ATTEMPTS = 3
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
 
 
 class StreamState(StrEnum):
-    """Where a stream is in its life."""
+    """Where a stream is in its life: idle -> running <-> changing or restarting -> ended, stopped, lost or failed."""
 
     IDLE = "idle"
     RUNNING = "running"
+    CHANGING = "changing"
+    """Stopped for a change that the camera does not take while it streams."""
+    RESTARTING = "restarting"
+    """The camera was lost; it is being started again."""
     ENDED = "ended"
     """All frames that were asked for, or that the source has, were made."""
     STOPPED = "stopped"
     """`LiveStream.stop` was called."""
     LOST = "lost"
-    """The camera stopped by itself too early."""
+    """The camera stopped by itself, or a call to it failed."""
     FAILED = "failed"
-    """A call to the core, or the receiver of frames, raised; see `LiveStream.error`."""
+    """A frame could not be used, or the receiver of frames raised; see `LiveStream.error`."""
+
+
+ALIVE = (StreamState.RUNNING, StreamState.CHANGING, StreamState.RESTARTING)
+
+
+@dataclass(slots=True, frozen=True)
+class SegmentNote:
+    """Why a segment began. `wall_time` is seconds since the epoch."""
+
+    segment: int
+    reason: str
+    wall_time: float
 
 
 class LiveStream:
@@ -60,15 +73,17 @@ class LiveStream:
     ledger
         Counts delivered and lost frames by (segment, camera).
     camera
-        Exposure and pixel size that overrule the core's, size of the ring.
+        Exposure and pixel size that overrule the core's, size of the ring, what to do with a lost camera.
     on_health
         Called on the watchdog's thread when the stream becomes LOST or STALLED, or recovers.
+    reopen
+        Called before each attempt to start a lost camera again, e.g. to load its configuration anew.
 
     Notes
     -----
     All calls to the core go through `lock`; anyone else who talks to the core while the stream runs must hold it.
-    `stop`, `snap` and `set_exposure` block for about an exposure: call them from a control thread, never from a
-    window's.
+    `start`, `stop`, `snap`, `change`, `burst` and `set_exposure` may block for an exposure and more: call them from a
+    control thread, never from a window's, and never from `on_frame`.
     """
 
     def __init__(
@@ -79,42 +94,68 @@ class LiveStream:
         camera: CameraSettings | None = None,
         *,
         on_health: Callable[[HealthEvent], None] | None = None,
+        reopen: Callable[[], None] | None = None,
     ) -> None:
         self.core = core
         self.ledger = ledger
         self.lock = CameraLock()
         self.state = StreamState.IDLE
         self.error: LivescopeError | None = None
-        self.segment = -1
         self.newest: Frame | None = None
-        self.position: str | None = None
-        self.channel: str | None = None
-        self._camera = camera or CameraSettings()
+        self.notes: list[SegmentNote] = []
+        self._settings = camera or CameraSettings()
         self._on_frame = on_frame
         self._on_health = on_health or (lambda event: None)
-        self._accounts: dict[str, CameraAccount] = {}
-        self._index = 0
+        self._reopen = reopen or (lambda: None)
+        self._control = threading.RLock()
+        self._counters = Counters()
+        self._pump: Pump | None = None
         self._asked: int | None = None
-        self._halt = threading.Event()
+        self._made_before = 0
+        self._interlude = False
+        self._stall_why = ""
         self._arrived = threading.Condition()
+        self._ended = threading.Event()
+        self._ended.set()
         self._thread: threading.Thread | None = None
         self._watchdog: Watchdog | None = None
-        self._last_sign_s = 0.0
-        self._drain_left: int | None = None
-        self._x_um: float | None = None
-        self._y_um: float | None = None
-        self._z_um: float | None = None
-        self.position_error = ""
-        self._position_read_s = -1.0
+        self._light: Light | None = None
         self._ring_set = False
-        self._read_camera_state()
-        if self._camera.exposure_ms is not None:
-            self.set_exposure(self._camera.exposure_ms)
+        self.camera = CameraState(core, self.lock, self._settings)
+        if self._settings.exposure_ms is not None:
+            self.set_exposure(self._settings.exposure_ms)
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def running(self) -> bool:
+        """True from `start` to the end of the run, changes and restarts included."""
+        return self.state in ALIVE
+
+    @property
+    def segment(self) -> int:
+        """Number of the present or last segment, -1 before the first."""
+        return self._counters.segment
+
+    @property
+    def exposure_ms(self) -> float:
+        """Exposure in force, milliseconds."""
+        return self.camera.exposure_ms
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits in use."""
+        return self.camera.bit_depth
+
+    @property
+    def pixel_um(self) -> float | None:
+        """Micrometres a pixel, None where nobody knows."""
+        return self.camera.pixel_um
 
     # ------------------------------------------------------------------ commands
 
     def start(self, frames: int | None = None) -> None:
-        """Begin a segment.
+        """Begin a run.
 
         Parameters
         ----------
@@ -128,30 +169,23 @@ class LiveStream:
         CoreError
             No camera, or a ring larger than the memory.
         """
-        if self.running:
-            raise AcquisitionError("the stream is already running; stop it before starting it again.")
-        if frames is not None and frames < 1:
-            raise SettingsError(
-                f"frames = {frames} is not a number of frames; give 1 or more, or None to run until stopped."
-            )
-        self._join()
-        self._asked = _frames_to_ask(self.core, frames)
-        with self.lock:
-            self._read_camera_state()
-            self._size_ring()
-            self.segment += 1
-            self._accounts = {}
-            self._drain_left = None
-            self._halt.clear()
+        with self._control:
+            if self.running:
+                raise AcquisitionError("the stream is already running; stop it before starting it again.")
+            if frames is not None and frames < 1:
+                raise SettingsError(f"frames = {frames} is not a number of frames; give 1 or more, or None for no end.")
+            self._join()
+            self._asked = _frames_to_ask(self.core, frames)
+            self._made_before = 0
             self.error = None
-            self.refresh_position()
-            self._last_sign_s = time.perf_counter()
-            self._start_camera()
-            self.state = StreamState.RUNNING
-        self._thread = threading.Thread(target=self._run, name="livescope-acquisition", daemon=True)
-        self._watchdog = Watchdog(self._pulse, self._on_health)
-        self._thread.start()
-        self._watchdog.start()
+            self._stall_why = ""
+            with self.lock:
+                self._light = Light(self.core)
+                self._begin("start")
+            self._ended.clear()
+            self._watchdog = Watchdog(self._pulse, self._health_changed)
+            self._run_thread()
+            self._watchdog.start()
 
     def stop(self) -> None:
         """Stop the camera, deliver what its ring still holds, and wait for the thread. Does nothing if not running.
@@ -161,34 +195,23 @@ class LiveStream:
         AcquisitionError
             The camera refused to stop; the thread has ended all the same.
         """
-        if self._thread is None:
-            return
-        refused: Exception | None = None
-        with self.lock:
-            if self.running:
-                try:
-                    self.core.stopSequenceAcquisition()
-                except Exception as error:  # noqa: BLE001 - any adapter's failure; raised below
-                    refused = error
-                    self._drain_left = self.core.getRemainingImageCount()  # else a camera that runs on never ends it
-            self._halt.set()  # in the lock, so that the loop cannot take the stopped camera for a lost one
-        self._join()
-        if refused is not None:
-            self.state = StreamState.FAILED
-            self.error = AcquisitionError(f"the camera refused stopSequenceAcquisition: {refused}. Close the core.")
-            raise self.error from refused
+        with self._control:
+            refused = self._halt_pump() if self.running else None
+            self._join()
+            if refused is not None:
+                self.state = StreamState.LOST
+                self.error = AcquisitionError(f"the camera refused to stop: {refused}. Close the core.")
+                raise self.error from refused
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the stream to end by itself; True if it has ended and its health was told."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-        if self.running:
+        """Wait for the run to end by itself; True if it has ended and its health was told."""
+        if not self._ended.wait(timeout_s):
             return False
         self._join()
         return True
 
     def snap(self, timeout_s: float | None = None) -> Frame:
-        """Take one picture. While streaming it is the next frame of the stream; otherwise the camera is asked for one.
+        """Take one picture. While streaming it is the next frame of the stream, otherwise the camera is asked for one.
 
         A picture taken while idle belongs to no run: its `index` and `segment` are -1 and it is in no account.
 
@@ -199,268 +222,350 @@ class LiveStream:
         """
         if self.running:
             return self._next_frame(timeout_s if timeout_s is not None else 2.0 + 5e-3 * self.exposure_ms)
-        with self.lock:
-            self._read_camera_state()
-            self.refresh_position()
+        with self._control, self.lock:
+            self.camera.read()
+            self.camera.refresh_position()
             try:
                 self.core.snapImage()
                 pixels = self.core.getImage()
+            except LivescopeError:
+                raise
             except Exception as error:
-                raise AcquisitionError(f"camera {self._label!r} could not snap: {error}") from error
-        return self._frame(pixels, {}, self._label, index=-1, segment=-1, lost=0, elapsed_ms=None)
+                raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
+        return self.camera.frame(pixels, {}, self.camera.label, index=-1, segment=-1)
 
     def set_exposure(self, exposure_ms: float) -> None:
-        """Set the exposure in milliseconds, also while streaming.
+        """Set the exposure in milliseconds, also while streaming; see `change`."""
+        self.change(Exposure(exposure_ms))
+
+    def change(self, change: Change) -> SegmentNote | None:
+        """Change something, live if the device allows it, else by stop, change, restart.
+
+        Returns
+        -------
+        SegmentNote or None
+            The new segment and its reason, None if the stream went on (or was idle).
 
         Raises
         ------
         SettingsError
-            Not a positive number.
+            A value out of range; the stream goes on as before.
         AcquisitionError
-            The camera refused it.
+            The device refused it; the stream goes on as before.
         """
-        if not 0 <= exposure_ms <= 600_000:
-            raise SettingsError(f"exposure {exposure_ms} ms is out of range; allowed: 0 to 600000 ms.")
-        with self.lock:
+        with self._control:
+            if not self.running:
+                self._apply(change)
+                return None
+            if self.state is StreamState.RESTARTING:
+                raise AcquisitionError(f"{change.reason}: the camera was lost and is being started again; try later.")
+            if not change.needs_restart(self.core):
+                try:
+                    shape = self._shape()
+                    self._apply(change)
+                    if self._shape() == shape:
+                        return None
+                except AcquisitionError:  # many a camera takes while idle what it refuses while streaming
+                    pass
+            return self._apply_stopped(change)
+
+    def burst(self, frames: int) -> int:
+        """Take exactly `frames` frames without a gap, as a segment of their own; a live stream pauses for them.
+
+        Returns
+        -------
+        int
+            Frames delivered: always `frames`.
+
+        Raises
+        ------
+        AcquisitionError
+            The camera was lost, or the ring overflowed: the camera was then stopped, and what was delivered has no gap.
+        """
+        if frames < 1:
+            raise SettingsError(f"burst of {frames} frames: give 1 or more.")
+        with self._control:
+            live = self.running
+            if live and not self._pause():
+                return self.burst(frames)  # the run has just ended by itself
+            asked, made, self._interlude = self._asked, self._made_before, True
             try:
-                self.core.setExposure(float(exposure_ms))
-                self.exposure_ms = float(self.core.getExposure())
-            except Exception as error:
-                raise AcquisitionError(
-                    f"camera {self._label!r} refused an exposure of {exposure_ms} ms: {error}"
-                ) from error
-            for account in self._accounts.values():
-                account.forget_clock()
+                ended, delivered = self._run_burst(frames)
+            finally:
+                self._interlude, self._asked, self._made_before = False, asked, made
+                if live:
+                    self._resume(f"after a burst of {frames} frames")
+            if ended is not StreamState.ENDED:
+                error, self.error = self.error, None
+                raise error or AcquisitionError(f"the burst {ended.value} after {delivered} of {frames} frames.")
+            return delivered
 
-    def refresh_position(self) -> None:
-        """Read the stage's place, which later frames carry. Call it after a move; the loop does so four times a second.
+    # ------------------------------------------------------------------ segments
 
-        A stage that does not answer ends no acquisition: frames then carry no place, and `position_error` says why.
-        """
-        self._position_read_s = time.perf_counter()
+    def _begin(self, reason: str, *, burst: bool = False) -> None:
+        """Read the camera, size the ring and start the camera on a new segment. Holds the lock."""
+        left = None if self._asked is None else self._asked - self._made_before
+        self.camera.read()
+        if not self._ring_set or burst:
+            size_ring(self.core, self._settings, self.exposure_ms, self._asked if burst and self._asked else 0)
+            self._ring_set = True
+        self.camera.refresh_position()
+        self._counters.segment += 1
+        self._counters.last_sign_s = time.perf_counter()
+        self.notes.append(SegmentNote(self.segment, reason, time.time()))
+        self._pump = Pump(self.core, self.lock, self.camera, self._counters, self.ledger, self._receive, asked=left)
+        try:
+            if left is None:
+                self.core.startContinuousSequenceAcquisition(0)
+            else:
+                self.core.startSequenceAcquisition(left, 0, burst)
+        except Exception as error:
+            # a listener that raises makes start raise while the camera is already running
+            failure = AcquisitionError(f"camera {self.camera.label!r} refused to start: {error}")
+            self._abandon(self._pump, failure)
+            self.state = StreamState.LOST
+            self.error = failure
+            raise failure from error
+        self.state = StreamState.RUNNING
+
+    def _run_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="livescope-acquisition", daemon=True)
+        self._thread.start()
+
+    def _pause(self) -> bool:
+        """Stop the camera and drain it, for a change; False if the run ended by itself meanwhile."""
+        self.state = StreamState.CHANGING
+        refused = self._halt_pump()
+        if self._thread is not None:
+            self._thread.join()
+        if refused is not None:
+            raise AcquisitionError(f"the camera refused to stop: {refused}. Stop the run, close the core.") from refused
+        return self.running
+
+    def _resume(self, reason: str) -> SegmentNote:
         try:
             with self.lock:
-                if self.core.getXYStageDevice():
-                    self._x_um, self._y_um = map(float, self.core.getXYPosition())
-                if self.core.getFocusDevice():
-                    self._z_um = float(self.core.getPosition())
-            self.position_error = ""
-        except RuntimeError as error:
-            self._x_um = self._y_um = self._z_um = None
-            self.position_error = f"the stage did not say where it is: {error}"
+                self._begin(reason)
+        except BaseException as error:
+            if isinstance(error, LivescopeError):
+                self.state, self.error = StreamState.LOST, error
+            self._finish_run()
+            raise
+        self._run_thread()
+        return self.notes[-1]
 
-    @property
-    def running(self) -> bool:
-        """True while the acquisition thread is at work."""
-        return self.state is StreamState.RUNNING
+    def _apply_stopped(self, change: Change) -> SegmentNote | None:
+        if not self._pause():
+            self._apply(change)
+            return None
+        try:
+            self._apply(change)
+        except LivescopeError as error:
+            self._resume(f"{change.reason} was refused: {error}")
+            raise
+        return self._resume(change.reason)
+
+    def _apply(self, change: Change) -> None:
+        """Apply a change and read back what it did."""
+        with self.lock:
+            try:
+                change.apply(self.core)
+            except LivescopeError:
+                raise
+            except Exception as error:
+                raise AcquisitionError(f"{change.reason} was refused by the device: {error}") from error
+            if self._pump is not None:
+                self._pump.forget_clock()
+        wait_ready(self.core, self.lock, change.devices(self.core))
+        if change.alters_optics(self.core):
+            self.camera.objective_changed()
+        change.note(self.camera)
+        self.camera.read()
+        self.camera.refresh_position()
+
+    def _shape(self) -> tuple[int, int, int, int]:
+        with self.lock:
+            core = self.core
+            return core.getImageHeight(), core.getImageWidth(), core.getBytesPerPixel(), core.getImageBitDepth()
+
+    def _run_burst(self, frames: int) -> tuple[StreamState, int]:
+        self._asked, self._made_before = frames, 0
+        before = self._counters.index
+        with self.lock:
+            self._begin(f"burst of {frames} frames", burst=True)
+        self._run_thread()
+        if self._thread is not None:
+            self._thread.join()
+        return self.state, self._counters.index - before
+
+    def _halt_pump(self) -> Exception | None:
+        """Stop the camera and tell the loop; return what a camera that refuses to stop raised."""
+        with self.lock:  # one turn, so that the loop cannot take the stopped camera for a lost one
+            pump = self._pump
+            if pump is None:
+                return None
+            try:
+                self.core.stopSequenceAcquisition()
+                pump.halt.set()
+            except Exception as error:  # noqa: BLE001 - any adapter's failure; returned
+                pump.halt_undrained()
+                return error
+        return None
 
     # ------------------------------------------------------------------ the acquisition thread
 
     def _run(self) -> None:
-        try:
-            self.state = self._pump()
-        except LivescopeError as error:
-            self._fail(error)
-        except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, reported by the watchdog
-            self._fail(
-                AcquisitionError(f"acquisition from camera {self._label!r} failed: {type(error).__name__}: {error}"),
-                error,
+        while True:
+            pump = self._pump
+            assert pump is not None
+            try:
+                ending = pump.run()
+            except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
+                self._fail(pump, error)
+                break
+            self._made_before += pump.produced
+            if ending is not Ending.GONE:
+                self._settle(ending, pump)
+                break
+            self._lost(pump)
+            if not self._bring_back(pump):
+                break
+        if self.state is not StreamState.CHANGING and not self._interlude:
+            self._finish_run()
+
+    def _settle(self, ending: Ending, pump: Pump) -> None:
+        if ending is Ending.COMPLETE:
+            self.state = StreamState.ENDED
+        elif ending is Ending.OVERFLOWED:
+            self.error = AcquisitionError(
+                f"the burst outran the ring after {pump.produced} frames; those have no gap. Set camera.ring_mb "
+                "higher, "
+                "or take fewer frames."
             )
-        finally:
-            with self._arrived:
-                self._arrived.notify_all()
+            self.state = StreamState.LOST
+        elif self.state is not StreamState.CHANGING:
+            self.state = StreamState.STOPPED
+
+    def _lost(self, pump: Pump) -> None:
+        """Name what happened, stop what may still run, and put out the light."""
+        asked = "" if self._asked is None else f" of {self._asked}"
+        if self._stall_why:
+            what = self._stall_why
+        elif pump.error is not None:
+            what = f"{type(pump.error).__name__}: {pump.error}"
+        else:
+            what = f"it stopped by itself after {self._made_before}{asked} frames"
+        self.error = AcquisitionError(
+            f"camera {self.camera.label!r} was lost: {what}. Check its cable and power; what was recorded is kept."
+        )
+        self.error.__cause__ = pump.error
+        self._abandon(pump, self.error)
+
+    def _abandon(self, pump: Pump, error: LivescopeError) -> None:
+        """Leave no camera running and no light on behind a dead loop; add to `error` what does not work any more."""
+        with self.lock:
+            for step in (self.core.stopSequenceAcquisition, pump.write_off, self._light_off):
+                try:
+                    step()
+                except Exception as second:  # noqa: BLE001 - the first failure is the one to report
+                    error.add_note(f"and then: {type(second).__name__}: {second}")
+
+    def _light_off(self) -> None:
+        if self._light is not None:
+            self._light.off()
+
+    def _fail(self, pump: Pump, error: Exception) -> None:
+        if not isinstance(error, LivescopeError):
+            cause = error
+            error = AcquisitionError(f"the receiver of frames failed: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        self.error = error
+        self._abandon(pump, error)
+        self.state = StreamState.FAILED
+
+    def _bring_back(self, pump: Pump) -> bool:
+        """Start a lost camera again with growing pauses, if the settings say so; True once it runs."""
+        policy = self._settings.when_stalled if self._stall_why else self._settings.when_lost
+        if policy != "restart" or self._interlude or pump.halt.is_set():
+            self.state = StreamState.STOPPED if pump.halt.is_set() else StreamState.LOST
+            return False
+        self.state = StreamState.RESTARTING
+        give_up_s, pause_s, attempts = time.perf_counter() + self._settings.restart_limit_s, FIRST_PAUSE_S, 0
+        while time.perf_counter() < give_up_s:
+            if pump.halt.wait(pause_s):
+                self.state = StreamState.STOPPED
+                return False
+            attempts += 1
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            error = self._try_again(pump, attempts)
+            if error is None:
+                return True
+        self.state = StreamState.LOST
+        self.error = AcquisitionError(f"{self.error} It did not come back in {attempts} attempts.")
+        return False
+
+    def _try_again(self, pump: Pump, attempts: int) -> Exception | None:
+        why = str(self.error)
+        with self.lock:
+            if pump.halt.is_set():
+                return self.error
+            try:
+                self._reopen()
+                self._begin(f"attempt {attempts} to start again; {why}")
+            except Exception as error:  # noqa: BLE001 - whatever an unplugged camera raises; tried again
+                self.state = StreamState.RESTARTING
+                self._pump = pump
+                return error
+            self.error, self._stall_why = None, ""
+        return None
+
+    def _finish_run(self) -> None:
+        """The run is over: leave the light as it was found after a good end (it is off after a bad one)."""
+        if self._light is not None and self.state in (StreamState.ENDED, StreamState.STOPPED):
+            try:
+                with self.lock:
+                    self._light.restore()
+            except RuntimeError as error:
+                self.error = AcquisitionError(f"the shutter could not be left as found: {error}. Check the light.")
+        self._ended.set()
         if self._watchdog is not None:
             self._watchdog.finish()
+        with self._arrived:
+            self._arrived.notify_all()
 
-    def _pump(self) -> StreamState:
-        failures = 0
-        while True:
-            halted = self._halt.is_set()  # asked before the ring is: an empty ring is then the end
-            try:
-                popped, running = self._take()
-                failures = 0
-            except (IndexError, RuntimeError):  # an overflow may clear the ring between count and pop
-                popped, running = None, True
-                failures += 1
-                if failures >= POP_ATTEMPTS:
-                    raise
-            if popped is not None:
-                self._deliver(*popped)
-            elif not running or (halted and not failures):
-                return self._how_it_ended()
-            if self._drain_left is not None:
-                if self._drain_left <= 0:
-                    return StreamState.STOPPED
-                self._drain_left -= 1
-            if popped is None or self.lock.contended:
-                time.sleep(EMPTY_POLL_S)
-            if time.perf_counter() - self._position_read_s > POSITION_POLL_S:
-                self.refresh_position()
-
-    def _take(self) -> tuple[tuple[Any, Mapping[str, Any]] | None, bool]:
-        """The oldest frame, or None, and whether the camera still runs."""
-        with self.lock:
-            running = True
-            if not self.core.getRemainingImageCount():
-                running = self.core.isSequenceRunning()
-                if not self.core.getRemainingImageCount():  # asked again: the last frame may have come in between
-                    return None, running
-            pixels, metadata = self.core.popNextImageAndMD()
-            return (pixels, metadata), running
-
-    def _deliver(self, pixels: Any, metadata: Mapping[str, Any]) -> None:
-        tags = dict(metadata)
-        camera = str(tags.get("Camera") or self._label)
-        number = _number(tags.get("ImageNumber"))
-        elapsed_ms = _real(tags.get("ElapsedTime-ms"))
-        account = self._accounts.setdefault(camera, CameraAccount())
-        gap = account.see(number, elapsed_ms)
-        if gap.restarted:
-            self.segment += 1
-        if gap.core:
-            self.ledger.lose(LossCause.CORE, self.segment, camera, gap.core)
-        if gap.camera:
-            self.ledger.lose(LossCause.CAMERA, self.segment, camera, gap.camera)
-        try:
-            frame = self._frame(
-                pixels, tags, camera, index=self._index, segment=self.segment, lost=gap.core, elapsed_ms=elapsed_ms
-            )
-        except FrameError:
-            self.ledger.lose(LossCause.CORE, self.segment, camera)
-            raise
-        self._index += 1
-        self._last_sign_s = frame.time_s
-        self.ledger.deliver(self.segment, camera)
+    def _receive(self, frame: Frame) -> None:
         self._on_frame(frame)
         with self._arrived:
             self.newest = frame
             self._arrived.notify_all()
 
-    def _frame(
-        self,
-        pixels: Any,
-        tags: Mapping[str, Any],
-        camera: str,
-        *,
-        index: int,
-        segment: int,
-        lost: int,
-        elapsed_ms: float | None,
-    ) -> Frame:
-        return Frame(
-            pixels=_grey(pixels),
-            index=index,
-            segment=segment,
-            camera=camera,
-            time_s=time.perf_counter(),
-            wall_time=time.time(),
-            bit_depth=self.bit_depth,
-            lost_before=lost,
-            elapsed_ms=elapsed_ms,
-            pixel_um=self.pixel_um,
-            position=self.position,
-            x_um=self._x_um,
-            y_um=self._y_um,
-            z_um=self._z_um,
-            channel=self.channel,
-            exposure_ms=self.exposure_ms,
-            metadata=tags,
-        )
-
-    def _how_it_ended(self) -> StreamState:
-        made = {label: account.produced for label, account in self._accounts.items()}
-        if self._asked is not None and made and min(made.values()) >= self._asked:
-            return StreamState.ENDED
-        if self._halt.is_set():
-            return StreamState.STOPPED
-        asked = "" if self._asked is None else f" of {self._asked}"
-        self.error = AcquisitionError(
-            f"camera {self._label!r} was lost: it stopped by itself after {max(made.values(), default=0)}{asked} "
-            "frames. "
-            "Check its cable and power; what was recorded is kept."
-        )
-        return StreamState.LOST
-
-    def _fail(self, error: LivescopeError, cause: BaseException | None = None) -> None:
-        """Keep the error and leave no camera running behind a dead loop."""
-        error.__cause__ = cause
-        self.error = error
-        try:
-            with self.lock:
-                self.core.stopSequenceAcquisition()
-                self._count_what_is_left()
-        except Exception as second:  # noqa: BLE001 - the first failure is the one to report; this one is added to it
-            error.add_note(f"and the core did not stop cleanly: {second}")
-        self.state = StreamState.FAILED
-
-    def _count_what_is_left(self) -> None:
-        """Frames that nobody will get any more are lost, not forgotten."""
-        while self.core.getRemainingImageCount():
-            _, metadata = self.core.popNextImageAndMD()
-            camera = str(metadata.get("Camera", self._label))
-            gap = self._accounts.setdefault(camera, CameraAccount()).see(
-                _number(metadata.get("ImageNumber", None)), None
-            )
-            self.ledger.lose(LossCause.CORE, self.segment, camera, gap.core + 1)
-
     # ------------------------------------------------------------------ helpers
 
-    def _start_camera(self) -> None:
-        try:
-            if self._asked is None:
-                self.core.startContinuousSequenceAcquisition(0)
-            else:
-                self.core.startSequenceAcquisition(self._asked, 0, False)
-        except Exception as error:
-            # a listener that raises makes start raise while the camera is already running
-            failure = AcquisitionError(f"camera {self._label!r} refused to start: {error}")
-            self._fail(failure, error)
-            raise failure from error
-
     def _join(self) -> None:
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        if self._watchdog is not None:
-            self._watchdog.close()
+        for thread in (self._thread, self._watchdog):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
 
     def _pulse(self) -> Pulse:
-        lost = self.state in (StreamState.LOST, StreamState.FAILED)
-        return Pulse(self.running, lost, self._last_sign_s, self.exposure_ms, str(self.error or ""))
+        lost = self.state in (StreamState.LOST, StreamState.FAILED, StreamState.RESTARTING)
+        streaming = self.state is StreamState.RUNNING
+        return Pulse(streaming, lost, self._counters.last_sign_s, self.exposure_ms, str(self.error or ""))
+
+    def _health_changed(self, event: HealthEvent) -> None:
+        """Watchdog thread: tell it, and end a stalled segment where the settings say so."""
+        self._on_health(event)
+        if event.health is Health.STALLED and self._settings.when_stalled != "wait":
+            with self.lock:
+                self._stall_why = f"it stalled: {event.message}"
+                self.core.stopSequenceAcquisition()
 
     def _next_frame(self, timeout_s: float) -> Frame:
         with self._arrived:
             before = self.newest
             self._arrived.wait_for(lambda: self.newest is not before or not self.running, timeout_s)
             if self.newest is None or self.newest is before:
-                raise AcquisitionError(f"no frame came from camera {self._label!r} within {timeout_s:.1f} s.")
+                raise AcquisitionError(f"no frame came from camera {self.camera.label!r} within {timeout_s:.1f} s.")
             return self.newest
-
-    def _read_camera_state(self) -> None:
-        """What only changes between segments, read once so that the loop need not ask."""
-        with self.lock:
-            self._label = self.core.getCameraDevice()
-            if not self._label:
-                raise CoreError("the core has no camera; add a Camera device and Core,Camera,LABEL to the cfg.")
-            self.exposure_ms = float(self.core.getExposure())
-            self.bit_depth = int(self.core.getImageBitDepth())
-            self.pixel_um = self._camera.pixel_um or float(self.core.getPixelSizeUm()) or None
-
-    def _size_ring(self) -> None:
-        """Give the ring its size, once: a resize while streaming crashed the process in 1 of 4 runs."""
-        if self._ring_set:
-            return
-        frame_bytes = self.core.getImageWidth() * self.core.getImageHeight() * self.core.getBytesPerPixel()
-        megabytes = ring_megabytes(
-            frame_bytes, self.exposure_ms, self._camera.ring_mb, psutil.virtual_memory().available
-        )
-        if megabytes > self.core.getCircularBufferMemoryFootprint() or self._camera.ring_mb is not None:
-            try:
-                self.core.setCircularBufferMemoryFootprint(megabytes)
-            except Exception as error:
-                raise CoreError(
-                    f"the core refused a ring of {megabytes} MB: {error}. Set camera.ring_mb lower."
-                ) from error
-        self._ring_set = True
 
 
 def _frames_to_ask(core: object, frames: int | None) -> int | None:
@@ -468,29 +573,4 @@ def _frames_to_ask(core: object, frames: int | None) -> int | None:
     left = core.remaining_frames() if isinstance(core, FiniteSource) else None
     if left == 0:
         raise AcquisitionError("the source is at its end; nothing is left to play.")
-    return min(n for n in (frames, left) if n is not None) if (frames or left) is not None else None
-
-
-def _grey(pixels: Any) -> Pixels:
-    """The frame as a read-only, C-contiguous (H, W) array."""
-    if pixels.ndim != 2:
-        raise FrameError(
-            f"the camera delivers colour frames of shape {pixels.shape}; livescope takes grey frames (H, W). "
-            "Set the camera's PixelType to 8bit or 16bit."
-        )
-    if pixels.dtype.name not in PIXEL_DTYPES:
-        raise FrameError(
-            f"the camera delivers {pixels.dtype.name} pixels; livescope takes {', '.join(PIXEL_DTYPES)}. "
-            "Set the camera's PixelType to 8bit or 16bit."
-        )
-    grey: Pixels = np.ascontiguousarray(pixels)
-    grey.flags.writeable = False
-    return grey
-
-
-def _number(tag: object) -> int | None:
-    return None if tag is None else int(str(tag))
-
-
-def _real(tag: object) -> float | None:
-    return None if tag is None else float(str(tag))
+    return min((n for n in (frames, left) if n is not None), default=None)

@@ -38,6 +38,27 @@ class StreamCore(Protocol):
     def setExposure(self, exposure_ms: float, /) -> None:
         """Set the exposure in milliseconds."""
 
+    def hasProperty(self, label: str, name: str, /) -> bool:
+        """True if the device has the property."""
+
+    def getProperty(self, label: str, name: str, /) -> str:
+        """Value of a device property."""
+
+    def getAutoShutter(self) -> bool:
+        """True if the shutter opens and closes with the camera."""
+
+    def setAutoShutter(self, on: bool, /) -> None:
+        """Let the shutter open and close with the camera."""
+
+    def getShutterDevice(self) -> str:
+        """Label of the shutter, empty where there is none."""
+
+    def getShutterOpen(self) -> bool:
+        """True if light falls on the sample."""
+
+    def setShutterOpen(self, is_open: bool, /) -> None:
+        """Open or close the shutter."""
+
     def getXYStageDevice(self) -> str:
         """Label of the XY stage, empty where there is none."""
 
@@ -73,6 +94,9 @@ class StreamCore(Protocol):
 
     def popNextImageAndMD(self) -> Any:
         """Take the oldest frame: (pixels, metadata)."""
+
+    def isBufferOverflowed(self) -> bool:
+        """True if a sequence stopped because its ring was full; says nothing of continuous sequences."""
 
     def snapImage(self) -> None:
         """Take one picture, blocking."""

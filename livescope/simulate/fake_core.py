@@ -114,7 +114,11 @@ class FakeCore:
         self.fail: dict[str, Exception] = {}
         self.script = tuple(script)
         self.stop_seconds = stop_seconds
-        self.properties: dict[str, str] = {"Binning": "1", "Gain": "0"}
+        self.properties: dict[tuple[str, str], str] = {
+            ("Camera", "Binning"): "1",
+            ("Camera", "Gain"): "0",
+            ("Objective", "Label"): "10x",
+        }
         self.position_um = [0.0, 0.0, 0.0]
         self._shape = shape
         self._dtype = np.dtype(dtype)
@@ -127,6 +131,10 @@ class FakeCore:
         self._exposure_ms = 10.0
         self._ring: deque[tuple[NDArray[Any], dict[str, str]]] = deque()
         self._ring_mb = 16
+        self._roi: tuple[int, int, int, int] | None = None
+        self._current = self._cameras[0] if len(self._cameras) == 1 else "Multi Camera"
+        self._auto_shutter = True
+        self._shutter_open = False
         self._mutex = threading.RLock()
         self._running = False
         self._overflowed = False
@@ -156,6 +164,8 @@ class FakeCore:
         time.sleep(self.stop_seconds)
         self._end_thread()
         self._running = False
+        if self._auto_shutter:
+            self._shutter_open = False
 
     def isSequenceRunning(self) -> bool:
         """True while the camera makes frames, or says so."""
@@ -189,6 +199,11 @@ class FakeCore:
             self._ring.clear()
             self._made = 0
 
+    def overflow(self) -> None:
+        """Lose everything in the ring now; the numbering goes on, as after an overflow of a continuous sequence."""
+        with self._mutex:
+            self._ring.clear()
+
     def isBufferOverflowed(self) -> bool:
         """True only after an overflow of a sequence that stops on it; never in continuous mode, as measured."""
         return self._overflowed
@@ -208,17 +223,22 @@ class FakeCore:
         return self._pixels(self.produced)
 
     def getCameraDevice(self) -> str:
-        """Label of the (first) camera."""
+        """Label of the camera; of several, ``"Multi Camera"``."""
         self._raise_if_told("getCameraDevice")
-        return self._cameras[0] if len(self._cameras) == 1 else "Multi Camera"
+        return self._current
+
+    def setCameraDevice(self, label: str, /) -> None:
+        """Choose a camera."""
+        self._called("setCameraDevice")
+        self._current = label
 
     def getImageWidth(self) -> int:
-        """Columns."""
-        return self._shape[1]
+        """Columns, with ROI and binning."""
+        return self._size()[1]
 
     def getImageHeight(self) -> int:
-        """Rows."""
-        return self._shape[0]
+        """Rows, with ROI and binning."""
+        return self._size()[0]
 
     def getBytesPerPixel(self) -> int:
         """1 or 2."""
@@ -229,8 +249,9 @@ class FakeCore:
         return self._bit_depth
 
     def getPixelSizeUm(self) -> float:
-        """Micrometres a pixel, 0.0 where unknown."""
-        return self._pixel_um
+        """Micrometres a pixel by objective and binning, 0.0 where unknown: the fake knows objectives 10x and 20x."""
+        zoom = {"10x": 1.0, "20x": 2.0}.get(self.properties["Objective", "Label"])
+        return 0.0 if zoom is None else self._pixel_um * int(self.properties["Camera", "Binning"]) / zoom
 
     def getExposure(self) -> float:
         """Exposure, milliseconds."""
@@ -241,6 +262,93 @@ class FakeCore:
         """Set the exposure, milliseconds; also while streaming."""
         self._called("setExposure")
         self._exposure_ms = exposure_ms
+
+    # ------------------------------------------------------------------ properties, ROI, shutter, stage
+
+    def getLoadedDevices(self) -> tuple[str, ...]:
+        """Labels of all devices."""
+        return (*self._cameras, "Camera", "Objective", "XY", "Z", "Shutter", "Core")
+
+    def hasProperty(self, label: str, name: str, /) -> bool:
+        """True if the device has the property."""
+        return (label, name) in self.properties
+
+    def getDevicePropertyNames(self, label: str, /) -> tuple[str, ...]:
+        """Names of a device's properties."""
+        return tuple(name for device, name in self.properties if device == label)
+
+    def getAllowedPropertyValues(self, label: str, name: str, /) -> tuple[str, ...]:
+        """Values that the fake takes; empty for any."""
+        return ("1", "2", "4") if name == "Binning" else ()
+
+    def hasPropertyLimits(self, label: str, name: str, /) -> bool:
+        """No limits."""
+        return False
+
+    def getProperty(self, label: str, name: str, /) -> str:
+        """Value of a property."""
+        self._raise_if_told("getProperty")
+        return self.properties[label, name]
+
+    def setProperty(self, label: str, name: str, value: str, /) -> None:
+        """Set a property. Binning is refused while streaming, as the demo camera does."""
+        self._called("setProperty")
+        if name == "Binning" and (self._running or str(value) not in ("1", "2", "4")):
+            raise RuntimeError(f"Cannot set property {name!r} to {value!r}")
+        self.properties[label, name] = str(value)
+
+    def deviceBusy(self, label: str, /) -> bool:
+        """Never busy."""
+        self._raise_if_told("deviceBusy")
+        return False
+
+    def getAvailablePixelSizeConfigs(self) -> tuple[str, ...]:
+        """One pixel-size preset, which depends on the objective."""
+        return ("Res10x",)
+
+    def getPixelSizeConfigData(self, preset: str, /) -> list[tuple[str, str, str]]:
+        """Settings of a pixel-size preset."""
+        return [("Objective", "Label", "10x")]
+
+    def getROI(self) -> list[int]:
+        """x, y, width, height in pixels."""
+        return list(self._roi or (0, 0, self._size()[1], self._size()[0]))
+
+    def setROI(self, x: int, y: int, width: int, height: int, /) -> None:
+        """Set the ROI. While streaming it is accepted and the stream dies without a word, as measured."""
+        self._called("setROI")
+        with self._mutex:
+            self._roi = (x, y, width, height)
+            self._running = False
+
+    def clearROI(self) -> None:
+        """Back to the whole sensor; kills a stream as `setROI` does."""
+        self._called("clearROI")
+        with self._mutex:
+            self._roi = None
+            self._running = False
+
+    def getAutoShutter(self) -> bool:
+        """True if the shutter follows the camera."""
+        return self._auto_shutter
+
+    def setAutoShutter(self, on: bool, /) -> None:
+        """Let the shutter follow the camera."""
+        self._called("setAutoShutter")
+        self._auto_shutter = on
+
+    def getShutterDevice(self) -> str:
+        """Label of the shutter."""
+        return "Shutter"
+
+    def getShutterOpen(self) -> bool:
+        """True if light falls on the sample."""
+        return self._shutter_open
+
+    def setShutterOpen(self, is_open: bool, /) -> None:
+        """Open or close the shutter."""
+        self._called("setShutterOpen")
+        self._shutter_open = is_open
 
     def getXYStageDevice(self) -> str:
         """Label of the stage."""
@@ -255,10 +363,20 @@ class FakeCore:
         self._raise_if_told("getXYPosition")
         return self.position_um[0], self.position_um[1]
 
+    def setXYPosition(self, x_um: float, y_um: float, /) -> None:
+        """Move the stage, at once."""
+        self._called("setXYPosition")
+        self.position_um[:2] = [x_um, y_um]
+
     def getPosition(self) -> float:
         """z, micrometres."""
         self._raise_if_told("getPosition")
         return self.position_um[2]
+
+    def setPosition(self, z_um: float, /) -> None:
+        """Move the focus drive, at once."""
+        self._called("setPosition")
+        self.position_um[2] = z_um
 
     def getCircularBufferMemoryFootprint(self) -> int:
         """Megabytes of the ring, as last set. The fake's ring holds `ring_frames` whatever it is set to."""
@@ -297,6 +415,8 @@ class FakeCore:
         self._stop_on_overflow = stop_on_overflow
         self._overflowed = False
         self._running = True
+        if self._auto_shutter:
+            self._shutter_open = True
         if self._rate_fps is not None:
             self._halt.clear()
             self._thread = threading.Thread(target=self._camera_thread, name="fake-camera", daemon=True)
@@ -365,9 +485,16 @@ class FakeCore:
         self.produced += 1
         return True
 
+    def _size(self) -> tuple[int, int]:
+        """(height, width) of a frame."""
+        if self._roi is not None:
+            return self._roi[3], self._roi[2]
+        binning = int(self.properties["Camera", "Binning"])
+        return self._shape[0] // binning, self._shape[1] // binning
+
     def _pixels(self, k: int) -> NDArray[Any]:
         if self._images is not None:
             return np.array(self._images(k))
-        pixels = np.full(self._shape, 100, self._dtype)
+        pixels = np.full(self._size(), 100, self._dtype)
         pixels.flat[0] = k % (np.iinfo(self._dtype).max + 1)
         return pixels

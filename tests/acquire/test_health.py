@@ -40,8 +40,9 @@ def test_the_watchdog_tells_every_change_once() -> None:
     dog.start()
     assert told.wait(10)
     pulse[0] = Pulse(False, True, 0.0, 1.0, "unplugged")
-    dog.close()
-    dog.close()
+    dog.finish()
+    dog.join()
+    dog.join()
     assert [(e.health, "unplugged" in e.message) for e in events] == [(Health.STALLED, False), (Health.LOST, True)]
     assert dog.error is None
 
@@ -52,7 +53,8 @@ def test_a_listener_that_raises_is_kept() -> None:
 
     dog = Watchdog(lambda: Pulse(False, True, 0.0, 1.0), tell)
     dog.start()
-    dog.close()
+    dog.finish()
+    dog.join()
     assert isinstance(dog.error, ValueError)
 
 

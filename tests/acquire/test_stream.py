@@ -31,7 +31,7 @@ def test_a_finite_run_delivers_every_frame(any_core: Any, sink: Any) -> None:
 
 def test_frames_say_how_they_were_taken(any_core: Any, sink: Any) -> None:
     stream = sink.stream(any_core, CameraSettings(exposure_ms=3.0, pixel_um=0.4))
-    stream.position = "A1"
+    stream.camera.position = "A1"
     stream.start(frames=3)
     assert stream.wait(30)
     frame = sink.frames[-1]
@@ -94,7 +94,7 @@ def test_demo_stage_moves_are_seen(demo_core: Any, sink: Any) -> None:
     stream.start()
     demo_core.setXYPosition(120.0, -30.0)
     demo_core.waitForDevice("XY")
-    stream.refresh_position()
+    stream.camera.refresh_position()
     frame = stream.snap()
     stream.stop()
     assert (frame.x_um, frame.y_um) == pytest.approx((120.0, -30.0), abs=1.0)
@@ -178,7 +178,7 @@ def test_a_call_that_raises_ends_the_stream_and_stops_the_camera(call: str, sink
     stream.snap()
     core.fail[call] = RuntimeError("unplugged")
     assert stream.wait(10)
-    assert stream.state is StreamState.FAILED
+    assert stream.state is StreamState.LOST
     assert "unplugged" in str(stream.error)
     del core.fail[call]
     assert not core.isSequenceRunning()
@@ -255,7 +255,7 @@ def test_misuse_is_explained(sink: Any) -> None:
 
 @pytest.mark.parametrize(
     ("image", "message"),
-    [(np.zeros((4, 4, 3), np.uint8), "colour"), (np.zeros((4, 4), np.float32), "float32")],
+    [(np.zeros((4, 4, 4), np.uint8), "RGB"), (np.zeros((4, 4), np.float32), "float32")],
 )
 def test_pixels_that_cannot_be_used_are_refused(image: Any, message: str, sink: Any) -> None:
     core = FakeCore(images=lambda k: image)
@@ -276,7 +276,7 @@ def test_a_stage_that_fails_does_not_end_the_stream(sink: Any) -> None:
     assert stream.wait(10)
     assert len(sink.frames) == 3
     assert sink.frames[-1].x_um is None
-    assert "no stage" in stream.position_error
+    assert "no stage" in stream.camera.position_error
 
 
 # ---------------------------------------------------------------- the ring

@@ -1,0 +1,207 @@
+"""The acquisition loop: takes every frame of one segment out of the core's ring and hands it on.
+
+Owns the loop and the account of what was lost on the way. Starting, stopping and changing the camera is `stream.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from livescope.acquire.account import CameraAccount
+from livescope.acquire.camera_state import CameraState
+from livescope.acquire.lock import CameraLock
+from livescope.acquire.stream_core import StreamCore
+from livescope.errors import FrameError, LivescopeError
+from livescope.frames import Frame, LossCause, LossLedger
+
+__all__ = ["Counters", "Ending", "Pump"]
+
+EMPTY_POLL_S = 0.001
+POSITION_POLL_S = 0.25
+POP_ATTEMPTS = 3
+
+
+class Ending(Enum):
+    """Why a loop ended."""
+
+    COMPLETE = auto()
+    """All frames that were asked for were made."""
+    HALTED = auto()
+    """It was told to."""
+    GONE = auto()
+    """The camera stopped by itself, or a call to it failed."""
+    OVERFLOWED = auto()
+    """A burst outran the ring; what was delivered has no gap."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What goes on counting over the segments of a stream."""
+
+    index: int = 0
+    segment: int = -1
+    last_sign_s: float = 0.0
+
+
+class Pump:
+    """One segment's loop.
+
+    Parameters
+    ----------
+    core, lock, camera
+        Where frames come from, the lock for every call to it, and what their stamps say.
+    counters
+        Shared with the pumps before and after.
+    ledger
+        Counts delivered and lost frames.
+    on_frame
+        Receives every frame, on the loop's thread.
+    asked
+        Frames that the camera was asked for, None for a continuous sequence.
+    first
+        Number of the first frame, see `CameraAccount`.
+    """
+
+    def __init__(
+        self,
+        core: StreamCore,
+        lock: CameraLock,
+        camera: CameraState,
+        counters: Counters,
+        ledger: LossLedger,
+        on_frame: Callable[[Frame], None],
+        *,
+        asked: int | None,
+        first: int | None = 0,
+    ) -> None:
+        self._core = core
+        self._lock = lock
+        self._camera = camera
+        self._counters = counters
+        self._ledger = ledger
+        self._on_frame = on_frame
+        self._asked = asked
+        self._first = first
+        self._accounts: dict[str, CameraAccount] = {}
+        self._drain_left: int | None = None
+        self.halt = threading.Event()
+        self.error: Exception | None = None
+        """The call that failed, where the camera is GONE by one."""
+
+    @property
+    def produced(self) -> int:
+        """Frames that the camera is known to have made in this segment; of several cameras the least."""
+        return min((account.produced for account in self._accounts.values()), default=0)
+
+    def forget_clock(self) -> None:
+        """The frame rate is about to change: no step of the camera's clock is to be taken for a loss."""
+        for account in self._accounts.values():
+            account.forget_clock()
+
+    def halt_undrained(self) -> None:
+        """End although the camera would not stop: take what lies in the ring now, no more."""
+        self._drain_left = self._core.getRemainingImageCount()
+        self.halt.set()
+
+    def run(self) -> Ending:
+        """Take frames until the camera ends, is gone, or `halt` is set. What the receiver raises comes out of here."""
+        failures = 0
+        while True:
+            halted = self.halt.is_set()  # asked before the ring is: an empty ring is then the end
+            try:
+                popped, running = self._take()
+                failures = 0
+            except LivescopeError:
+                raise
+            except (IndexError, RuntimeError) as error:  # an overflow may clear the ring between count and pop
+                popped, running = None, True
+                failures += 1
+                if failures >= POP_ATTEMPTS:
+                    self.error = error
+                    return Ending.HALTED if halted else Ending.GONE
+            if popped is not None:
+                self._deliver(*popped)
+            elif not running or (halted and not failures):
+                return self._how_it_ended()
+            if self._drain_left is not None:
+                if self._drain_left <= 0:
+                    return Ending.HALTED
+                self._drain_left -= 1
+            if popped is None or self._lock.contended:
+                time.sleep(EMPTY_POLL_S)
+            if time.perf_counter() - self._camera.position_read_s > POSITION_POLL_S:
+                self._camera.refresh_position()
+
+    def write_off(self) -> None:
+        """Count the frames that nobody will get any more: lost, not forgotten. The camera must have been stopped."""
+        while self._core.getRemainingImageCount():
+            _, metadata = self._core.popNextImageAndMD()
+            camera, number, _ = self._read_tags(dict(metadata))
+            gap = self._account_of(camera).see(number, None)
+            self._ledger.lose(LossCause.CORE, self._counters.segment, camera, gap.core + 1)
+
+    def _take(self) -> tuple[tuple[Any, Mapping[str, Any]] | None, bool]:
+        """The oldest frame, or None, and whether the camera still runs."""
+        with self._lock:
+            running = True
+            if not self._core.getRemainingImageCount():
+                running = self._core.isSequenceRunning()
+                if not self._core.getRemainingImageCount():  # asked again: the last frame may have come in between
+                    return None, running
+            pixels, metadata = self._core.popNextImageAndMD()
+            return (pixels, metadata), running
+
+    def _deliver(self, pixels: Any, metadata: Mapping[str, Any]) -> None:
+        tags = dict(metadata)
+        camera, number, elapsed_ms = self._read_tags(tags)
+        gap = self._account_of(camera).see(number, elapsed_ms)
+        counters, ledger = self._counters, self._ledger
+        if gap.restarted:
+            counters.segment += 1
+        if gap.core:
+            ledger.lose(LossCause.CORE, counters.segment, camera, gap.core)
+        if gap.camera:
+            ledger.lose(LossCause.CAMERA, counters.segment, camera, gap.camera)
+        try:
+            frame = self._camera.frame(
+                pixels,
+                tags,
+                camera,
+                index=counters.index,
+                segment=counters.segment,
+                lost=gap.core,
+                elapsed_ms=elapsed_ms,
+            )
+        except FrameError:
+            ledger.lose(LossCause.CORE, counters.segment, camera)
+            raise
+        counters.index += 1
+        counters.last_sign_s = frame.time_s
+        ledger.deliver(counters.segment, camera)
+        self._on_frame(frame)
+
+    def _account_of(self, camera: str) -> CameraAccount:
+        if camera not in self._accounts:
+            self._accounts[camera] = CameraAccount(self._first)
+        return self._accounts[camera]
+
+    def _read_tags(self, tags: Mapping[str, Any]) -> tuple[str, int | None, float | None]:
+        """Camera label, frame number and clock (ms), as far as the adapter gives them."""
+        number, elapsed_ms = tags.get("ImageNumber"), tags.get("ElapsedTime-ms")
+        return (
+            str(tags.get("Camera") or self._camera.label),
+            None if number is None else int(str(number)),
+            None if elapsed_ms is None else float(str(elapsed_ms)),
+        )
+
+    def _how_it_ended(self) -> Ending:
+        if self._asked is not None and self.produced >= self._asked:
+            return Ending.COMPLETE
+        if self.halt.is_set():
+            return Ending.HALTED
+        return Ending.OVERFLOWED if self._core.isBufferOverflowed() else Ending.GONE
