@@ -83,7 +83,7 @@ def _make(fields: list[Field], facts: Facts, settings: FitSettings, folder: Path
     return make_bundle(fields, facts, settings, folder, fractions=(0.8, 0.08), report=report)
 
 
-RECIPES: dict[str, tuple[Any, int]] = {"suspension": (suspension, 4000), "simulated": (simulated, 1300)}
+RECIPES: dict[str, tuple[Any, int]] = {"suspension": (suspension, 2000), "simulated": (simulated, 1300)}
 
 
 def main() -> None:

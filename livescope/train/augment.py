@@ -5,7 +5,7 @@ Owns the random transforms. Every draw comes from the generator that is handed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
-from livescope.train.targets import Cells
+from livescope.train.examples import Cells, Example
 
-__all__ = ["AugmentSettings", "Example", "augment", "place"]
+__all__ = ["AugmentSettings", "augment", "place"]
 
 
 class AugmentSettings(BaseModel):
@@ -38,16 +38,6 @@ class AugmentSettings(BaseModel):
     """Sigma of a blur, in a third of the pictures."""
     noise: float = Field(default=0.2, ge=0)
     """Sigma of added noise, units of the normalised image."""
-
-
-@dataclass(slots=True, frozen=True)
-class Example:
-    """A normalised picture (H, W) with its cells; `known` (H, W) is 1 where labels speak, None: everywhere."""
-
-    image: NDArray[np.float32]
-    cells: Cells
-    known: NDArray[np.float32] | None = None
-    visible_only: bool = False
 
 
 def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:

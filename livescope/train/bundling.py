@@ -17,14 +17,15 @@ from livescope.detect.bundle import Bundle, Card, Validation, load_bundle, write
 from livescope.detect.normalise import Background, Spread
 from livescope.errors import SourceError
 from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
-from livescope.train.data import Field, example_of, split_groups
+from livescope.train.data import Field, fingerprint, split_groups
 from livescope.train.evaluate import call_fields
+from livescope.train.examples import example_of
 from livescope.train.export import export_onnx
 from livescope.train.fit import FitSettings, History, fit
 from livescope.train.network import StarNet
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
 
-__all__ = ["Facts", "Made", "make_bundle"]
+__all__ = ["Facts", "Made", "make_bundle", "seen_path"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
@@ -61,6 +62,11 @@ class Made:
     scores: Scores
     intervals: dict[str, tuple[float, float]]
     history: History
+
+
+def seen_path(onnx_path: Path) -> Path:
+    """Path of the list of fingerprints of the fields that a network was trained or calibrated on."""
+    return onnx_path.with_suffix(".seen.txt")
 
 
 def make_bundle(
@@ -123,6 +129,7 @@ def make_bundle(
         }
     )
     write_card(card, bundle.onnx_path)
+    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(map(fingerprint, [*train, *valid]))))
     return Made(load_bundle(bundle.onnx_path), scores, intervals, history)
 
 

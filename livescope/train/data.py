@@ -5,6 +5,7 @@ Owns `Field`, the readers of each kind of data, and the split. Augmentation and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,11 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 from livescope.calls import State, ray_angles
-from livescope.detect.normalise import Background, Spread, levels
 from livescope.errors import SourceError
 from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
-from livescope.train.augment import Example
-from livescope.train.targets import Cells
 
-__all__ = ["UNKNOWN", "Field", "example_of", "normalised", "read_coco", "simulated_fields", "split_groups"]
+__all__ = ["UNKNOWN", "Field", "fingerprint", "read_coco", "simulated_fields", "split_groups"]
 
 UNKNOWN = 0
 """State of a cell whose label says nothing of life and death: it trains detection and outlines, never the state."""
@@ -59,48 +57,6 @@ class Field:
     state: NDArray[np.uint8]
     visible_only: bool = False
     known: NDArray[np.bool_] | None = None
-
-
-def normalised(pixels: Pixels, normalisation: Background | Spread, bin_px: int = 1) -> NDArray[np.float32]:
-    """Normalise a raw frame exactly as the frame graph does: levels of the whole frame, then the mean over bins.
-
-    Parameters
-    ----------
-    pixels
-        (H, W) uint8 or uint16.
-    normalisation
-        Of the model's card.
-    bin_px
-        Camera pixels a network pixel; the last bins are filled up with the frame's edge pixels.
-
-    Returns
-    -------
-    (ceil(H / bin_px), ceil(W / bin_px)) float32.
-    """
-    black, inv_gain = levels(pixels, normalisation)
-    image = (pixels.astype(np.float32) - np.float32(black)) * np.float32(inv_gain)
-    return _binned(image, bin_px)
-
-
-def _binned(image: NDArray[np.float32], bin_px: int) -> NDArray[np.float32]:
-    if bin_px == 1:
-        return image
-    fill = [(0, -side % bin_px) for side in image.shape]
-    image = np.pad(image, fill, mode="edge")
-    height, width = (side // bin_px for side in image.shape)
-    binned: NDArray[np.float32] = image.reshape(height, bin_px, width, bin_px).mean(axis=(1, 3), dtype=np.float32)
-    return binned
-
-
-def example_of(field: Field, normalisation: Background | Spread, bin_px: int = 1) -> Example:
-    """Normalise and bin a field into a training example; cells are moved to the network's pixels."""
-    # the centre of a bin of k pixels lies (k - 1) / 2 after its first pixel's
-    shift = np.float32((bin_px - 1) / 2)
-    cells = Cells(
-        (field.centres_yx - shift) / np.float32(bin_px), (field.contours_yx - shift) / np.float32(bin_px), field.state
-    )
-    known = None if field.known is None else _binned(field.known.astype(np.float32), bin_px)
-    return Example(normalised(field.pixels, normalisation, bin_px), cells, known, field.visible_only)
 
 
 def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
@@ -142,6 +98,11 @@ def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
             Field(f"simulated-{number}", str(number), pixels, centres, contours.astype(np.float32), truth.state)
         )
     return fields
+
+
+def fingerprint(field: Field) -> str:
+    """Name the pixels of a field: 12 hexadecimal digits of their SHA-256, the same under any file name."""
+    return hashlib.sha256(np.ascontiguousarray(field.pixels)).hexdigest()[:12]
 
 
 def read_coco(folder: Path, group: str = "dup_group", annotations: str = "annotations.coco.json") -> list[Field]:

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from livescope.train.augment import AugmentSettings, Example, augment, place
+from livescope.train.augment import AugmentSettings, augment, place
+from livescope.train.examples import Example
 from livescope.train.network import StarNet
 from livescope.train.targets import Targets, encode
 

@@ -15,9 +15,10 @@ from skimage.draw import polygon
 from torch import Tensor
 
 from livescope.calls import N_RAYS, State, ray_angles
+from livescope.train.examples import Cells
 from livescope.train.network import STRIDE
 
-__all__ = ["Cells", "Targets", "encode", "radii_from"]
+__all__ = ["Targets", "encode", "radii_from"]
 
 _FIRST = (STRIDE - 1) / 2
 """Pixel coordinate of the centre of stride cell 0."""
@@ -25,15 +26,6 @@ _SIGMA = 0.16
 """Width of a centre's Gaussian as a part of the square root of the cell's area (first trial, facts of the project)."""
 _POSITIVE = 0.35
 """Positions with a Gaussian above this learn state, offset and radii; the decoder reads only at the peak."""
-
-
-@dataclass(slots=True, frozen=True)
-class Cells:
-    """Marked cells of one canvas; arrays as in `livescope.train.data.Field`, in pixels of the network's input."""
-
-    centres_yx: NDArray[np.float32]
-    contours_yx: NDArray[np.float32]
-    state: NDArray[np.uint8]
 
 
 @dataclass(slots=True, frozen=True)

@@ -11,7 +11,8 @@ from skimage.io import imsave
 from livescope.calls import State
 from livescope.detect.normalise import Background, levels
 from livescope.errors import SourceError
-from livescope.train.data import example_of, normalised, read_coco, simulated_fields, split_groups
+from livescope.train.data import read_coco, simulated_fields, split_groups
+from livescope.train.examples import example_of, normalised
 
 DATA = Path(os.environ.get("LIVESCOPE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

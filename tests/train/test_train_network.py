@@ -12,8 +12,9 @@ from livescope.detect.normalise import Background
 from livescope.errors import SourceError
 from livescope.train.augment import AugmentSettings
 from livescope.train.bundling import Facts, make_bundle
-from livescope.train.data import Field, example_of
+from livescope.train.data import Field
 from livescope.train.evaluate import call_fields
+from livescope.train.examples import example_of
 from livescope.train.export import export_onnx
 from livescope.train.fit import FitSettings, fit
 from livescope.train.network import Maps, StarNet, fold

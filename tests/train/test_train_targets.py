@@ -6,9 +6,10 @@ import torch
 from numpy.typing import NDArray
 
 from livescope.calls import State, ray_angles
-from livescope.train.augment import AugmentSettings, Example, augment, place
+from livescope.train.augment import AugmentSettings, augment, place
 from livescope.train.data import UNKNOWN
-from livescope.train.targets import Cells, encode, radii_from
+from livescope.train.examples import Cells, Example
+from livescope.train.targets import encode, radii_from
 
 
 def circle(y: float, x: float, radius: float) -> NDArray[np.float32]:
