@@ -69,6 +69,39 @@ def test_every_dependency_is_pinned_within_its_range(python: str, system: str) -
         assert pins[name] in requirement.specifier, f"{name} {pins[name]} is outside {requirement.specifier}"
 
 
+_MODULES = {
+    "PIL": "pillow", "cv2": "opencv-python-headless", "google": "protobuf", "skimage": "scikit-image", "yaml": "pyyaml",
+    "PySide6": "pyside6-essentials",
+}  # fmt: skip
+"""Distributions whose name is not that of their module."""
+
+
+def _imported(folder: str) -> dict[str, Path]:
+    """Distribution of every third-party import in a folder, and one file that has it."""
+    own = {"livescope", *(path.stem for part in ("tools", "tests") for path in (ROOT / part).rglob("*.py"))}
+    found: dict[str, Path] = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for name in {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names:
+                found[_MODULES.get(name, name.lower().replace("_", "-"))] = path.relative_to(ROOT)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["livescope", "tools", "tests"])
+def test_every_import_is_declared(folder: str) -> None:
+    """What is imported but only comes along with something else goes away with its next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    rooms = {"livescope/view": ["viewer"], "livescope/train": ["train"]}
+    for name, path in _imported(folder).items():
+        allowed = next((rooms[room] for room in rooms if str(path.as_posix()).startswith(room)), list(extras))
+        lines = [*project["dependencies"], *(line for extra in allowed for line in extras[extra])]
+        declared = {Requirement(line).name.lower().replace("_", "-") for line in lines}
+        assert name in declared, f"{path} imports {name}, which pyproject.toml does not name"
+
+
 def test_a_demo_installs_no_torch() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     names = [Requirement(line).name for extra in ("viewer", "demo") for line in extras[extra]]
