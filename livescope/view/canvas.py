@@ -13,6 +13,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPainter, QPen
 
+from livescope.calls import State
 from livescope.frames import Frame
 from livescope.view.geometry import round_length_um
 from livescope.view.overlay import CallsItem
@@ -35,6 +36,9 @@ class Canvas(pg.GraphicsView):
 
     read_out = Signal(str)
     """What lies under the mouse: place in pixels and micrometres, grey value; empty outside the picture."""
+
+    corner: Any = None
+    """A widget that is kept at the bottom left."""
 
     def __init__(self, on_painted: Callable[[Frame], None], theme: Theme) -> None:
         super().__init__(background=theme.canvas)
@@ -84,6 +88,41 @@ class Canvas(pg.GraphicsView):
         self._theme = theme
         self.setBackground(theme.canvas)
 
+    def set_hint(self, hint: str) -> None:
+        """Say what to do while there is no picture."""
+        if hint != self.hint:
+            self.hint = hint
+            self.viewport().update()
+
+    def show_state(self, state: State, visible: bool) -> None:
+        """Show or hide the cells of one state."""
+        (self.calls.states.add if visible else self.calls.states.discard)(state)
+        self.calls.update()
+
+    def cell_at(self, place: QPointF) -> int | None:
+        """Row of the drawn cell whose outline holds a place of this widget, None between cells."""
+        drawing = self.calls.drawing
+        if drawing is None or not self.calls.isVisible() or not len(drawing.analysis.calls):
+            return None
+        calls = drawing.analysis.calls
+        point = self.box.mapSceneToView(self.mapToScene(place.toPoint()))
+        dy, dx = point.y() - 0.5 - calls.y_px, point.x() - 0.5 - calls.x_px
+        row = int(np.argmin(dy * dy + dx * dx))
+        n_rays = calls.radii_px.shape[1]
+        ray = int(np.rint(np.arctan2(dy[row], dx[row]) / (2 * np.pi) * n_rays)) % n_rays
+        return row if np.hypot(dy[row], dx[row]) <= calls.radii_px[row, ray] else None
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keep the corner widget in its corner."""
+        super().resizeEvent(event)
+        if self.corner is not None:
+            self.corner.move(14, self.height() - self.corner.height() - 14)
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Fit the picture."""
+        super().mouseDoubleClickEvent(event)
+        self.fit()
+
     def paintEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Paint, then stamp the frame: now it is on the screen."""
         super().paintEvent(event)
@@ -129,7 +168,18 @@ class Canvas(pg.GraphicsView):
         place = f"x {x}  y {y} px"
         if frame.pixel_um is not None:
             place += f"   {x * frame.pixel_um:.1f}, {y * frame.pixel_um:.1f} \u00b5m"
-        self.read_out.emit(f"{place}   grey {int(frame.pixels[y, x])}")
+        self.read_out.emit(f"{place}   grey {int(frame.pixels[y, x])}{self._cell_text()}")
+
+    def _cell_text(self) -> str:
+        row = None if self._mouse is None else self.cell_at(self._mouse)
+        drawing = self.calls.drawing
+        if row is None or drawing is None:
+            return ""
+        calls = drawing.analysis.calls
+        name = "cell" if calls.track[row] < 0 else f"cell {calls.track[row]}"
+        area = "" if calls.pixel_um is None else f", {calls.area_um2[row]:.0f} \u00b5m\u00b2"
+        state = State(int(calls.state[row])).label
+        return f"   \u2502   {name}: {state}, probability of dead {calls.p_dead[row]:.2f}{area}"
 
     def _paint_hint(self, painter: Any) -> None:
         painter.setPen(QColor(self._theme.muted))

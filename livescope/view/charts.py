@@ -14,10 +14,10 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from livescope.calls import State, Viability
+from livescope.calls import CellCalls, State, Viability
 from livescope.view.theme import Theme
 
-__all__ = ["IntervalBar", "ViabilityChart"]
+__all__ = ["ConfidenceChart", "IntervalBar", "ViabilityChart"]
 
 _MOST_POINTS = 400
 """More points than the chart has pixels only cost time."""
@@ -28,7 +28,7 @@ class ViabilityChart(pg.PlotWidget):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(enableMenu=False)
-        self.setFixedHeight(128)
+        self.setFixedHeight(112)
         self.unit = "s"
         """Unit of the time axis."""
         self.shown_points = 0
@@ -123,4 +123,59 @@ class IntervalBar(QWidget):
             painter.setOpacity(1.0)
             middle = min(max(self._viability.fraction * width, 1.5), width - 1.5)
             painter.drawRect(QRectF(middle - 1.5, 0, 3, 14))
+        painter.end()
+
+
+class ConfidenceChart(QWidget):
+    """How sure the calls are: cells by their probability of being dead, in the colours of their states."""
+
+    _BINS = 20
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self.setFixedHeight(54)
+        self.setToolTip("Cells by their calibrated probability of being dead; few cells in the middle are a good sign")
+        self.setAccessibleName("Histogram of the probability of being dead")
+        self._theme = theme
+        self.counts = np.zeros((len(State), self._BINS), np.int64)
+        """Cells by state (rows, in the order of `State`) and probability of being dead."""
+
+    def set_theme(self, theme: Theme) -> None:
+        """Change the colours."""
+        self._theme = theme
+        self.update()
+
+    def set_calls(self, calls: CellCalls | None) -> None:
+        """Show the cells of a frame; None shows none."""
+        self.counts = np.zeros((len(State), self._BINS), np.int64)
+        if calls is not None:
+            place = np.clip((calls.p_dead * self._BINS).astype(int), 0, self._BINS - 1)
+            for row, state in enumerate(State):
+                self.counts[row] = np.bincount(place[calls.state == state], minlength=self._BINS)
+        self.update()
+
+    def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
+        """Draw stacked bars, high as the square root: the few uncertain cells are seen beside the many sure ones."""
+        painter = QPainter(self)
+        painter.setPen(Qt.PenStyle.NoPen)
+        base, width = self.height() - 16.0, self.width() / self._BINS
+        total = self.counts.sum(axis=0)
+        scale = base / math.sqrt(max(int(total.max()), 1))
+        for column in range(self._BINS):
+            bottom, below = base, 0
+            for row, state in enumerate(State):
+                below += int(self.counts[row, column])
+                top = base - scale * math.sqrt(below)
+                painter.setBrush(QColor(self._theme.states[state]))
+                painter.drawRect(QRectF(column * width + 0.5, top, width - 1.0, bottom - top))
+                bottom = top
+        painter.setBrush(QColor(self._theme.line))
+        painter.drawRect(QRectF(0, base, self.width(), 1))
+        painter.setPen(QColor(self._theme.muted))
+        font = painter.font()
+        font.setPixelSize(11)
+        painter.setFont(font)
+        line = QRectF(0, base + 2, self.width(), 14)
+        painter.drawText(line, int(Qt.AlignmentFlag.AlignLeft), "sure live")
+        painter.drawText(line, int(Qt.AlignmentFlag.AlignRight), "sure dead")
         painter.end()

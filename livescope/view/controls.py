@@ -1,4 +1,4 @@
-"""The bar above the picture and the banner: start, stop, snap, record, exposure, what is drawn, and what went wrong.
+"""The bar above a live picture: start, stop, snap, record, exposure, and the state of the session.
 
 Owns buttons and their look in each state. What they do is done by the session on its control thread: a click only asks.
 """
@@ -10,27 +10,34 @@ from typing import Any
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPainterPath, QPixmap
 from qtpy.QtWidgets import (
-    QApplication,
     QDoubleSpinBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QToolButton,
     QWidget,
 )
 
 from livescope.status import SessionState, Status
 from livescope.view.theme import Theme
 
-__all__ = ["Banner", "ControlBar"]
+__all__ = ["ControlBar", "draw_icon"]
 
 _LIVE = (SessionState.STARTING, SessionState.RUNNING, SessionState.CHANGING)
 _EXPOSURE_MS = (0.01, 600_000.0)
 
 
 class ControlBar(QWidget):
-    """Buttons of the session and of the overlay. Signals say what was asked for."""
+    """Buttons of the session. Signals say what was asked for.
+
+    Parameters
+    ----------
+    theme
+        Colours of the icons.
+    view_buttons
+        Buttons of the picture, shown behind those of the session.
+    menu
+        Button shown at the end.
+    """
 
     start_asked = Signal()
     stop_asked = Signal()
@@ -38,7 +45,7 @@ class ControlBar(QWidget):
     record_asked = Signal(bool)
     exposure_asked = Signal(float)
 
-    def __init__(self, theme: Theme) -> None:
+    def __init__(self, theme: Theme, view_buttons: list[Any], menu: Any) -> None:
         super().__init__()
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -49,16 +56,10 @@ class ControlBar(QWidget):
         self.snap = _button("Snap", "Take one frame and call its cells (S)")
         self.record = _button("Record", "Store frames and calls from now on (R)")
         self.exposure = QDoubleSpinBox()
-        self.outlines = _toggle("Outlines", "Outlines of the cells (O)")
-        self.rings = _toggle("Markers", "Marker at the centre of each cell (M)")
-        self.overlay = _toggle("Calls", "Show or hide all calls (H)")
-        self.fit = QToolButton()
-        self.fit.setText("Fit")
-        self.fit.setToolTip("Show the whole picture (F); wheel zooms, drag pans")
         self.state = QLabel()
         self.state.setAccessibleName("State of the session")
         self._set_up_exposure()
-        self._lay_out()
+        self._lay_out(view_buttons, menu)
         self.run.clicked.connect(self._ask_run)
         self.snap.clicked.connect(lambda: self.snap_asked.emit())
         self.record.clicked.connect(lambda: self.record_asked.emit(not self._recording))
@@ -67,7 +68,7 @@ class ControlBar(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Change the colours of the icons."""
         self._theme = theme
-        self.snap.setIcon(_icon("snap", theme.text))
+        self.snap.setIcon(draw_icon("snap", theme.text))
         self._show_run()
         self._show_record()
 
@@ -98,11 +99,11 @@ class ControlBar(QWidget):
 
     def _show_run(self) -> None:
         self.run.setText("Stop" if self._live else "Start")
-        self.run.setIcon(_icon("stop" if self._live else "start", self._theme.text))
+        self.run.setIcon(draw_icon("stop" if self._live else "start", self._theme.text))
 
     def _show_record(self) -> None:
         colour = self._theme.window if self._recording else self._theme.alarm
-        self.record.setIcon(_icon("record", colour))
+        self.record.setIcon(draw_icon("record", colour))
         self.record.setText("Recording" if self._recording else "Record")
         self.record.setProperty("recording", "true" if self._recording else "false")
         self.record.style().unpolish(self.record)
@@ -126,7 +127,7 @@ class ControlBar(QWidget):
         # the keyboard goes back to the picture, so that shortcuts work again
         self.exposure.lineEdit().returnPressed.connect(self.exposure.clearFocus)
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, view_buttons: list[Any], menu: Any) -> None:
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 8, 14, 8)
         layout.setSpacing(8)
@@ -138,65 +139,12 @@ class ControlBar(QWidget):
         layout.addWidget(label)
         layout.addWidget(self.exposure)
         layout.addSpacing(10)
-        for toggle in (self.overlay, self.outlines, self.rings, self.fit):
-            layout.addWidget(toggle)
+        for button in view_buttons:
+            layout.addWidget(button)
         layout.addStretch(1)
         layout.addWidget(self.state)
-
-
-class Banner(QFrame):
-    """One line across the window for what went wrong, with details to copy. Hidden while all is well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("banner")
-        self._dismissed: set[str] = set()
-        self._messages: tuple[str, ...] = ()
-        self._text = QLabel()
-        self._text.setWordWrap(True)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.copy = QPushButton("Copy details")
-        self.dismiss = QPushButton("Dismiss")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(14, 8, 14, 8)
-        layout.addWidget(self._text, 1)
-        layout.addWidget(self.copy)
-        layout.addWidget(self.dismiss)
-        self.copy.clicked.connect(self._copy)
-        self.dismiss.clicked.connect(self._dismiss)
-        self.hide()
-
-    @property
-    def text(self) -> str:
-        """The message shown, empty while hidden."""
-        return "" if self.isHidden() else self._text.text()
-
-    def show_messages(self, errors: tuple[str, ...], warnings: tuple[str, ...]) -> None:
-        """Show the newest error that was not dismissed, else the newest warning."""
-        for level, messages in (("error", errors), ("warning", warnings)):
-            left = [m for m in messages if m not in self._dismissed]
-            if left:
-                more = f"   (and {len(left) - 1} more)" if len(left) > 1 else ""
-                self._show(level, left[-1] + more, (*errors, *warnings))
-                return
-        self.hide()
-
-    def _show(self, level: str, text: str, messages: tuple[str, ...]) -> None:
-        self._messages = messages
-        self._text.setText(text)
-        if self.property("level") != level:
-            self.setProperty("level", level)
-            for widget in (self, self._text, self.copy, self.dismiss):
-                widget.style().unpolish(widget)
-                widget.style().polish(widget)
-        self.show()
-
-    def _copy(self) -> None:
-        QApplication.clipboard().setText("\n".join(self._messages))
-
-    def _dismiss(self) -> None:
-        self._dismissed.update(self._messages)
-        self.hide()
+        layout.addSpacing(10)
+        layout.addWidget(menu)
 
 
 def _button(text: str, tip: str) -> Any:
@@ -208,16 +156,7 @@ def _button(text: str, tip: str) -> Any:
     return button
 
 
-def _toggle(text: str, tip: str) -> Any:
-    toggle = QToolButton()
-    toggle.setText(text)
-    toggle.setToolTip(tip)
-    toggle.setCheckable(True)
-    toggle.setChecked(True)
-    return toggle
-
-
-def _icon(name: str, colour: str) -> Any:
+def draw_icon(name: str, colour: str) -> Any:
     """Draw an icon: no image file, sharp at every resolution."""
     pixmap = QPixmap(56, 56)
     pixmap.fill(Qt.GlobalColor.transparent)

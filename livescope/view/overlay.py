@@ -11,7 +11,7 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from pyqtgraph.Qt import internals
-from qtpy.QtCore import QLineF, QRectF, Qt
+from qtpy.QtCore import QLineF, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QWidget
 
@@ -25,6 +25,7 @@ __all__ = ["CallsItem", "StateGlyph", "state_pen"]
 _WIDTH_PX = 1.6
 _MARKER_PX = 4.5
 """Radius of a marker on the screen."""
+_MOST_IDS = 1000
 
 
 def state_pen(state: State, width_px: float = _WIDTH_PX) -> Any:
@@ -51,12 +52,13 @@ class _Lines:
 
 
 class CallsItem(pg.GraphicsObject):
-    """Outlines and markers of one analysed frame. `outlines`, `rings` and `states` say what of it is visible."""
+    """Outlines and markers of one analysed frame. `outlines`, `rings`, `ids` and `states` say what of it is visible."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outlines = True
         self.rings = True
+        self.ids = False
         self.states = set(State)
         self.drawing: Drawing | None = None
         self._outlines = {state: _Lines() for state in State}
@@ -96,6 +98,26 @@ class CallsItem(pg.GraphicsObject):
             if self.rings:
                 self._markers[state].fill(marker_segments(self.drawing.centres[state], state, _MARKER_PX * pixel))
                 self._markers[state].draw(painter)
+            if self.ids:
+                self._paint_ids(painter, state)
+
+    def _paint_ids(self, painter: Any, state: State) -> None:
+        """Write the track numbers beside the markers, as long as they are few enough to be read."""
+        assert self.drawing is not None
+        calls = self.drawing.analysis.calls
+        chosen = (calls.state == state) & (calls.track >= 0)
+        if np.count_nonzero(chosen) > _MOST_IDS:
+            return
+        transform = painter.worldTransform()
+        painter.save()
+        painter.resetTransform()
+        font = painter.font()
+        font.setPixelSize(11)
+        painter.setFont(font)
+        for x, y, track in zip(calls.x_px[chosen], calls.y_px[chosen], calls.track[chosen], strict=True):
+            place = transform.map(QPointF(float(x), float(y)))
+            painter.drawText(place + QPointF(7, -5), str(track))
+        painter.restore()
 
 
 class StateGlyph(QWidget):

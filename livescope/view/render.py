@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from livescope.calls import Analysis, State
 from livescope.frames import Frame
 from livescope.view.geometry import outline_segments
-from livescope.view.grey import AutoLevels, Grey8Converter
+from livescope.view.grey import AutoLevels, Grey8Converter, Histogram, grey_histogram
 
 __all__ = ["Contrast", "Drawing", "FrameFeed", "Picture", "RenderThread", "draw_calls"]
 
 _POLL_S = 0.003
 """How often the mailboxes are looked at while nothing new is there; a look takes 2 us."""
+_HISTOGRAM_S = 0.2
+"""The histogram is made anew five times a second: the eye does not follow more, and the frame rate is left alone."""
 
 
 class FrameFeed(Protocol):
@@ -57,12 +59,13 @@ class Drawing:
 
 @dataclass(slots=True, frozen=True)
 class Picture:
-    """What is painted next. `levels` are the grey values shown as black and white."""
+    """What is painted next. `levels` are the grey values shown as black and white; the histogram may be older."""
 
     frame: Frame
     grey8: NDArray[np.uint8]
     levels: tuple[float, float]
     drawing: Drawing | None
+    histogram: Histogram | None
 
 
 def draw_calls(analysis: Analysis) -> Drawing:
@@ -104,6 +107,9 @@ class RenderThread(threading.Thread):
         self._convert = Grey8Converter()
         self._last: tuple[Frame | None, Analysis | None, Contrast] = (None, None, self.contrast)
         self._picture: Picture | None = None
+        self._histogram: Histogram | None = None
+        self._histogram_due_s = 0.0
+        self._drawn_contrast: Contrast | None = None
 
     def take(self) -> Picture | None:
         """Take the newest picture, None if it was taken before. GUI thread."""
@@ -150,6 +156,14 @@ class RenderThread(threading.Thread):
             drawing = None
         elif drawing is None or drawing.analysis is not analysis:
             drawing = draw_calls(analysis)
+        if old is not None and old.frame is frame and contrast is self._drawn_contrast:
+            self._picture = replace(old, drawing=drawing)
+            return self._picture
+        self._drawn_contrast = contrast
         levels = self._levels(frame.pixels) if contrast.auto else (contrast.black, contrast.white)
-        self._picture = Picture(frame, self._convert(frame.pixels, *levels), levels, drawing)
+        now_s = time.perf_counter()
+        if now_s >= self._histogram_due_s:
+            self._histogram, self._histogram_due_s = grey_histogram(frame.pixels), now_s + _HISTOGRAM_S
+        grey8 = self._convert(frame.pixels, *levels)
+        self._picture = Picture(frame, grey8, levels, drawing, self._histogram)
         return self._picture

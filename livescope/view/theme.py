@@ -113,7 +113,14 @@ def _style_sheet(theme: Theme) -> str:
     #value[alarm="true"] {{ color: {theme.alarm}; font-weight: 600; }}
     #value[alarm="caution"] {{ color: {theme.caution}; font-weight: 600; }}
     #big {{ font-size: 34px; font-weight: 600; }}
-    #count {{ font-size: 17px; font-weight: 600; }}
+    #count {{ font-size: 16px; font-weight: 600; }}
+    #rate {{ font-size: 17px; font-weight: 600; }}
+    #key {{ background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 4px; padding: 1px 6px;
+        font-weight: 600; }}
+    QToolButton#state {{ background: transparent; border: 1px solid {theme.line}; padding: 0; }}
+    QToolButton#state:checked {{ background: {theme.raised}; border-color: {theme.line}; }}
+    QToolButton#state:hover {{ border-color: {theme.accent}; }}
+    QToolButton::menu-indicator {{ image: none; }}
     QPushButton, QToolButton {{ background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 6px;
         padding: 6px 12px; color: {theme.text}; }}
     QPushButton:hover, QToolButton:hover {{ border-color: {theme.accent}; }}

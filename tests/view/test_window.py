@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QToolButton, QWidget
 
 from livescope.calls import State, Viability
+from livescope.settings import Settings
 from livescope.status import SessionState
-from livescope.view.theme import STATE_COLOURS, THEMES, apply_theme
+from livescope.view.actions import HelpSheet
+from livescope.view.theme import STATE_COLOURS
 from livescope.view.window import MainWindow, show
 
 LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
@@ -25,8 +27,8 @@ LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
 
 @pytest.fixture
 def window(qtbot: Any, scripted: Any) -> Iterator[MainWindow]:
-    apply_theme(QApplication.instance(), THEMES["dark"])
     window = MainWindow(scripted)
+    qtbot.addWidget(window)
     window.show()
     qtbot.waitExposed(window)
     yield window
@@ -35,6 +37,16 @@ def window(qtbot: Any, scripted: Any) -> Iterator[MainWindow]:
 
 def _click(qtbot: Any, widget: QWidget) -> None:
     qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
+
+
+def _toggle(qtbot: Any, window: MainWindow, action: Any) -> None:
+    """Click the button of an action in the bar."""
+    (button,) = [b for b in window.bar.findChildren(QToolButton) if b.defaultAction() is action]
+    _click(qtbot, button)
+
+
+def _texts(window: MainWindow) -> list[str]:
+    return [label.text() for label in window.side.findChildren(QLabel)]
 
 
 def _show(qtbot: Any, window: MainWindow, frame: Any, analysis: Any = None) -> None:
@@ -82,7 +94,7 @@ def test_shortcuts(qtbot: Any, window: MainWindow, scripted: Any) -> None:
     for key in (Qt.Key.Key_Space, Qt.Key.Key_S, Qt.Key.Key_R):
         qtbot.keyClick(window, key)
     assert scripted.asked == [("start",), ("snap",), ("record", True)]
-    for key, toggle in (("O", window.bar.outlines), ("M", window.bar.rings), ("H", window.bar.overlay)):
+    for key, toggle in (("O", window.outlines), ("M", window.markers), ("H", window.overlay)):
         qtbot.keyClicks(window, key)
         assert not toggle.isChecked()
     assert not window.canvas.calls.isVisible()
@@ -129,7 +141,7 @@ def test_each_state_is_drawn_in_its_colour(qtbot: Any, window: MainWindow, new_f
     _show(qtbot, window, frame, new_analysis(frame, [LIVE, LIVE, DEAD, UNCERTAIN]))
     seen = {state: _pixels_like(window, STATE_COLOURS[state]) for state in State}
     assert all(count > 50 for count in seen.values()), seen
-    _click(qtbot, window.bar.overlay)
+    _toggle(qtbot, window, window.overlay)
     assert [_pixels_like(window, STATE_COLOURS[state]) for state in State] == [0, 0, 0]
 
 
@@ -139,9 +151,9 @@ def test_outlines_and_markers_are_hidden_apart(
     frame = new_frame()
     _show(qtbot, window, frame, new_analysis(frame, [LIVE] * 4))
     both = _pixels_like(window, STATE_COLOURS[LIVE])
-    _click(qtbot, window.bar.outlines)
+    _toggle(qtbot, window, window.outlines)
     markers = _pixels_like(window, STATE_COLOURS[LIVE])
-    _click(qtbot, window.bar.rings)
+    _toggle(qtbot, window, window.markers)
     assert both > markers > _pixels_like(window, STATE_COLOURS[LIVE]) == 0
 
 
@@ -150,10 +162,10 @@ def test_counts_and_viability_with_interval(
 ) -> None:
     frame = new_frame()
     _show(qtbot, window, frame, new_analysis(frame, [LIVE, LIVE, LIVE, DEAD, UNCERTAIN]))
-    texts = lambda: [label.text() for label in window.side.findChildren(QWidget) if hasattr(label, "text")]  # noqa: E731
-    qtbot.waitUntil(lambda: "75.0 %" in texts())
-    assert "95 % interval 65.0 \u2013 85.0 %   n = 4" in texts()
-    assert texts().count("3") == 1
+    qtbot.waitUntil(lambda: "75.0 %" in _texts(window))
+    assert "95 % interval 65.0 \u2013 85.0 %   n = 4" in _texts(window)
+    assert [window.side.cells.counts[state].number for state in State] == ["3", "1", "1"]
+    assert window.side.confidence.counts.sum(axis=1).tolist() == [3, 1, 1]
 
 
 def test_a_frame_without_cells_has_no_bare_percentage(
@@ -161,9 +173,8 @@ def test_a_frame_without_cells_has_no_bare_percentage(
 ) -> None:
     frame = new_frame()
     _show(qtbot, window, frame, new_analysis(frame, []))
-    texts = lambda: [label.text() for label in window.side.findChildren(QWidget) if hasattr(label, "text")]  # noqa: E731
-    qtbot.waitUntil(lambda: "no cell called live or dead" in texts())
-    assert not any("nan" in text for text in texts())
+    qtbot.waitUntil(lambda: "no cell called live or dead" in _texts(window))
+    assert not any("nan" in text for text in _texts(window))
 
 
 def test_lost_refused_and_skipped_stand_apart(qtbot: Any, window: MainWindow, scripted: Any) -> None:
@@ -239,6 +250,7 @@ def test_picture_keeps_its_aspect_and_zoom_stays(qtbot: Any, window: MainWindow,
 def test_closing_ends_thread_and_timer(qtbot: Any, scripted: Any, leavings: Callable[[set[int]], list[str]]) -> None:
     before = {t.ident for t in threading.enumerate() if t.ident is not None}
     window = MainWindow(scripted)
+    qtbot.addWidget(window)
     window.show()
     kinds = {text.split()[0] for text in leavings(before)}
     assert kinds == {"window", "timer", "thread"}  # the guard of these tests sees each of them
@@ -247,18 +259,19 @@ def test_closing_ends_thread_and_timer(qtbot: Any, scripted: Any, leavings: Call
 
 
 def test_show_starts_the_session_and_returns_at_close(
-    qapp: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+    qapp: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("livescope.view.window.user_config_path", lambda name: tmp_path / name)
     told: list[str] = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
 
     def raise_in_a_slot() -> None:
-        QTimer.singleShot(700, qapp.closeAllWindows)
+        QTimer.singleShot(2500, qapp.closeAllWindows)
         raise ValueError("a slot failed")
 
     banners: list[str] = []
     QTimer.singleShot(0, raise_in_a_slot)
-    QTimer.singleShot(600, lambda: banners.extend(w.banner.text for w in qapp.topLevelWidgets() if w.isVisible()))
+    QTimer.singleShot(2000, lambda: banners.extend(w.banner.text for w in qapp.topLevelWidgets() if w.isVisible()))
     assert show(scripted) == 0
     assert scripted.asked == [("start",)]
     assert told == ["a slot failed"]
@@ -272,3 +285,134 @@ def test_no_display_is_one_clear_error(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env={"PATH": "/usr/bin"}, capture_output=True, text=True)
     assert "--headless" in done.stdout
     assert "DISPLAY" in done.stdout, done.stderr
+
+
+def test_a_class_is_hidden_by_its_count_and_by_its_key(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any
+) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE, DEAD, UNCERTAIN]))
+    _click(qtbot, window.side.cells.counts[DEAD])
+    assert _pixels_like(window, STATE_COLOURS[DEAD]) == 0
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) > 0
+    qtbot.keyClicks(window, "D")
+    qtbot.keyClicks(window, "L")
+    assert _pixels_like(window, STATE_COLOURS[DEAD]) > 0
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) == 0
+
+
+def test_hovering_a_cell_tells_what_it_is(qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE, DEAD]))
+
+    def place(x_px: float, y_px: float) -> Any:
+        return window.canvas.mapFromScene(window.canvas.box.mapViewToScene(QPointF(x_px + 0.5, y_px + 0.5)))
+
+    with qtbot.waitSignal(window.canvas.read_out, check_params_cb=lambda text: "cell" in text) as told:
+        qtbot.mouseMove(window.canvas.viewport(), place(75, 50))
+    assert "cell 1: dead, probability of dead 0.97, 133 \u00b5m\u00b2" in told.args[0]
+    assert window.canvas.cell_at(QPointF(place(75, 50))) == 1
+    assert window.canvas.cell_at(QPointF(place(50, 50))) is None
+
+
+def test_ids_are_written_beside_the_cells(qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any) -> None:
+    frame = new_frame()
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE] * 5))
+    before = _pixels_like(window, STATE_COLOURS[LIVE])
+    qtbot.keyClicks(window, "I")
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) > before
+
+
+def test_dragging_a_level_fixes_the_contrast_and_a_double_click_frees_it(
+    qtbot: Any, window: MainWindow, new_frame: Any
+) -> None:
+    _show(qtbot, window, new_frame(0))
+    plate = window.levels
+    qtbot.waitUntil(lambda: plate.place_of(1).x() > plate.place_of(0).x() + 50)
+    auto = window.canvas.picture.levels
+    start = plate.place_of(1).toPoint()
+    qtbot.mousePress(plate, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(plate, start - QPoint(60, 0))
+    qtbot.mouseRelease(plate, Qt.MouseButton.LeftButton, pos=start - QPoint(60, 0))
+    qtbot.waitUntil(lambda: window.canvas.picture.levels[1] < auto[1] - 50)
+    fixed = window.canvas.picture.levels
+    assert fixed[0] == auto[0]
+    _show(qtbot, window, new_frame(500))  # brighter, but the levels are fixed now
+    assert window.canvas.picture.levels == fixed
+    qtbot.mouseDClick(plate, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: window.canvas.picture.levels[0] > 800)
+
+
+def test_saved_picture_is_told(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert window.save_picture() is None
+    frame = new_frame(7)
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE]))
+    qtbot.keyClick(window, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: window.message.startswith("saved"))
+    (picture,) = (tmp_path / "runs").iterdir()
+    assert picture.name.endswith("frame7.png")
+
+
+def test_a_picture_that_cannot_be_saved_is_an_error_on_the_banner(
+    qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    frame = new_frame(7)
+    _show(qtbot, window, frame, new_analysis(frame, [LIVE]))
+    window.save_picture()
+    qtbot.waitUntil(lambda: window.banner.text.startswith("saving the picture: "))
+
+
+def test_help_sheet_lists_every_shortcut(qtbot: Any, window: MainWindow) -> None:
+    qtbot.keyClick(window, Qt.Key.Key_F1)
+    (sheet,) = window.findChildren(HelpSheet)
+    texts = {label.text() for label in sheet.findChildren(QLabel)}
+    for action in window.actions():
+        assert {action.text(), action.shortcut().toString()} <= texts
+    sheet.close()
+
+
+def test_no_shortcut_is_given_twice(window: MainWindow) -> None:
+    keys = [action.shortcut().toString() for action in window.actions() if not action.shortcut().isEmpty()]
+    assert len(keys) == len(set(keys))
+
+
+def test_layout_theme_and_switches_are_remembered(qtbot: Any, scripted: Any, tmp_path: Path) -> None:
+    memory = tmp_path / "window.ini"
+    first = MainWindow(scripted, memory)
+    qtbot.addWidget(first)
+    first.resize(799, 640)
+    first.show()
+    first.outlines.toggle()
+    first.set_theme("light")
+    first.close()
+    second = MainWindow(scripted, memory)
+    qtbot.addWidget(second)
+    assert abs(second.width() - 799) + abs(second.height() - 640) < 5
+    assert second.theme_name == "light"
+    assert not second.canvas.calls.outlines
+    second.close()
+    scripted.settings = Settings.model_validate({"view": {"theme": "dark", "outlines": True}})
+    third = MainWindow(scripted, memory)  # what the config says wins
+    qtbot.addWidget(third)
+    assert third.theme_name == "dark"
+    assert third.canvas.calls.outlines
+    third.close()
+
+
+def test_time_left_on_the_disk(qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any) -> None:
+    _show(qtbot, window, new_frame())
+    scripted.fields = {"recording": True, "fps_acquired": 100.0, "disk_free_bytes": 192 * 256 * 2 * 100 * 7200}
+    qtbot.waitUntil(lambda: window.side.values["disk"].text() == "71 GB, 2 h or more")
+
+
+def test_theme_changes_at_run_time(qtbot: Any, window: MainWindow) -> None:
+    window.set_theme("dark")
+    dark = window.grab().toImage().pixelColor(5, window.height() - 5).lightness()
+    qtbot.keyClicks(window, "T")
+    assert window.grab().toImage().pixelColor(5, window.height() - 5).lightness() > dark + 100
+    qtbot.keyClicks(window, "T")

@@ -1,0 +1,310 @@
+"""The window around a picture: canvas, side panel, banner, menu, help; for a live session and for a recorded run alike.
+
+Owns the render thread, one timer and one helper thread, all ended at close, and what is remembered between two starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from qtpy.QtCore import QSettings, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QMainWindow, QScrollArea, QSplitter, QVBoxLayout, QWidget
+
+from livescope.calls import Analysis, State, Viability
+from livescope.errors import LivescopeError
+from livescope.frames import Frame
+from livescope.settings import ViewSettings
+from livescope.status import Status
+from livescope.view.actions import Actions, HelpSheet
+from livescope.view.banner import Banner
+from livescope.view.canvas import Canvas
+from livescope.view.levels import LevelsPlate
+from livescope.view.picture import save_picture
+from livescope.view.readouts import SidePanel
+from livescope.view.render import Contrast, RenderThread
+from livescope.view.theme import THEMES, apply_theme
+
+__all__ = ["FrameWindow", "Shown"]
+
+_STATUS_MS = 200
+_CURVE_EVERY = 5
+"""The curve is drawn every fifth status: it changes slowly."""
+_GESTURES = (
+    ("wheel", "Zoom at the mouse"),
+    ("drag", "Pan"),
+    ("double click", "Fit the picture"),
+    ("hover", "Pixel, grey value and cell"),
+    ("click on a count", "Show or hide that class"),
+)
+
+
+class Shown(Protocol):
+    """What a window shows: a session, or a recorded run that is played. Every method is cheap."""
+
+    def status(self) -> Status:
+        """Everything about this instant."""
+
+    def latest_frame(self) -> Frame | None:
+        """Newest frame."""
+
+    def latest_analysis(self) -> Analysis | None:
+        """Newest analysed frame."""
+
+    def viability_curve(self) -> list[tuple[float, Viability]]:
+        """(seconds, viability) pairs."""
+
+    def mark_shown(self, frame: Frame) -> None:
+        """Count a painted frame."""
+
+
+class FrameWindow(QMainWindow):
+    """A window on what is `Shown`. Subclasses put their controls into the bar.
+
+    Parameters
+    ----------
+    shown
+        What to show.
+    view
+        Theme, rate, and what is drawn; what is set there wins over what is remembered.
+    memory
+        File in which layout, theme and switches are remembered; None remembers nothing.
+    pictures
+        Folder for saved pictures.
+    """
+
+    control_group = "Session"
+    """Heading of the subclass's own actions."""
+
+    _picture_ready = Signal()
+    _told = Signal(str)
+
+    def __init__(self, shown: Shown, view: ViewSettings, memory: Path | None, pictures: Path) -> None:
+        super().__init__()
+        self.shown = shown
+        self.errors: list[str] = []
+        """What went wrong in the window itself; shown on the banner."""
+        self._memory = None if memory is None else QSettings(str(memory), QSettings.Format.IniFormat)
+        self._pictures = pictures
+        self._ticks = 0
+        self._view = view
+        self.theme_name = view.theme if "theme" in view.model_fields_set else self._recall("theme", view.theme)
+        theme = THEMES[self.theme_name]
+        self.banner = Banner()
+        self.canvas = Canvas(shown.mark_shown, theme)
+        self.levels = LevelsPlate(self.canvas)
+        self.canvas.corner = self.levels
+        self.side = SidePanel(theme)
+        self.commands = Actions(self, (self.control_group, "Calls", "Picture", "Window"))
+        self._pixel, self._message = QLabel(), QLabel()
+        self.place = QLabel()
+        """What is written or read, at the bottom right."""
+        self.setWindowTitle("livescope")
+        self.resize(1280, 800)
+        self._add_actions()
+        self.bar = self.make_bar()
+        self._lay_out()
+        self._connect()
+        self._apply()
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="livescope-window")
+        self.render_thread = RenderThread(shown, self._picture_ready.emit, view.rate_fps)
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self.refresh)
+        self.refresh()
+        self._timer.start(_STATUS_MS)
+        self.render_thread.start()
+        self.canvas.setFocus()
+
+    # ---- for subclasses --------------------------------------------------------------------------------------------
+
+    def make_bar(self) -> Any:
+        """Make the widget above the picture; `view_buttons` belong at its end."""
+        raise NotImplementedError
+
+    def view_buttons(self) -> list[Any]:
+        """Buttons of the picture, for the bar."""
+        names = {self.overlay: "Calls", self.outlines: "Outlines", self.markers: "Markers", self.fit: "Fit"}
+        return [self.commands.button(action, name) for action, name in names.items()]
+
+    def hint(self, status: Status) -> str:
+        """Say what to do while there is no picture."""
+        return status.busy or ""
+
+    def refresh(self) -> None:
+        """Show the status; every figure on the window but the picture comes from here."""
+        status, analysis, frame = self.shown.status(), self.shown.latest_analysis(), self.shown.latest_frame()
+        self.side.show_status(status, analysis, frame)
+        self.side.show_cells(analysis)
+        if self._ticks % _CURVE_EVERY == 0:
+            self.side.show_curve(self.shown.viability_curve())
+        self._ticks += 1
+        own = (*self.errors, *filter(None, (self.render_thread.failure,)))
+        reason = (status.reason,) if status.state == "failed" and status.reason and not status.errors else ()
+        self.banner.show_messages((*status.errors, *reason, *own), status.warnings)
+        if self.canvas.picture is None:
+            self.canvas.set_hint(self.hint(status))
+
+    @property
+    def message(self) -> str:
+        """The line at the bottom of the window."""
+        return str(self._message.text())
+
+    def tell(self, text: str) -> None:
+        """Show a line at the bottom of the window. Any thread."""
+        self._told.emit(text)
+
+    def in_background(self, what: str, do: Callable[[], str]) -> Future[None]:
+        """Do something slow in the helper thread and tell what it returns; what it raises goes to the banner."""
+
+        def run() -> None:
+            try:
+                self.tell(do())
+            except LivescopeError as error:
+                self.errors.append(f"{what}: {error}")
+            except Exception as error:  # noqa: BLE001 - boundary of the helper thread
+                self.errors.append(f"{what}: {type(error).__name__}: {error}")
+
+        self.tell(f"{what}\u2026")
+        return self._helper.submit(run)
+
+    # ---- what the user does ----------------------------------------------------------------------------------------
+
+    def save_picture(self) -> Future[None] | None:
+        """Write the newest analysed frame with its calls as PNG into the pictures' folder."""
+        analysis = self.shown.latest_analysis()
+        if analysis is None:
+            self.tell("no analysed frame to save yet")
+            return None
+        stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+        path = self._pictures / f"livescope-{stamp}-frame{analysis.frame.index}.png"
+
+        def write() -> str:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_picture(path, analysis)
+            return f"saved {path}"
+
+        return self.in_background("saving the picture", write)
+
+    def set_theme(self, name: str) -> None:
+        """Change all colours: ``"dark"`` or ``"light"``."""
+        self.theme_name = name
+        theme = THEMES[name]
+        apply_theme(QApplication.instance(), theme)
+        self.canvas.set_theme(theme)
+        self.side.set_theme(theme)
+        self.bar.set_theme(theme)
+
+    def show_help(self) -> None:
+        """Open the page of shortcuts."""
+        HelpSheet(self.commands, _GESTURES, self).show()
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """End timer and threads before anything they use goes; remember the layout."""
+        self._timer.stop()
+        self.render_thread.stop()
+        self._helper.shutdown(wait=True)
+        self._remember()
+        super().closeEvent(event)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _add_actions(self) -> None:
+        add, view = self.commands.add, self._view
+        outlines = view.outlines if "outlines" in view.model_fields_set else self._recall("outlines", "true") == "true"
+        rings = view.rings if "rings" in view.model_fields_set else self._recall("rings", "true") == "true"
+        self.overlay = add("Calls", "Show the calls", "H", lambda _: self._apply(), checked=True)
+        self.outlines = add("Calls", "Outlines of the cells", "O", lambda _: self._apply(), checked=outlines)
+        self.markers = add("Calls", "Marker at the centre of each cell", "M", lambda _: self._apply(), checked=rings)
+        self.ids = add("Calls", "Number of each tracked cell", "I", lambda _: self._apply(), checked=False)
+        for state in State:
+            switch = self.side.cells.counts[state]
+            add("Calls", f"Show or hide {state.label} cells", state.label[0].upper(), switch.toggle)
+        self.fit = add("Picture", "Fit the whole picture", "F", self.canvas.fit)
+        add("Picture", "One camera pixel on one screen pixel", "1", self.canvas.actual_size)
+        self.show_levels = add("Picture", "Contrast plate", "C", self.levels.setVisible, checked=True)
+        add("Picture", "Automatic contrast", "A", lambda: self._set_contrast(Contrast()))
+        add("Picture", "Full screen", "F11", self._toggle_full_screen)
+        add("Window", "Save the picture with its calls", "Ctrl+S", self.save_picture)
+        add("Window", "Dark or light", "T", lambda: self.set_theme("light" if self.theme_name == "dark" else "dark"))
+        add("Window", "Shortcuts", "F1", self.show_help)
+        add("Window", "Close", "Ctrl+W", self.close)
+
+    def _lay_out(self) -> None:
+        scroll = QScrollArea()
+        scroll.setObjectName("sideScroll")
+        scroll.setWidget(self.side)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(330)
+        self._splitter = QSplitter(Qt.Orientation.Horizontal)
+        self._splitter.addWidget(self.canvas)
+        self._splitter.addWidget(scroll)
+        self._splitter.setStretchFactor(0, 1)
+        self._splitter.setSizes([940, 340])
+        self._splitter.setChildrenCollapsible(False)
+        status = QWidget()
+        status.setObjectName("status")
+        status.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        line = QHBoxLayout(status)
+        line.setContentsMargins(12, 4, 12, 4)
+        line.addWidget(self._pixel)
+        line.addStretch(1)
+        line.addWidget(self._message)
+        line.addSpacing(18)
+        line.addWidget(self.place)
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        for widget, stretch in ((self.bar, 0), (self.banner, 0), (self._splitter, 1), (status, 0)):
+            column.addWidget(widget, stretch)
+        self.setCentralWidget(body)
+        if self._memory is not None:
+            self.restoreGeometry(self._memory.value("geometry", b""))
+            self._splitter.restoreState(self._memory.value("splitter", b""))
+
+    def _connect(self) -> None:
+        self.side.cells.state_toggled.connect(self.canvas.show_state)
+        self.levels.contrast_asked.connect(self._set_contrast)
+        self.canvas.read_out.connect(self._pixel.setText)
+        self._told.connect(self._message.setText)
+        self._picture_ready.connect(self._take_picture, Qt.ConnectionType.QueuedConnection)
+
+    def _take_picture(self) -> None:
+        picture = self.render_thread.take()
+        if picture is not None:
+            self.canvas.show_picture(picture)
+            if self.levels.isVisible():
+                self.levels.show_picture(picture, self.render_thread.contrast)
+
+    def _set_contrast(self, contrast: Contrast) -> None:
+        self.render_thread.contrast = contrast
+
+    def _apply(self) -> None:
+        calls = self.canvas.calls
+        calls.setVisible(self.overlay.isChecked())
+        calls.outlines, calls.rings = self.outlines.isChecked(), self.markers.isChecked()
+        calls.ids = self.ids.isChecked()
+        calls.update()
+
+    def _toggle_full_screen(self) -> None:
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def _recall(self, key: str, default: str) -> str:
+        if self._memory is None:
+            return default
+        value = str(self._memory.value(key, default))
+        return value if key != "theme" or value in THEMES else default
+
+    def _remember(self) -> None:
+        if self._memory is None:
+            return
+        self._memory.setValue("geometry", self.saveGeometry())
+        self._memory.setValue("splitter", self._splitter.saveState())
+        self._memory.setValue("theme", self.theme_name)
+        self._memory.setValue("outlines", str(self.outlines.isChecked()).lower())
+        self._memory.setValue("rings", str(self.markers.isChecked()).lower())
+        self._memory.sync()
