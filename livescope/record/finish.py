@@ -35,7 +35,7 @@ from livescope.record.layout import (
 from livescope.record.manifest import read_manifest
 from livescope.record.table import read_stream, write_parquet
 
-__all__ = ["Committed", "finish", "frames_table", "read_committed"]
+__all__ = ["Committed", "finish", "frames_table", "read_committed", "sha256"]
 
 FRAMES_SCHEMA = pa.schema(
     [
@@ -143,7 +143,7 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
     manifest["frames_recorded"] = len(committed.frames)
     manifest["frames_analysed"] = len(committed.calls)
     manifest["files_sha256"] = {
-        file.relative_to(path).as_posix(): _sha256(file) for file in _small_files(path, committed)
+        file.relative_to(path).as_posix(): sha256(file) for file in _small_files(path, committed)
     }
     write_json(path / MANIFEST, manifest)
     return committed
@@ -213,6 +213,7 @@ def _small_files(path: Path, committed: Committed) -> list[Path]:
     return sorted(set(files))
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

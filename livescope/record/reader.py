@@ -7,8 +7,9 @@ ever shown, so a frame that is half written cannot be seen. Writes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,10 @@ from livescope.record.place import is_locked, is_record
 from livescope.record.table import CALLS_SCHEMA, calls_of, read_stream
 from livescope.settings import Settings, load_settings
 
-__all__ = ["FrameStack", "Record", "open_record"]
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["FramePlace", "FrameStack", "Record", "open_record"]
 
 
 def open_record(path: Path | str) -> Record:
@@ -43,6 +47,17 @@ def open_record(path: Path | str) -> Record:
         There is no record, or its journal is missing.
     """
     return Record(Path(path).expanduser().absolute())
+
+
+@dataclass(slots=True, frozen=True)
+class FramePlace:
+    """Where a frame lies: `Frame.index`, image group, t and c in its array; and the CRC-32C of its pixels."""
+
+    index: int
+    image: str
+    t: int
+    c: int
+    crc32c: int
 
 
 class FrameStack:
@@ -164,14 +179,35 @@ class Record:
         RecordError
             No such image, or it has no such labels.
         """
+        return FrameStack(*self._array(image, level, labels))
+
+    def _array(self, image: str, level: int, labels: str | None) -> tuple[zarr.Array[Any], list[tuple[int, int]]]:
+        """Return an array and the places (t, c) of its frames in it."""
         folder = self.path / image if labels is None else self.path / image / "labels" / labels
         if image not in self._committed.images or not (folder / str(level)).is_dir():
             what = f"image {image!r}" if labels is None else f"labels {labels!r} of image {image!r}"
             raise RecordError(f"record {str(self.path)!r} has no {what} at level {level}; images: {self.images}.")
         lines = [line for line in self._committed.frames if line["image"] == image]
         places = [(line["t"], line["c"] if labels is None else 0) for line in lines]
-        array = zarr.open_array(str(folder / str(level)), mode="r")
-        return FrameStack(array, places)
+        return zarr.open_array(str(folder / str(level)), mode="r"), places
+
+    def dask(self, image: str = "", level: int = 0, labels: str | None = None) -> da.Array:
+        """Return an image, or its labels, as a lazy dask array (t, c, y, x), one chunk a shard, as long as the journal.
+
+        Planes that failed to reach the disk are 0; `frame_table` names those that are there.
+
+        Raises
+        ------
+        RecordError
+            No such image, or it has no such labels.
+        """
+        import dask.array as da
+
+        array, places = self._array(image, level, labels)
+        length = 1 + max((t for t, _ in places), default=-1)
+        whole: da.Array = da.from_zarr(array, chunks=array.shards or array.chunks)  # type: ignore[no-untyped-call]
+        trimmed: da.Array = whole[:length]
+        return trimmed
 
     def frame(self, number: int) -> Frame:
         """Return the `number`-th frame on disk (over all images, in order of arrival) as the camera delivered it."""
@@ -188,6 +224,16 @@ class Record:
         """Yield all frames on disk in the order of arrival, one in memory at a time."""
         for number in range(len(self)):
             yield self.frame(number)
+
+    def place(self, number: int) -> FramePlace:
+        """Return where the `number`-th frame on disk lies, without reading its pixels."""
+        line = self._committed.frames[number]
+        return FramePlace(line["frame"], line["image"], line["t"], line["c"], line["crc32c"])
+
+    @property
+    def analyses(self) -> dict[int, dict[str, Any]]:
+        """`Frame.index` of each analysed frame -> image, t, saturated, n_live, n_dead, n_uncertain."""
+        return dict(self._committed.calls)
 
     @property
     def analysed(self) -> frozenset[int]:

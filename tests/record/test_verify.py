@@ -1,0 +1,114 @@
+"""What was changed after the run is found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from livescope.calls import CellCalls
+from livescope.frames import Frame
+from livescope.record.reader import open_record
+from livescope.record.recover import recover
+from livescope.record.verify import verify
+
+
+@pytest.fixture
+def stored(bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]) -> Path:
+    recorder = bench.open()
+    for k in range(4):
+        recorder.put(make_frame(k))
+        if k % 2 == 0:
+            recorder.put_calls(make_frame(k), make_calls(k, 5))
+    recorder.put(make_frame(4, shape=(64, 70)))
+    recorder.close()
+    path: Path = recorder.path
+    return path
+
+
+def test_what_was_not_touched_is_as_written(stored: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    found = verify(stored, lambda done, total: steps.append((done, total)))
+    assert found.ok, str(found)
+    assert (found.frames, steps[-1]) == (5, (5, 5))
+    assert "all as written" in str(found)
+
+
+def swap_frames(path: Path) -> None:
+    a, b = path / "0/c/1/0/0/0", path / "0/c/3/0/0/0"
+    held = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(held)
+
+
+def write_plane(array: str, t: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        zarr.open_array(str(path / array), mode="r+")[t, 0] = np.uint8(1)
+
+    return write
+
+
+def cut_shard(path: Path) -> None:
+    shard = path / "0/c/2/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:-20])
+
+
+def edit(name: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        (path / name).write_bytes((path / name).read_bytes() + b" ")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (swap_frames, "frame 1 (root, t 1) is not what was recorded"),
+        (write_plane("0", 2), "frame 2 (root, t 2) is not what was recorded"),
+        (write_plane("1", 2), "level 1 is not made from level 0"),
+        (write_plane("images/1/2", 0), "frame 4 (images/1, t 0): level 2"),
+        (write_plane("labels/viability/0", 2), "labels/viability/0 differ"),
+        (cut_shard, "frame 2 (root, t 2) cannot be read"),
+        (lambda path: shutil.rmtree(path / "0/c/3"), "frame 3 (root, t 3) is not what was recorded"),
+        (edit("run.yaml"), "run.yaml has changed"),
+        (edit("labels/viability/zarr.json"), "labels/viability/zarr.json has changed"),
+        (lambda path: (path / "calls.parquet").unlink(), "calls.parquet is missing"),
+    ],
+)
+def test_every_change_is_found_and_named(stored: Path, change: Callable[[Path], None], named: str) -> None:
+    change(stored)
+    found = verify(stored)
+    assert not found.ok
+    assert any(named in problem for problem in found.problems), found.problems
+
+
+def test_a_record_that_was_not_closed_says_so(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    assert "never closed" in verify(recorder.path).problems[0]
+    recorder.close()
+    assert verify(recorder.path).ok
+
+
+def test_a_recovered_record_is_whole(stored: Path) -> None:
+    manifest = stored / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"closed": "', '"closed": null, "was": "'))
+    recover(stored)
+    assert verify(stored).ok
+
+
+def test_dask_reads_shard_by_shard(stored: Path, make_frame: Callable[..., Frame]) -> None:
+    pytest.importorskip("dask.array")
+    record = open_record(stored)
+    frames = record.dask()
+    assert frames.shape == (4, 1, 96, 130)
+    assert frames.chunks[0] == (1, 1, 1, 1)
+    assert len(frames.chunks[2]) == len(frames.chunks[3]) == 1
+    np.testing.assert_array_equal(frames[3, 0].compute(), make_frame(3).pixels)
+    assert record.dask(labels="cells", level=1).shape == (4, 1, 48, 65)
+    assert record.dask("images/1").shape == (1, 1, 64, 70)
