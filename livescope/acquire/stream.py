@@ -9,55 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
 from livescope.acquire.camera_state import CameraState, Light
 from livescope.acquire.changes import Change, Exposure, wait_ready
 from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.pump import Counters, Ending, Pump
+from livescope.acquire.recovery import abandon, attempts_until_back, lost
 from livescope.acquire.ring import size_ring
+from livescope.acquire.states import ALIVE, SegmentNote, StreamState
 from livescope.acquire.stream_core import FiniteSource, StreamCore
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError
 from livescope.frames import Frame, LossLedger
 from livescope.settings import CameraSettings
 
 __all__ = ["FiniteSource", "LiveStream", "SegmentNote", "StreamCore", "StreamState"]
-
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
-
-
-class StreamState(StrEnum):
-    """Where a stream is in its life: idle -> running <-> changing or restarting -> ended, stopped, lost or failed."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    CHANGING = "changing"
-    """Stopped for a change that the camera does not take while it streams."""
-    RESTARTING = "restarting"
-    """The camera was lost; it is being started again."""
-    ENDED = "ended"
-    """All frames that were asked for, or that the source has, were made."""
-    STOPPED = "stopped"
-    """`LiveStream.stop` was called."""
-    LOST = "lost"
-    """The camera stopped by itself, or a call to it failed."""
-    FAILED = "failed"
-    """A frame could not be used, or the receiver of frames raised; see `LiveStream.error`."""
-
-
-ALIVE = (StreamState.RUNNING, StreamState.CHANGING, StreamState.RESTARTING)
-
-
-@dataclass(slots=True, frozen=True)
-class SegmentNote:
-    """Why a segment began. `wall_time` is seconds since the epoch."""
-
-    segment: int
-    reason: str
-    wall_time: float
 
 
 class LiveStream:
@@ -322,7 +288,7 @@ class LiveStream:
         except Exception as error:
             # a listener that raises makes start raise while the camera is already running
             failure = AcquisitionError(f"camera {self.camera.label!r} refused to start: {error}")
-            self._abandon(self._pump, failure)
+            abandon(self.core, self.lock, self._pump, self._light, failure)
             self.state = StreamState.LOST
             self.error = failure
             raise failure from error
@@ -448,31 +414,8 @@ class LiveStream:
 
     def _lost(self, pump: Pump) -> None:
         """Name what happened, stop what may still run, and put out the light."""
-        asked = "" if self._asked is None else f" of {self._asked}"
-        if self._stall_why:
-            what = self._stall_why
-        elif pump.error is not None:
-            what = f"{type(pump.error).__name__}: {pump.error}"
-        else:
-            what = f"it stopped by itself after {self._made_before}{asked} frames"
-        self.error = AcquisitionError(
-            f"camera {self.camera.label!r} was lost: {what}. Check its cable and power; what was recorded is kept."
-        )
-        self.error.__cause__ = pump.error
-        self._abandon(pump, self.error)
-
-    def _abandon(self, pump: Pump, error: LivescopeError) -> None:
-        """Leave no camera running and no light on behind a dead loop; add to `error` what does not work any more."""
-        with self.lock:
-            for step in (self.core.stopSequenceAcquisition, pump.write_off, self._light_off):
-                try:
-                    step()
-                except Exception as second:  # noqa: BLE001 - the first failure is the one to report
-                    error.add_note(f"and then: {type(second).__name__}: {second}")
-
-    def _light_off(self) -> None:
-        if self._light is not None:
-            self._light.off()
+        self.error = lost(self.camera.label, self._made_before, self._asked, self._stall_why, pump.error)
+        abandon(self.core, self.lock, pump, self._light, self.error)
 
     def _fail(self, pump: Pump, error: Exception) -> None:
         if not isinstance(error, LivescopeError):
@@ -480,44 +423,43 @@ class LiveStream:
             error = AcquisitionError(f"the receiver of frames failed: {type(cause).__name__}: {cause}")
             error.__cause__ = cause
         self.error = error
-        self._abandon(pump, error)
+        abandon(self.core, self.lock, pump, self._light, error)
         self.state = StreamState.FAILED
 
     def _bring_back(self, pump: Pump) -> bool:
         """Start a lost camera again with growing pauses, if the settings say so; True once it runs."""
         policy = self._settings.when_stalled if self._stall_why else self._settings.when_lost
-        if policy != "restart" or self._interlude or pump.halt.is_set():
-            self.state = StreamState.STOPPED if pump.halt.is_set() else StreamState.LOST
-            return False
-        self.state = StreamState.RESTARTING
-        give_up_s, pause_s, attempts = time.perf_counter() + self._settings.restart_limit_s, FIRST_PAUSE_S, 0
-        while time.perf_counter() < give_up_s:
-            if pump.halt.wait(pause_s):
-                self.state = StreamState.STOPPED
-                return False
-            attempts += 1
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            error = self._try_again(pump, attempts)
-            if error is None:
+        attempts = 0
+        if policy == "restart" and not self._interlude:
+            self.state = StreamState.RESTARTING
+            back, attempts = attempts_until_back(
+                pump.halt, self._settings.restart_limit_s, lambda attempt: self._try_again(pump, attempt)
+            )
+            if back:
                 return True
+        if pump.halt.is_set():
+            self.state = StreamState.STOPPED
+            return False
+        if attempts:
+            self.error = AcquisitionError(f"{self.error} It did not come back in {attempts} attempts.")
         self.state = StreamState.LOST
-        self.error = AcquisitionError(f"{self.error} It did not come back in {attempts} attempts.")
         return False
 
-    def _try_again(self, pump: Pump, attempts: int) -> Exception | None:
-        why = str(self.error)
+    def _try_again(self, pump: Pump, attempt: int) -> bool:
         with self.lock:
             if pump.halt.is_set():
-                return self.error
+                return False
+            before = self.error
             try:
                 self._reopen()
-                self._begin(f"attempt {attempts} to start again; {why}")
+                self._begin(f"attempt {attempt} to start again; {before}")
             except Exception as error:  # noqa: BLE001 - whatever an unplugged camera raises; tried again
-                self.state = StreamState.RESTARTING
-                self._pump = pump
-                return error
+                self.state, self.error, self._pump = StreamState.RESTARTING, before, pump
+                if before is not None:
+                    before.add_note(f"attempt {attempt}: {error}")
+                return False
             self.error, self._stall_why = None, ""
-        return None
+        return True
 
     def _finish_run(self) -> None:
         """The run is over: leave the light as it was found after a good end (it is off after a bad one)."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from livescope.acquire import health
-from livescope.acquire import stream as module
+from livescope.acquire import recovery as module
 from livescope.acquire.changes import Exposure
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError
