@@ -1,0 +1,364 @@
+"""When each cell died: evidence gathered over time, with the uncertainty that is left.
+
+Owns a hidden Markov filter of two states, alive and dead, dead for ever. Does not link cells (`link`).
+
+For every track the filter holds how likely each recent moment is to have been the time of death, relative to "still
+alive". A frame adds its evidence to all of them: the log odds of the network's calibrated p_dead, and what motion and
+texture say (`evidence`). Their sum is the posterior; their spread is the interval of the time of death. The first
+frame alone gives exactly the network's call.
+
+Evidence of successive frames is not independent: a cell that looks dead goes on looking dead. Later frames therefore
+count by `weight` only, and a cell that was dead when first seen has no time of death but "before".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livescope.calls import CellCalls, State
+from livescope.frames import Frame
+from livescope.track.evidence import FEATURES, Contrast, correlate, sample
+
+__all__ = ["FateFilter", "FateSettings", "Fates"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_NEVER = -60.0
+"""Log odds of what is out of the question."""
+
+
+@dataclass(slots=True, frozen=True)
+class FateSettings:
+    """What the filter believes before it sees.
+
+    Attributes
+    ----------
+    hazard
+        Chance a frame that a living cell dies.
+    weight
+        Part of a later frame's log odds that counts.
+    most_look, persist
+        Once the network's evidence has added up to `most_look` nats for one state, more of the same counts by
+        `persist` only.
+    motion_weight
+        Part of a frame's evidence from motion and texture that counts; 0 switches them off.
+    most_still
+        Stillness adds up to so many nats for death, then no more: a living cell may be stuck. Motion counts for life
+        each time.
+    most_nats
+        Most evidence that one frame's p_dead may give, in nats; 4 is a p_dead of 0.982.
+    window_frames
+        So many recent frames are held apart as possible times of death; a death must be settled within them.
+    most_odds
+        Log odds of death never rise above this, so that a wrong verdict can be taken back within some ten frames.
+    declare
+        A cell is declared dead at this posterior.
+    uncertain
+        Between these two posteriors a cell's state is uncertain.
+    forget_frames
+        A track not seen for so many frames is forgotten.
+    """
+
+    hazard: float = 2e-3
+    weight: float = 0.7
+    most_look: float = 5.0
+    persist: float = 0.2
+    motion_weight: float = 0.5
+    most_still: float = 2.0
+    most_nats: float = 4.0
+    window_frames: int = 64
+    most_odds: float = 12.0
+    declare: float = 0.95
+    uncertain: tuple[float, float] = (0.5, 0.5)
+    forget_frames: int = 520
+
+
+@dataclass(slots=True, frozen=True)
+class Fates:
+    """What is known of the cells of one frame after all frames so far; n rows, those of the calls.
+
+    Attributes
+    ----------
+    p_dead
+        (n,) float32, posterior.
+    state
+        (n,) uint8 of `State`, from the posterior.
+    death_s, death_low_s, death_high_s
+        (n,) float64, time of death on the frames' clock (`Frame.time_s`): median and 90 % interval, NaN where the
+        cell lives or was dead when first seen.
+    death_frame, death_low_frame, death_high_frame
+        The same as (fractional) `Frame.index`.
+    arrived_dead
+        (n,) bool, dead when first seen: its time of death is unknown.
+    resurrected
+        (n,) bool, declared dead before and now alive again: the model or the linking erred.
+    died
+        Tracks declared dead in this frame that were seen alive.
+    """
+
+    p_dead: NDArray[np.float32]
+    state: NDArray[np.uint8]
+    death_s: Floats
+    death_low_s: Floats
+    death_high_s: Floats
+    death_frame: Floats
+    death_low_frame: Floats
+    death_high_frame: Floats
+    arrived_dead: Bools
+    resurrected: Bools
+    died: tuple[int, ...]
+
+    def apply(self, calls: CellCalls) -> CellCalls:
+        """Return the calls with p_dead and state of all frames so far in place of those of one frame."""
+        return replace(calls, p_dead=self.p_dead, state=self.state)
+
+
+@dataclass(slots=True)
+class _Tracks:
+    """Tracks of one position, one row a track, by rising number."""
+
+    track: Ints
+    odds: Floats
+    """(n, window + 1) log odds, against being alive, of having died in each bin; the first bin is all that lies
+    before."""
+    looks: Floats
+    """(n, window + 1) the network's part of `odds`, not below minus `most_look`."""
+    frames: Floats
+    times: Floats
+    """(n, window + 2) edges of the bins: frame index and seconds of the latest frames in which the track was seen."""
+    look: Floats
+    """The network's evidence since the track began, limited to plus or minus `most_look`."""
+    still: Floats
+    """Evidence of motion and texture, limited to plus or minus `most_still`."""
+    p_sure: Floats
+    """Slow mean of the network's log odds."""
+    place: Floats
+    texture: NDArray[np.float32]
+    unseen: Ints
+    declared: Bools
+    was_alive: Bools
+    resurrected: Bools
+    death: Floats
+    """(n, 2, 3) low, median, high of the time of death, as frame index and in seconds; NaN where unknown."""
+
+    def keep(self, rows: Bools | Ints) -> None:
+        for column in fields(self):
+            setattr(self, column.name, getattr(self, column.name)[rows])
+
+    def append(self, other: _Tracks) -> None:
+        for column in fields(self):
+            setattr(self, column.name, np.concatenate([getattr(self, column.name), getattr(other, column.name)]))
+
+
+@dataclass(slots=True)
+class _Position:
+    tracks: _Tracks
+    contrast: Contrast = field(default_factory=Contrast)
+
+
+class FateFilter:
+    """Gathers evidence of death by track. One thread uses it; give it every analysed frame in order.
+
+    Parameters
+    ----------
+    settings
+        What it believes beforehand.
+
+    Examples
+    --------
+    One frame alone gives the single-frame call; the second sharpens it.
+
+    >>> from livescope.track.testing import calls_at, frame_of
+    >>> from livescope.track.link import Linker
+    >>> linker, fate = Linker(), FateFilter()
+    >>> for index in range(2):
+    ...     calls = linker.update(calls_at([[50, 50]], p_dead=[0.8]), frame_of(index))
+    ...     print(round(float(fate.update(calls, frame_of(index)).p_dead[0]), 3))
+    0.8
+    0.914
+    """
+
+    def __init__(self, settings: FateSettings | None = None) -> None:
+        self.settings = settings or FateSettings()
+        self._positions: dict[str | None, _Position] = {}
+
+    @property
+    def tracks(self) -> int:
+        """Tracks kept in memory, over all positions."""
+        return sum(len(p.tracks.track) for p in self._positions.values())
+
+    def update(self, calls: CellCalls, frame: Frame, shift_yx_px: tuple[float, float] = (0.0, 0.0)) -> Fates:
+        """Take in one frame's linked calls and return what is known of its cells.
+
+        Parameters
+        ----------
+        calls
+            Calls with `track` set by `Linker.update`.
+        frame
+            Their frame; its pixels are read for texture.
+        shift_yx_px
+            How far the picture moved since the position's frame before (`Linker.report`).
+        """
+        here = self._positions.setdefault(frame.position, _Position(self._new_tracks(np.empty(0, np.int64), frame)))
+        tracks = here.tracks
+        tracks.unseen += 1
+        tracks.place += np.array(shift_yx_px)
+        row = self._rows_of(tracks, calls, frame)
+        old = tracks.frames[row, -1] < frame.index
+        self._step(tracks, row[old], frame)
+        self._add_evidence(here, calls, frame, row, old)
+        result = self._judge(tracks, row)
+        tracks.keep(tracks.unseen <= self.settings.forget_frames)
+        return result
+
+    def _new_tracks(self, track: Ints, frame: Frame) -> _Tracks:
+        n, bins = len(track), self.settings.window_frames + 1
+        return _Tracks(
+            track=track,
+            odds=np.full((n, bins), _NEVER),
+            looks=np.zeros((n, bins)),
+            frames=np.full((n, bins + 1), float(frame.index)),
+            times=np.full((n, bins + 1), frame.time_s),
+            look=np.zeros(n),
+            still=np.zeros(n),
+            p_sure=np.zeros(n),
+            place=np.full((n, 2), np.nan),
+            texture=np.zeros((n, 64), np.float32),
+            unseen=np.zeros(n, np.int64),
+            declared=np.zeros(n, bool),
+            was_alive=np.zeros(n, bool),
+            resurrected=np.zeros(n, bool),
+            death=np.full((n, 2, 3), np.nan),
+        )
+
+    def _step(self, tracks: _Tracks, seen: Ints, frame: Frame) -> None:
+        """Let time pass for tracks seen again: the oldest bin joins "before", one opens since they were last seen."""
+        odds, looks = tracks.odds[seen], tracks.looks[seen]
+        looks[:, 0] = np.where(odds[:, 1] > odds[:, 0], looks[:, 1], looks[:, 0])
+        odds[:, 0] = np.logaddexp(odds[:, 0], odds[:, 1])
+        odds[:, 1:-1], looks[:, 1:-1] = odds[:, 2:], looks[:, 2:]
+        odds[:, -1] = np.log(np.minimum(self.settings.hazard * tracks.unseen[seen], 0.5))
+        looks[:, -1] = 0.0
+        tracks.odds[seen], tracks.looks[seen] = odds, looks
+        for edges, now in ((tracks.frames, float(frame.index)), (tracks.times, frame.time_s)):
+            edges[seen, :-1] = edges[seen, 1:]
+            edges[seen, -1] = now
+
+    def _rows_of(self, tracks: _Tracks, calls: CellCalls, frame: Frame) -> Ints:
+        """Return the row of each call's track; new tracks are appended."""
+        new = np.setdiff1d(calls.track, tracks.track)
+        if len(new):
+            tracks.append(self._new_tracks(new, frame))
+            if len(tracks.track) > len(new) and new[0] < tracks.track[-len(new) - 1]:  # a forgotten one came back
+                tracks.keep(np.argsort(tracks.track))
+        return np.searchsorted(tracks.track, calls.track).astype(np.int64)
+
+    def _add_evidence(self, here: _Position, calls: CellCalls, frame: Frame, row: Ints, old: Bools) -> None:
+        s, tracks = self.settings, here.tracks
+        p = np.clip(calls.p_dead.astype(np.float64), 1e-6, 1 - 1e-6)
+        odds = np.log(p / (1 - p))
+        first = row[~old]  # the first frame: dead already, with the network's own odds
+        tracks.odds[first, -1] = odds[~old]
+        tracks.looks[first, -1] = np.clip(odds[~old], -s.most_look, s.most_look)
+        tracks.p_sure[row] = np.where(old, 0.7 * tracks.p_sure[row] + 0.3 * odds, odds)
+        step = np.where(old, s.weight, 1.0) * np.clip(odds, -s.most_nats, s.most_nats)
+        look = np.clip(tracks.look[row] + step, -s.most_look, s.most_look)
+        change = look - tracks.look[row]
+        tracks.look[row] = look
+        gain = np.where(step > 0, change + s.persist * (step - change), step)
+        motion = self._motion(here, calls, frame, row, old)
+        again = row[old]
+        looks = tracks.looks[again] + gain[old, None]
+        below = np.minimum(looks + s.most_look, 0.0)
+        tracks.looks[again] = looks - below
+        tracks.odds[again] += (gain + motion)[old, None] - (1.0 - s.persist) * below
+        tracks.unseen[row] = 0
+
+    def _motion(self, here: _Position, calls: CellCalls, frame: Frame, row: Ints, old: Bools) -> Floats:
+        """Return the evidence of motion and texture, (n,) nats: moving proves life, stillness no death."""
+        s, tracks = self.settings, here.tracks
+        if s.motion_weight == 0:
+            return np.zeros(len(row))
+        features = self._features(tracks, calls, frame, row, old)
+        step = s.motion_weight * here.contrast.evidence(features)
+        still = np.clip(tracks.still[row] + step, -s.most_still, s.most_still)
+        change = still - tracks.still[row]
+        tracks.still[row] = still
+        sure = tracks.p_sure[row]
+        here.contrast.learn(features, sure < -2.0, sure > 2.0)
+        evidence: Floats = change + np.minimum(step - change, 0.0)
+        return evidence
+
+    def _features(self, tracks: _Tracks, calls: CellCalls, frame: Frame, row: Ints, old: Bools) -> Floats:
+        """Return (n, 2) motion and texture since the frames before, NaN where there were none."""
+        features = np.full((len(row), FEATURES), np.nan)
+        at = np.stack([calls.y_px, calls.x_px], axis=-1).astype(np.float64)
+        radius = np.sqrt(calls.area_px.astype(np.float64) / np.pi)
+        seen = row[old]
+        away = np.hypot(*(at[old] - tracks.place[seen]).T)
+        features[old, 0] = np.log(away + 0.1)
+        # texture is compared at the same place of the sample, not around the call's own centre, which jitters
+        still = np.where(old[:, None], tracks.place[row], at)
+        features[old, 1] = correlate(sample(frame.pixels, still[old], radius[old]), tracks.texture[seen])
+        tracks.place[row] = np.where(old[:, None], still + 0.25 * (at - still), at)
+        tracks.texture[row] = sample(frame.pixels, tracks.place[row], radius)
+        return features
+
+    def _judge(self, tracks: _Tracks, row: Ints) -> Fates:
+        s = self.settings
+        total = np.logaddexp.reduce(tracks.odds, axis=1)
+        tracks.odds -= np.maximum(total - s.most_odds, 0.0)[:, None]
+        posterior = 1.0 / (1.0 + np.exp(-total))
+        tracks.was_alive |= posterior < 0.5
+        seen = np.zeros(len(total), bool)
+        seen[row] = True
+        fallen = tracks.declared & (posterior < 0.5)
+        tracks.resurrected |= fallen
+        declared_now = seen & ~tracks.declared & (posterior >= s.declare)
+        died = tuple(tracks.track[declared_now & tracks.was_alive].tolist())
+        tracks.declared = (tracks.declared | declared_now) & ~fallen
+        self._time_deaths(tracks, total)
+        tracks.death[posterior < 0.5] = np.nan
+        death = tracks.death[row]
+        p = posterior[row]
+        low, high = s.uncertain
+        state = np.where(p < low, State.LIVE, np.where(p >= high, State.DEAD, State.UNCERTAIN)).astype(np.uint8)
+        return Fates(
+            p_dead=p.astype(np.float32),
+            state=state,
+            death_s=death[:, 1, 1],
+            death_low_s=death[:, 1, 0],
+            death_high_s=death[:, 1, 2],
+            death_frame=death[:, 0, 1],
+            death_low_frame=death[:, 0, 0],
+            death_high_frame=death[:, 0, 2],
+            arrived_dead=(p >= 0.5) & ~tracks.was_alive[row],
+            resurrected=tracks.resurrected[row],
+            died=died,
+        )
+
+    def _time_deaths(self, tracks: _Tracks, total: Floats) -> None:
+        """Set the quantiles of the time of death where they lie inside the window; older ones stay as they were."""
+        dead = np.flatnonzero((total > 0.0) & tracks.was_alive)
+        if not len(dead):
+            return
+        mass = np.exp(tracks.odds[dead] - np.logaddexp.reduce(tracks.odds[dead], axis=1)[:, None])
+        inside = mass[:, 0] < 0.05
+        dead, mass = dead[inside], mass[inside]
+        if not len(dead):
+            return
+        cumulated = np.cumsum(mass, axis=1)
+        rows = np.arange(len(dead))
+        for column, quantile in enumerate((0.05, 0.5, 0.95)):
+            bin_ = np.argmax(cumulated >= quantile * cumulated[:, -1:], axis=1)
+            before = np.where(bin_ > 0, cumulated[rows, np.maximum(bin_ - 1, 0)], 0.0)
+            part = (quantile * cumulated[:, -1] - before) / mass[rows, bin_]
+            # a cell dead at frame k died after frame k - 1
+            for unit, edges in enumerate((tracks.frames[dead], tracks.times[dead])):
+                start, end = edges[rows, bin_], edges[rows, bin_ + 1]
+                tracks.death[dead, unit, column] = start + part * (end - start)
