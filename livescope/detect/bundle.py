@@ -16,10 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from livescope.detect.normalise import Normalisation
 from livescope.errors import ModelError, one_of
 
-__all__ = ["Bundle", "Card", "Int8", "Precision", "Validation", "bundled_names", "load_bundle", "write_card"]
+__all__ = [
+    "Bundle",
+    "Card",
+    "Int8",
+    "Precision",
+    "TensorRt",
+    "Validation",
+    "bundled_names",
+    "load_bundle",
+    "write_card",
+]
 
 Precision = Literal["fp32", "fp16", "int8"]
 """Arithmetic of a network."""
+TensorRt = Literal["tensorrt", "tensorrt-rtx"]
+"""NVIDIA's enterprise runtime, and the one for workstations."""
 
 _MODELS = Path(__file__).parent.parent / "models"
 _CARD_SUFFIX = ".card.yaml"

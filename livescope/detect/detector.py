@@ -11,7 +11,7 @@ from typing import Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.detect.bundle import Bundle, Precision
+from livescope.detect.bundle import Bundle, Precision, TensorRt
 from livescope.errors import BackendError, one_of
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings
@@ -73,6 +73,10 @@ class Detector(Protocol):
     def describe(self) -> BackendInfo:
         """Backend, device, precision and model hash actually in use."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, e.g. why another backend than the one asked for is in use."""
+
 
 def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
     """Open the backend that the settings ask for. Nothing is built before `Detector.prepare`.
@@ -98,6 +102,20 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
                     "detector.backend onnx, which works everywhere."
                 ) from None
             return OpenVinoDetector(bundle, settings.max_cells, settings.threads, precision)
+        case "tensorrt" | "tensorrt-rtx":
+            return _tensorrt(settings, bundle)
         case _:
             known = DetectorSettings.model_fields["backend"].annotation
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
+
+
+def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:
+    """Open TensorRT with ONNX Runtime standing by. Not installed or no GPU is an error, as it was asked for by name."""
+    from livescope.detect.fallback import FallbackDetector
+    from livescope.detect.onnx_runtime import OnnxDetector
+    from livescope.detect.tensorrt import TensorRtDetector
+
+    precision: Precision = "fp16" if settings.precision == "auto" else settings.precision
+    backend: TensorRt = "tensorrt" if settings.backend == "tensorrt" else "tensorrt-rtx"
+    detector = TensorRtDetector(bundle, settings.max_cells, precision, backend)
+    return FallbackDetector(lambda: detector, lambda: OnnxDetector(bundle, settings.max_cells, settings.threads))

@@ -89,6 +89,11 @@ class GraphDetector(ABC):
     def device(self) -> str:
         """The device in use."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Nothing to say."""
+        return ()
+
     @abstractmethod
     def _compile(self, graph: onnx.ModelProto) -> Runner:
         """Make a frame graph runnable; raise `BackendError` where the device refuses it."""

@@ -1,0 +1,184 @@
+"""The frame graph on an NVIDIA GPU with TensorRT: three frames in flight, one table each back.
+
+Owns the engine and its slots. Building is `tensorrt_build`, storing `engine_cache`, device memory `cuda`. What happens
+when the GPU fails in the middle of a run is decided in `fallback`.
+
+Not run yet on a GPU: see ``tools/gpu_check.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+
+from livescope.detect.bundle import Bundle, Precision, TensorRt
+from livescope.detect.cuda import Slot, import_cuda, open_gpu
+from livescope.detect.detector import TABLE_COLUMNS, BackendInfo, Table
+from livescope.detect.engine_cache import EngineCache, EngineKey
+from livescope.detect.frame_graph import build_frame_graph
+from livescope.detect.graph_detector import graph_inputs
+from livescope.detect.network import read_network
+from livescope.detect.scale import fit_scale
+from livescope.detect.tensorrt_build import build_plan, import_tensorrt, logger_of
+from livescope.errors import BackendError
+from livescope.frames import Frame, FrameSpec
+
+__all__ = ["SLOTS", "TensorRtDetector"]
+
+SLOTS = 3
+"""Frames in flight: one is copied in, one computed, one copied out."""
+
+
+class TensorRtDetector:
+    """Implements `livescope.detect.detector.Detector` with TensorRT.
+
+    Parameters
+    ----------
+    bundle, max_cells, precision
+        The network, the rows of the table, the arithmetic.
+    backend
+        ``"tensorrt"`` or ``"tensorrt-rtx"``.
+    cache
+        Where engines are stored; None takes the user's.
+    on_progress
+        Called during a build with (phase, step, steps).
+    trt, cuda
+        Modules to use instead of the installed ones.
+
+    Raises
+    ------
+    BackendError
+        TensorRT or the CUDA bindings are not installed, or there is no GPU.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        max_cells: int,
+        precision: Precision = "fp16",
+        backend: TensorRt = "tensorrt-rtx",
+        cache: EngineCache | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        trt: ModuleType | Any = None,
+        cuda: Any = None,
+    ) -> None:
+        self._bundle, self._max_cells, self._precision = bundle, max_cells, precision
+        self._trt = trt or import_tensorrt(backend)
+        self._cuda = cuda or import_cuda()
+        self._gpu = open_gpu(self._cuda)
+        self._cache = cache or EngineCache()
+        self._on_progress = on_progress
+        self._runtime = self._trt.Runtime(logger_of(self._trt))
+        self._engine: Any = None
+        self._slots: list[Slot] = []
+        self._free: deque[Slot] = deque()
+        self._flying: dict[int, tuple[Slot, int]] = {}
+        self._prepared: tuple[tuple[int, ...], str] | None = None
+        self._next_ticket = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know: troubles of the engine cache."""
+        return tuple(self._cache.troubles)
+
+    def prepare(self, spec: FrameSpec) -> None:
+        """Load or build the engine for frames of this shape and capture its graphs.
+
+        Raises
+        ------
+        ModelError
+            The pixel size does not fit the model, or the network is not readable.
+        BackendError
+            The engine cannot be built or loaded, or the GPU fails.
+        """
+        factor = fit_scale(spec, self._bundle.card).bin
+        network = read_network(self._bundle, self._precision)
+        graph = build_frame_graph(network, spec, self._max_cells, factor)
+        self._release()
+        self._engine = self._load(graph)
+        inputs: dict[str, tuple[tuple[int, ...], type]] = {
+            "frame": ((1, *spec.shape, np.dtype(spec.dtype).itemsize), np.uint8),
+            "black": ((1,), np.float32),
+            "inv_gain": ((1,), np.float32),
+        }
+        foreground = next(output for output in graph.graph.output if output.name == "foreground")
+        shape = [dim.dim_value for dim in foreground.type.tensor_type.shape.dim]
+        others = {"foreground": 4 * int(np.prod(shape))}
+        for _ in range(SLOTS):
+            table = ("table", (self._max_cells, TABLE_COLUMNS))
+            self._slots.append(Slot(self._cuda, self._engine, inputs, table, others))
+        self._free = deque(self._slots)
+        self._prepared = spec.shape, spec.dtype
+
+    def submit(self, frame: Frame) -> int:
+        """Start the analysis of a frame and return at once.
+
+        Raises
+        ------
+        BackendError
+            `prepare` was not called for this shape, all slots wait for `poll`, or the GPU fails.
+        """
+        given = frame.pixels.shape, frame.pixels.dtype.name
+        if given != self._prepared:
+            raise BackendError(f"a frame of {given} was submitted, but the detector is prepared for {self._prepared}.")
+        if not self._free:
+            raise BackendError(f"all {SLOTS} slots hold frames in flight; poll a ticket before the next submit.")
+        slot = self._free.popleft()
+        ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        self._flying[ticket] = slot, frame.index
+        slot.launch(dict(graph_inputs(frame.pixels, self._bundle.card.normalisation)))
+        return ticket
+
+    def poll(self, ticket: int) -> Table:
+        """Wait for the result of a ticket."""
+        slot, frame_index = self._flying.pop(ticket)
+        rows = slot.wait()
+        self._free.append(slot)
+        return Table(rows, frame_index)
+
+    def close(self) -> None:
+        """Free the device. May be called twice."""
+        self._release()
+
+    def describe(self) -> BackendInfo:
+        """Backend, device, precision and model hash actually in use."""
+        return BackendInfo(
+            f"{self._trt.__name__} {self._trt.__version__}",
+            f"{self._gpu.name} (compute capability {self._gpu.compute_capability})",
+            self._precision,
+            self._bundle.name,
+            self._bundle.sha256,
+        )
+
+    def _release(self) -> None:
+        self._prepared = None
+        self._flying.clear()
+        self._free.clear()
+        while self._slots:
+            self._slots.pop().close()
+        self._engine = None
+
+    def _load(self, graph: onnx.ModelProto) -> Any:
+        """Load the engine; one that does not load is built again, once."""
+        key = EngineKey(
+            hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
+            f"{self._trt.__name__} {self._trt.__version__}",
+            self._gpu.name,
+            self._gpu.compute_capability,
+            self._gpu.driver,
+        )
+        for _ in range(2):
+            plan = self._cache.get_or_build(key, lambda: build_plan(self._trt, graph, self._on_progress))
+            # returns None, and raises nothing, for a plan of another version or device
+            engine = self._runtime.deserialize_cuda_engine(plan)
+            if engine is not None:
+                return engine
+            self._cache.discard(key)
+        lines = " | ".join(logger_of(self._trt).lines) or "no reason given"
+        raise BackendError(f"{key.builder} built an engine that {self._gpu.name} does not load: {lines}")
