@@ -96,6 +96,7 @@ def _crashes_reported(window: FrameWindow) -> Iterator[None]:
 
 def application() -> Any:
     """Return the Qt application, made if there is none."""
+    require_display()  # the display may have gone since this module was imported, and Qt would abort the process
     app = QApplication.instance() or QApplication(sys.argv[:1])
     app.setApplicationName("livescope")
     return app
