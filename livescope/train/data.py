@@ -59,7 +59,7 @@ class Field:
     known: NDArray[np.bool_] | None = None
 
 
-def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
+def simulated_fields(count: int, seed: int, side_px: int = 768, pixel_um: float = 0.65) -> list[Field]:
     """Draw fields of the simulated microscope over its whole range of cultures, exposures and focus.
 
     Parameters
@@ -70,6 +70,8 @@ def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
         Cultures are seeded ``seed * 1_000_000 + k``: calls with different seeds share none.
     side_px
         Rows and columns of a field.
+    pixel_um
+        Micrometres a pixel.
     """
     # only training needs the simulator; reading real data does not wait for it
     from livescope.simulate.optics import render_field
@@ -82,6 +84,7 @@ def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
             seed=number,
             width=side_px,
             height=side_px,
+            pixel_um=pixel_um,
             cells_per_mm2=float(rng.uniform(60, 900)),
             dead_fraction=float(rng.choice([0.05, 0.25, 0.5, 0.9])),
             bit_depth=12 if rng.random() < 0.5 else 16,
@@ -102,7 +105,7 @@ def simulated_fields(count: int, seed: int, side_px: int = 768) -> list[Field]:
 
 def fingerprint(field: Field) -> str:
     """Name the pixels of a field: 12 hexadecimal digits of their SHA-256, the same under any file name."""
-    return hashlib.sha256(np.ascontiguousarray(field.pixels)).hexdigest()[:12]
+    return hashlib.sha256(field.pixels.tobytes()).hexdigest()[:12]
 
 
 def read_coco(folder: Path, group: str = "dup_group", annotations: str = "annotations.coco.json") -> list[Field]:

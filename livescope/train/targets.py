@@ -121,7 +121,7 @@ def _maps(cells: Cells, speaks: NDArray[np.float32] | None, height: int, width: 
     inside = np.all((index >= 0) & (index < (height, width)), axis=1)
     coarse = (cells.contours_yx - _FIRST) / STRIDE
     for k in range(n):
-        covered = polygon(coarse[k, :, 0], coarse[k, :, 1], (height, width))  # type: ignore[no-untyped-call]
+        covered = polygon(coarse[k, :, 0], coarse[k, :, 1], (height, width))
         foreground[covered] = 1.0
         known[covered] = float(inside[k])
     sigma = np.maximum(_SIGMA * np.sqrt(_area(cells.contours_yx)) / STRIDE, 0.6)

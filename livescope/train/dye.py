@@ -1,0 +1,264 @@
+"""Fluorescence as truth: nuclei from a nuclear dye, dead or live from a dead dye, laid onto the bright-field.
+
+Owns registration, nuclei, the measure of the dead dye and its thresholds with an ambiguous band. The dyes serve as
+labels only; no network ever sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import fft
+from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import median as labelled_median
+from skimage.feature import peak_local_max
+from skimage.filters import threshold_otsu
+from skimage.io import imread
+from skimage.measure import label as connected
+from skimage.segmentation import expand_labels, watershed
+
+from livescope.calls import State
+from livescope.errors import SourceError
+from livescope.train import data
+from livescope.train.masks import contours_of, group_of
+
+__all__ = [
+    "BRIGHTFIELD",
+    "Measured",
+    "Pair",
+    "Thresholds",
+    "find_nuclei",
+    "label",
+    "measure",
+    "propose",
+    "read_pairs",
+    "register",
+]
+
+BRIGHTFIELD = ".brightfield.tif"
+_SHIFT_PX = 16
+"""Largest shift between the channels that is looked for."""
+_OWN_SHIFT_PX = 4
+"""Largest difference of one field's shift from that of all."""
+_RING_PX = (3, 10)
+"""The local ring lies between these distances from a nucleus."""
+
+
+class Thresholds(BaseModel):
+    """Lines for the dead dye, multiples of the field's median and of the local ring; between them: ambiguous."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dead_field: float = Field(default=2.0, gt=0)
+    """Dead above this multiple of the field's median, and"""
+    dead_ring: float = Field(default=1.3, gt=0)
+    """above this multiple of the local ring."""
+    live_field: float = Field(default=1.25, gt=0)
+    live_ring: float = Field(default=1.15, gt=0)
+    """Live below both."""
+
+
+@dataclass(slots=True, frozen=True)
+class Pair:
+    """One field: bright-field with its dyes, (H, W) each; `nuclei` are instance masks, found where none were drawn.
+
+    `shift_yx` is what must be added to a dye's position to come to the same place in bright-field, pixels.
+    """
+
+    name: str
+    group: str
+    brightfield: NDArray[np.uint16]
+    dead: NDArray[np.uint16]
+    nuclear: NDArray[np.uint16]
+    nuclei: NDArray[np.intp]
+    shift_yx: tuple[int, int]
+
+
+@dataclass(slots=True, frozen=True)
+class Measured:
+    """Dead dye of the nuclei of one field: `label` (n,), and its multiples of field and ring (n,)."""
+
+    label: NDArray[np.intp]
+    field: NDArray[np.float64]
+    ring: NDArray[np.float64]
+
+
+def read_pairs(folder: Path, group: str = "^[^_]+") -> list[Pair]:
+    """Read NAME.brightfield.tif, NAME.dead_dye.tif, NAME.nuclear_dye.tif and, where it exists, NAME.nuclei.tif.
+
+    Raises
+    ------
+    SourceError
+        There is none, or a channel is missing or of another shape.
+    """
+    read = {}
+    for path in sorted(folder.glob(f"*{BRIGHTFIELD}")):
+        name = path.name.removesuffix(BRIGHTFIELD)
+        read[name] = [_channel(folder, name, channel) for channel in ("brightfield", "dead_dye", "nuclear_dye")]
+        if len(shapes := {picture.shape for picture in read[name]}) != 1:
+            raise SourceError(f"the channels of field {name!r} differ in shape: {sorted(shapes)}.")
+    if not read:
+        raise SourceError(f"{str(folder)!r} holds no *{BRIGHTFIELD}.")
+    shifts = register([(brightfield, nuclear) for brightfield, _, nuclear in read.values()])
+    pairs = []
+    for (name, (brightfield, dead, nuclear)), shift in zip(read.items(), shifts, strict=True):
+        drawn = folder / f"{name}.nuclei.tif"
+        nuclei = imread(drawn).astype(np.intp) if drawn.is_file() else find_nuclei(nuclear)
+        pairs.append(Pair(name, group_of(name, group), brightfield, dead, nuclear, nuclei, shift))
+    return pairs
+
+
+def _channel(folder: Path, name: str, channel: str) -> NDArray[np.uint16]:
+    path = folder / f"{name}.{channel}.tif"
+    if not path.is_file():
+        raise SourceError(f"field {name!r} lacks {str(path)!r}; a dye pair needs bright-field and both dyes.")
+    picture: NDArray[np.uint16] = imread(path)
+    return picture
+
+
+def register(fields: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint16]]]) -> list[tuple[int, int]]:
+    """Find the shifts that lay the nuclear dye of fields of one microscope on their bright-field.
+
+    Bright-field shows no nuclei to match, but cells are where it is finely structured: the dye is correlated with that
+    structure, over shifts of up to 16 pixels. One field can mislead, so all are first taken together, and each may then
+    differ from the common shift by 4 pixels along each axis.
+
+    Parameters
+    ----------
+    fields
+        (bright-field, nuclear dye) of each field, (H, W).
+
+    Returns
+    -------
+    (dy, dx) of each field, pixels to add to a dye's position.
+    """
+    maps = [_agreement(brightfield, nuclear) for brightfield, nuclear in fields]
+    common = np.sum(maps, axis=0)
+    reach = _SHIFT_PX - _OWN_SHIFT_PX
+    inner = common[_OWN_SHIFT_PX : _OWN_SHIFT_PX + 2 * reach + 1, _OWN_SHIFT_PX : _OWN_SHIFT_PX + 2 * reach + 1]
+    top, left = (int(k) for k in np.unravel_index(int(inner.argmax()), inner.shape))
+    shifts = []
+    for one in maps:
+        window = one[top : top + 2 * _OWN_SHIFT_PX + 1, left : left + 2 * _OWN_SHIFT_PX + 1]
+        dy, dx = (int(k) for k in np.unravel_index(int(window.argmax()), window.shape))
+        shifts.append((top + dy - _SHIFT_PX, left + dx - _SHIFT_PX))
+    return shifts
+
+
+def _agreement(brightfield: NDArray[np.uint16], nuclear: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Correlation of fine structure and nuclear dye at each shift, (33, 33), no shift in the middle."""
+    light = brightfield.astype(np.float32) / max(float(np.median(brightfield)), 1.0)
+    structure = gaussian_filter(np.abs(light - gaussian_filter(light, 2.0)), 3.0)
+    blobs = gaussian_filter(np.log1p(nuclear.astype(np.float32)), 2.0)
+    # registration borders are black in both channels: their edge would win
+    valid = maximum_filter(((brightfield == 0) | (nuclear == 0)).astype(np.uint8), 21) == 0
+    if not valid.any():
+        return np.zeros((2 * _SHIFT_PX + 1, 2 * _SHIFT_PX + 1))
+    first, second = (_standardised(picture, valid) for picture in (structure, blobs))
+    shape = [fft.next_fast_len(side + _SHIFT_PX) for side in first.shape]
+    spectrum = fft.rfft2(first, shape) * np.conj(fft.rfft2(second, shape))
+    agreement = np.roll(fft.irfft2(spectrum, shape), (_SHIFT_PX, _SHIFT_PX), axis=(0, 1)) / valid.sum()
+    window: NDArray[np.float64] = agreement[: 2 * _SHIFT_PX + 1, : 2 * _SHIFT_PX + 1]
+    return window
+
+
+def _standardised(picture: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """High-passed, clipped to its middle 98 %, mean 0 and deviation 1; 0 where not valid."""
+    flat = picture - gaussian_filter(picture, 40.0)
+    flat = np.clip(flat, *np.percentile(flat[valid], (1, 99)))
+    even: NDArray[np.float32] = np.where(valid, (flat - flat[valid].mean()) / (flat[valid].std() + 1e-9), 0)
+    return even.astype(np.float32)
+
+
+def find_nuclei(nuclear: NDArray[np.uint16], diameter_px: float = 30.0) -> NDArray[np.intp]:
+    """Find nuclei in their dye: Otsu on the logarithm above the local background, touching ones split by watershed.
+
+    Parameters
+    ----------
+    nuclear
+        (H, W) nuclear dye.
+    diameter_px
+        Typical nucleus; peaks closer than a third of it are one.
+    """
+    signal = np.log1p(nuclear.astype(np.float32))
+    signal = gaussian_filter(signal, diameter_px / 20) - gaussian_filter(signal, 2 * diameter_px)
+    mask = signal > threshold_otsu(signal)
+    depth = gaussian_filter(signal, diameter_px / 8)
+    peaks = peak_local_max(depth, min_distance=max(int(diameter_px / 3), 1), labels=connected(mask))
+    seeds = np.zeros(nuclear.shape, np.intp)
+    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    found: NDArray[np.intp] = watershed(-depth, seeds, mask=mask).astype(np.intp)
+    return found
+
+
+def measure(pair: Pair) -> Measured:
+    """Measure the dead dye of each nucleus against the field's median and a ring of its surroundings."""
+    names = np.unique(pair.nuclei[pair.nuclei > 0])
+    dead = pair.dead.astype(np.float64)
+    inner, outer = (expand_labels(pair.nuclei, distance) for distance in _RING_PX)
+    ring = np.where(inner > 0, 0, outer)
+    inside = np.asarray(labelled_median(dead, pair.nuclei, names))
+    lit = pair.brightfield > 0
+    field = float(np.median(dead[lit])) if lit.any() else float(np.median(dead))
+    around = np.asarray(labelled_median(dead, ring, names))
+    around = np.where(np.isfinite(around) & (around > 0), around, field)
+    return Measured(names.astype(np.intp), inside / max(field, 1.0), inside / np.maximum(around, 1.0))
+
+
+def propose(pairs: Sequence[Pair]) -> Thresholds:
+    """Propose thresholds from the histogram of all nuclei, to be looked at before they are used.
+
+    The living mode is the median of all nuclei below Otsu's line on the logarithm; three robust standard deviations
+    above it is no longer plainly live, and from Otsu's line on a cell is dead. Where hardly any cell is dead that line
+    falls inside the living mode: dead is then never below 1.6 times (field) and 1.3 times (ring) of what lies around.
+    """
+    measured = [measure(pair) for pair in pairs]
+    dead_field, live_field = _lines(np.concatenate([m.field for m in measured]), least=1.6)
+    dead_ring, live_ring = _lines(np.concatenate([m.ring for m in measured]), least=1.3)
+    return Thresholds(dead_field=dead_field, dead_ring=dead_ring, live_field=live_field, live_ring=live_ring)
+
+
+def _lines(ratio: NDArray[np.float64], least: float) -> tuple[float, float]:
+    height = np.log(np.maximum(ratio, 1e-3))
+    line = float(threshold_otsu(height))
+    live = height[height < line]
+    spread = 1.4826 * float(np.median(np.abs(live - np.median(live))))
+    dead = max(line, np.log(least))
+    upper = min(float(np.median(live)) + 3 * spread, dead - 0.1)
+    return round(float(np.exp(dead)), 3), round(float(np.exp(upper)), 3)
+
+
+def label(pairs: Sequence[Pair], thresholds: Thresholds) -> list[data.Field]:
+    """Turn pairs into labelled bright-field pictures.
+
+    Nuclei between the lines train detection but never the state. Where the nuclear dye shows something that is not a
+    marked nucleus (other cells, debris) the labels say nothing; elsewhere the absence of a nucleus is known.
+    """
+    fields = []
+    for pair in pairs:
+        measured = measure(pair)
+        names, centres, contours = contours_of(pair.nuclei)
+        row = np.searchsorted(measured.label, names)
+        in_field, in_ring = measured.field[row], measured.ring[row]
+        state = np.full(len(names), data.UNKNOWN, np.uint8)
+        state[(in_field < thresholds.live_field) & (in_ring < thresholds.live_ring)] = State.LIVE
+        state[(in_field > thresholds.dead_field) & (in_ring > thresholds.dead_ring)] = State.DEAD
+        shift = np.asarray(pair.shift_yx, np.float32)
+        known = np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
+        fields.append(
+            data.Field(pair.name, pair.group, pair.brightfield, centres + shift, contours + shift, state, known=known)
+        )
+    return fields
+
+
+def _spoken_for(pair: Pair) -> NDArray[np.bool_]:
+    """True where there is no nuclear dye, or a marked nucleus."""
+    signal = gaussian_filter(np.log1p(pair.nuclear.astype(np.float32)), 1.5)
+    background = signal < np.median(signal) + 0.5 * (threshold_otsu(signal) - np.median(signal))
+    known: NDArray[np.bool_] = background | (expand_labels(pair.nuclei, 4) > 0)
+    return known

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.io import imsave
+
+from livescope.calls import State
+from livescope.errors import SourceError
+from livescope.train import sources
+from livescope.train.data import UNKNOWN
+from livescope.train.dye import Thresholds, find_nuclei, label, measure, propose, read_pairs, register
+
+SHIFT = (-5, 3)
+
+
+def draw(folder: Path, name: str, seed: int, drawn: bool = True) -> dict[int, str]:
+    """Write a field whose dyes lie shifted against the bright-field; returns the truth of each nucleus."""
+    rng = np.random.default_rng(seed)
+    side = 200
+    y, x = np.mgrid[:side, :side]
+    light, nuclear, dead = (
+        rng.normal(10_000, 60, (side, side)),
+        np.full((side, side), 200.0),
+        np.full((side, side), 100.0),
+    )
+    nuclei, truth = np.zeros((side, side), np.uint16), {}
+    for k, (cy, cx) in enumerate([(r, c) for r in (30, 80, 130, 170) for c in (30, 80, 130, 170)], start=1):
+        cy, cx = cy + rng.integers(-6, 7), cx + rng.integers(-6, 7)
+        texture = np.hypot(y - cy, x - cx) < 12
+        light[texture] += rng.normal(0, 1500, texture.sum())
+        nucleus = np.hypot(y - cy + SHIFT[0], x - cx + SHIFT[1]) < 9
+        nuclear[nucleus] += 3000
+        truth[k] = ("live", "live", "dead", "between")[int(rng.integers(4))]
+        dead[nucleus] *= {"live": 1.0, "dead": 4.0, "between": 1.6}[truth[k]]
+        nuclei[nucleus] = k
+    for channel, picture in (
+        ("brightfield", gaussian_filter(light, 0.7)),
+        ("nuclear_dye", nuclear),
+        ("dead_dye", dead),
+    ):
+        noisy = picture + rng.normal(0, 3, picture.shape)
+        imsave(folder / f"{name}.{channel}.tif", noisy.clip(0, 65535).astype(np.uint16), check_contrast=False)
+    if drawn:
+        imsave(folder / f"{name}.nuclei.tif", nuclei, check_contrast=False)
+    return truth
+
+
+def test_dyes_are_registered_measured_and_labelled(tmp_path: Path) -> None:
+    truth = [draw(tmp_path, f"exp{k}_field", k) for k in range(3)]
+    pairs = read_pairs(tmp_path)
+    assert [pair.group for pair in pairs] == ["exp0", "exp1", "exp2"]
+    for pair in pairs:
+        assert pair.shift_yx == pytest.approx(SHIFT, abs=1)
+    fields = label(pairs, Thresholds())
+    wanted = {"live": State.LIVE, "dead": State.DEAD, "between": UNKNOWN}
+    for field, pair, true in zip(fields, pairs, truth, strict=True):
+        assert field.state.tolist() == [wanted[true[k]] for k in range(1, 17)]
+        drawn_at = np.array([np.mean(np.nonzero(pair.nuclei == k), axis=1) for k in range(1, 17)])
+        assert field.centres_yx == pytest.approx(drawn_at + pair.shift_yx, abs=0.5)
+        assert field.known is not None
+        assert field.known.mean() > 0.5
+
+
+def test_proposed_thresholds_part_the_modes(tmp_path: Path) -> None:
+    for k in range(3):
+        draw(tmp_path, f"exp{k}_field", k)
+    lines = propose(read_pairs(tmp_path))
+    assert 1.0 < lines.live_field < 1.6 < lines.dead_field + 0.2 < 4.2
+    assert 1.0 < lines.live_ring < lines.dead_ring < 4
+
+
+def test_without_drawn_nuclei_they_are_found(tmp_path: Path) -> None:
+    draw(tmp_path, "exp0_field", 0, drawn=False)
+    (pair,) = read_pairs(tmp_path)
+    assert len(measure(pair).label) == 16
+
+
+def test_a_nucleus_without_dye_around_is_unknown_not_background(tmp_path: Path) -> None:
+    draw(tmp_path, "exp0_field", 0)
+    (pair,) = read_pairs(tmp_path)
+    unmarked = pair.nuclei.copy()
+    unmarked[unmarked == 6] = 0  # a cell that nobody marked still has its nuclear dye
+    at = np.mean(np.nonzero(pair.nuclei == 6), axis=1).round().astype(int) + pair.shift_yx
+    (field,) = label([replace(pair, nuclei=unmarked)], Thresholds())
+    assert field.known is not None
+    assert not field.known[tuple(at)]
+    assert field.known[0, 100]
+
+
+def test_one_empty_field_does_not_break_registration() -> None:
+    blank = np.full((64, 64), 500, np.uint16)
+    assert len(register([(blank, blank)])) == 1
+
+
+def test_touching_nuclei_are_split() -> None:
+    y, x = np.mgrid[:100, :100]
+    dye = 200 + 3000 * np.maximum(*(np.exp(-((y - 50) ** 2 + (x - c) ** 2) / 100) for c in (38, 62)))
+    assert find_nuclei(dye.astype(np.uint16)).max() == 2
+
+
+def test_missing_channels_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no"):
+        read_pairs(tmp_path)
+    draw(tmp_path, "exp0_field", 0)
+    (tmp_path / "exp0_field.dead_dye.tif").unlink()
+    with pytest.raises(SourceError, match="dead_dye"):
+        read_pairs(tmp_path)
+
+
+def test_the_kind_of_data_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="simulated"):
+        sources.settings_of(tmp_path)
+    draw(tmp_path, "exp0_field", 0)
+    dataset = sources.read(sources.settings_of(tmp_path))
+    assert not dataset.complete
+    assert isinstance(sources.settings_of(Path("simulated")), sources.Simulated)
+
+
+def test_masks_become_fields_of_unknown_state(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:20, 30:50] = 3
+    labels[55:, 70:] = 9
+    imsave(tmp_path / "images" / "a.tif", np.full((60, 80), 900, np.uint16), check_contrast=False)
+    imsave(tmp_path / "masks" / "a.png", labels, check_contrast=False)
+    (field,) = sources.read(sources.settings_of(tmp_path)).fields
+    assert field.centres_yx[0] == pytest.approx([14.5, 39.5])
+    assert np.ptp(field.contours_yx[0], axis=0) == pytest.approx([10, 20], abs=0.6)
+    assert field.state.tolist() == [UNKNOWN, UNKNOWN]
+    (tmp_path / "masks" / "a.png").unlink()
+    with pytest.raises(SourceError, match="no mask"):
+        sources.read(sources.settings_of(tmp_path))
