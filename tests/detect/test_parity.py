@@ -1,0 +1,110 @@
+"""The same frame through every backend and precision that is installed: the same cells, the same calls."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from golden_kit import golden_frame
+from network_kit import as_frame, blob_network, disc_frame, make_bundle
+
+from livescope.calls import CellCalls
+from livescope.detect.bundle import Bundle, bundled_names, load_bundle
+from livescope.detect.decode import decode
+from livescope.detect.detector import Detector, open_detector
+from livescope.detect.network import read_network
+from livescope.errors import BackendError
+from livescope.settings import DetectorSettings
+
+BACKENDS = [
+    "onnx",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed"),
+    ),
+]
+
+
+def opened(bundle: Bundle, backend: str, precision: str) -> Detector:
+    settings = DetectorSettings.model_validate({"backend": backend, "precision": precision, "threads": 1})
+    return open_detector(settings, bundle)
+
+
+def calls_of(bundle: Bundle, backend: str, precision: str) -> CellCalls:
+    frame = as_frame(golden_frame(), pixel_um=bundle.card.pixel_um)
+    detector = opened(bundle, backend, precision)
+    detector.prepare(frame.spec)
+    return decode(detector.poll(detector.submit(frame)), frame.spec, bundle.card, DetectorSettings())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("precision", "p_dead", "pixels"), [("fp32", 1e-3, 0.01), ("fp16", 1e-2, 0.1)])
+@pytest.mark.parametrize("name", bundled_names())
+def test_same_cells_same_calls(name: str, precision: str, p_dead: float, pixels: float, backend: str) -> None:
+    bundle = load_bundle(name)
+    truth, found = calls_of(bundle, "onnx", "fp32"), calls_of(bundle, backend, precision)
+    assert len(found) == len(truth) >= 3
+    order = [np.lexsort((c.x_px.round(), c.y_px.round())) for c in (truth, found)]
+    for key, tolerance in {"y_px": pixels, "x_px": pixels, "p_cell": p_dead, "p_dead": p_dead}.items():
+        a, b = (getattr(c, key)[rows] for c, rows in zip((truth, found), order, strict=True))
+        np.testing.assert_allclose(b, a, atol=tolerance, err_msg=key)
+    np.testing.assert_allclose(found.radii_px[order[1]], truth.radii_px[order[0]], atol=10 * pixels)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("shape", [(1, 1), (33, 70), (128, 208)])
+def test_tables_agree_on_any_shape(tmp_path: Path, shape: tuple[int, int], dtype: str, backend: str) -> None:
+    bundle = make_bundle(tmp_path, blob_network())
+    frame = as_frame(disc_frame([(20, 30), (90, 150)], [(60, 60)], shape, dtype), 3)
+    tables = []
+    for name in ("onnx", backend):
+        detector = opened(bundle, name, "fp32")
+        detector.prepare(frame.spec)
+        tables.append(detector.poll(detector.submit(frame)))
+    found = tables[0].rows[:, 0] > 0.01
+    np.testing.assert_allclose(tables[1].rows[found], tables[0].rows[found], atol=1e-3)
+    assert (tables[1].rows[~found, 0] <= 0.01).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_describe_tells_the_backend_and_precision_in_use(tmp_path: Path, backend: str) -> None:
+    detector = opened(make_bundle(tmp_path, blob_network()), backend, "fp16")
+    info = detector.describe()
+    assert info.backend.startswith({"onnx": "onnxruntime 1", "openvino": "openvino 2"}[backend])
+    assert info.device == "CPU, 1 thread"
+    assert info.precision == "fp16"
+    assert detector.warnings == ()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_graph_that_is_refused_is_named(tmp_path: Path, backend: str) -> None:
+    network = blob_network()
+    six = next(tensor for tensor in network.graph.initializer if tensor.name == "six")
+    six.CopyFrom(onnx.numpy_helper.from_array(np.ones(7, np.float32), "six"))  # fits no map
+    detector = opened(make_bundle(tmp_path, network), backend, "fp32")
+    with pytest.raises(BackendError, match=r"(ONNX Runtime|OpenVINO) refuses model 'kit'"):
+        detector.prepare(as_frame(disc_frame([], [], (64, 64))).spec)
+
+
+def test_a_provider_that_is_not_there_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path, blob_network())
+    for backend, provider in (("coreml", "CoreML"), ("directml", "Dml")):
+        try:
+            detector = opened(bundle, backend, "fp32")
+        except BackendError as error:
+            assert f"this ONNX Runtime has no {provider}ExecutionProvider; it has" in str(error)  # noqa: PT017
+        else:  # this machine has it
+            assert provider in detector.describe().device
+
+
+def test_the_stored_eight_bit_version_is_used_where_it_passed() -> None:
+    for name in bundled_names():
+        bundle = load_bundle(name)
+        if bundle.card.int8 is not None and bundle.card.int8.passed:
+            assert len(calls_of(bundle, "onnx", "int8")) == pytest.approx(len(calls_of(bundle, "onnx", "fp32")), abs=1)
+            operators = {node.op_type for node in read_network(bundle, "int8").graph.node}
+            assert "QuantizeLinear" in operators
