@@ -47,15 +47,17 @@ class Validation(BaseModel):
     n_images: int = Field(ge=1)
     n_live: int = Field(ge=0)
     n_dead: int = Field(ge=0)
-    """Cells in the truth."""
+    """Cells in the truth; 0 of both where outlines were marked without a state."""
     f1: float = Field(ge=0, le=1)
     """Detection, centres matched within half a cell radius."""
-    recall_live: float = Field(ge=0, le=1)
-    recall_dead: float = Field(ge=0, le=1)
-    """Fraction of the true live and dead cells that were found, whatever they were called."""
-    balanced_accuracy: float = Field(ge=0, le=1)
-    auc_dead: float = Field(ge=0, le=1)
+    recall_live: float | None = Field(default=None, ge=0, le=1)
+    recall_dead: float | None = Field(default=None, ge=0, le=1)
+    """Fraction of the true live and dead cells that were found, whatever they were called; None where none were marked."""
+    balanced_accuracy: float | None = Field(default=None, ge=0, le=1)
+    auc_dead: float | None = Field(default=None, ge=0, le=1)
     """State call on the cells that were found."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """95 % intervals of figures by name, from resampling whole groups (wells, days, near-duplicates), never cells."""
 
 
 class Int8(BaseModel):
