@@ -16,7 +16,7 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from livescope.record.layout import AXES, write_json
+from livescope.record.layout import AXES, LABEL_AXES, write_json
 
 __all__ = ["GROW_BY", "Pyramid", "halved_labels", "halved_means", "sweep", "trim"]
 
@@ -33,7 +33,7 @@ _CONTEXT = ts.Context(
 
 
 class Pyramid:
-    """Arrays ``0``, ``1``, ... of one image group, (t, c, y, x), one shard a frame and channel.
+    """Arrays ``0``, ``1``, ... of one image group, (t, c, y, x) or (t, y, x), one shard a plane.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Pyramid:
     codec, chunk_px
         As in `livescope.settings.RecordSettings`.
     n_channels
-        Length of c.
+        Length of c, None for labels, which have no c.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Pyramid:
         dtype: str,
         codec: str,
         chunk_px: int,
-        n_channels: int = 1,
+        n_channels: int | None = 1,
     ) -> None:
         self.shapes = list(shapes)
         self._length = GROW_BY
@@ -74,15 +74,18 @@ class Pyramid:
             for level, shape in enumerate(self.shapes)
         ]
 
-    def write(self, t: int, c: int, planes: Sequence[NDArray[Any]]) -> list[Any]:
-        """Begin to write one plane a level and return the futures; the planes must not change until these resolve."""
-        if t >= self._length:
-            length = (t // GROW_BY + 1) * GROW_BY
-            grown = [s.resize(exclusive_max=[length, None, None, None], expand_only=True) for s in self._stores]
+    def write(self, place: tuple[int, ...], planes: Sequence[NDArray[Any]]) -> list[Any]:
+        """Begin to write one plane a level at (t, c) or (t,), and return the futures.
+
+        The planes must not change until these resolve.
+        """
+        if place[0] >= self._length:
+            length = (place[0] // GROW_BY + 1) * GROW_BY
+            grown = [s.resize(exclusive_max=[length, *[None] * (s.rank - 1)], expand_only=True) for s in self._stores]
             self._stores = [future.result() for future in grown]
             self._length = length
         return [
-            store[t, c].write(plane, can_reference_source_data_indefinitely=True)
+            store[place].write(plane, can_reference_source_data_indefinitely=True)
             for store, plane in zip(self._stores, planes, strict=True)
         ]
 
@@ -112,7 +115,7 @@ def trim(array: Path, length: int) -> None:
 
 
 def sweep(array: Path, kept: Collection[tuple[int, int]]) -> None:
-    """Delete every shard whose (t, c) is not in `kept`, and what a killed process left behind."""
+    """Delete every shard whose (t, c) is not in `kept` (c is 0 for labels), and what a killed process left behind."""
     for leftover in array.rglob("*.__lock"):
         leftover.unlink()
     times = {t for t, _ in kept}
@@ -125,7 +128,9 @@ def sweep(array: Path, kept: Collection[tuple[int, int]]) -> None:
             shutil.rmtree(time)
 
 
-def _metadata(shape: tuple[int, int], dtype: str, codec: str, chunk_px: int, n_channels: int) -> dict[str, Any]:
+def _metadata(shape: tuple[int, int], dtype: str, codec: str, chunk_px: int, n_channels: int | None) -> dict[str, Any]:
+    outer = [GROW_BY] if n_channels is None else [GROW_BY, n_channels]
+    ones = [1] * len(outer)
     chunk = [min(chunk_px, side) for side in shape]
     shard = [math.ceil(side / part) * part for side, part in zip(shape, chunk, strict=True)]
     inner: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
@@ -140,21 +145,21 @@ def _metadata(shape: tuple[int, int], dtype: str, codec: str, chunk_px: int, n_c
         inner.append({"name": "blosc", "configuration": blosc})
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     return {
-        "shape": [GROW_BY, n_channels, *shape],
+        "shape": [*outer, *shape],
         "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1, *shard]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [*ones, *shard]}},
         "chunk_key_encoding": {"name": "default"},
         "codecs": [
             {
                 "name": "sharding_indexed",
                 "configuration": {
-                    "chunk_shape": [1, 1, *chunk],
+                    "chunk_shape": [*ones, *chunk],
                     "codecs": inner,
                     "index_codecs": index,
                     "index_location": "end",
                 },
             }
         ],
-        "dimension_names": list(AXES),
+        "dimension_names": list(AXES if n_channels is not None else LABEL_AXES),
         "fill_value": 0,
     }

@@ -33,6 +33,7 @@ from livescope.record.layout import (
     write_json,
 )
 from livescope.record.manifest import read_manifest
+from livescope.record.plate import PlateLayout
 from livescope.record.table import read_stream, write_parquet
 
 __all__ = ["Committed", "finish", "frames_table", "read_committed", "sha256"]
@@ -75,6 +76,8 @@ class Committed:
     ----------
     images
         Image group -> its line, in the order in which they began.
+    plate
+        Where the positions of a plate lie, None for a record that is none.
     frames
         Lines of frames, in the order of `Frame.index`.
     calls
@@ -82,6 +85,7 @@ class Committed:
     """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plate: PlateLayout | None = None
     frames: list[dict[str, Any]] = field(default_factory=list)
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -94,7 +98,9 @@ def read_committed(path: Path) -> Committed:
     """Read the journal of the record at `path`."""
     committed = Committed()
     for line in read_journal(path / JOURNAL):
-        if line["kind"] == "image":
+        if line["kind"] == "open" and line.get("plate") is not None:
+            committed.plate = PlateLayout.from_dict(line["plate"])
+        elif line["kind"] == "image":
             committed.images[line["image"]] = line
         elif line["kind"] == "frame":
             committed.frames.append(line)
@@ -136,6 +142,8 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
     committed = read_committed(path)
     for image in committed.images:
         _finish_image(path, image, committed, clean)
+    if committed.plate is not None:
+        committed.plate.write_groups(path, committed.images)
     for stream in sorted(path.glob("*.arrow")):
         _finish_table(stream, committed)
     write_parquet(path / f"{FRAMES}.parquet", FRAMES_SCHEMA, iter(frames_table(committed).to_batches()))
@@ -160,12 +168,13 @@ def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> 
     )
     write_group(folder, {**read_attributes(folder), **ome})
     _finish_arrays(folder, line["levels"], length, places, clean)
-    analysed = {(c["t"], 0) for c in committed.calls.values() if c["image"] == image and (c["t"], 0) in places}
+    stored = {f["frame"] for f in committed.frames if f["image"] == image}
+    labelled = {(c["t"], 0) for index, c in committed.calls.items() if c["labelled"] and index in stored}
     for name in LABELS:
         labels = folder / "labels" / name
         if (labels.parent / "zarr.json").exists():  # written last: without it the labels were never complete
             write_group(labels, label_attributes(name, key, line["levels"], step))
-            _finish_arrays(labels, line["levels"], length, analysed, clean)
+            _finish_arrays(labels, line["levels"], length, labelled, clean)
 
 
 def _finish_arrays(folder: Path, levels: int, length: int, kept: set[tuple[int, int]], clean: bool) -> None:
@@ -206,6 +215,9 @@ def _committed_calls(batches: Iterator[pa.RecordBatch], committed: Committed) ->
 def _small_files(path: Path, committed: Committed) -> list[Path]:
     """All files of the record but the pixels: those have their sum in the journal."""
     files = [file for file in path.iterdir() if file.is_file() and file.name not in (MANIFEST, LOCK)]
+    files += (path / "images").glob("zarr.json")
+    if committed.plate is not None:
+        files += [path / group / "zarr.json" for group in committed.plate.groups(committed.images)]
     for image in committed.images:
         labels = path / image / "labels"
         for group in (path / image, labels, *(labels / name for name in LABELS)):

@@ -23,11 +23,11 @@ from livescope.record.layout import (
     NGFF,
     ImageKey,
     image_attributes,
-    image_path,
     label_attributes,
     level_shapes,
     write_group,
 )
+from livescope.record.plate import PlateLayout
 from livescope.settings import RecordSettings
 
 __all__ = ["Image", "Images", "Place"]
@@ -37,7 +37,7 @@ LABEL_DTYPES = {"cells": "int32", "viability": "uint8"}
 
 @dataclass(slots=True)
 class Image:
-    """One image group; `length` is the next free t of each channel."""
+    """One image group; `length` is the next free t of each channel, `labelled` the channel whose cells are labelled."""
 
     key: ImageKey
     path: str
@@ -46,6 +46,7 @@ class Image:
     length: dict[int, int] = field(default_factory=dict)
     pyramid: Pyramid | None = None
     labels: dict[str, Pyramid] = field(default_factory=dict)
+    labelled: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,8 +61,16 @@ class Place:
 class Images:
     """All image groups of the record at `path`. `place` is called by one thread, the arrays by any."""
 
-    def __init__(self, path: Path, settings: RecordSettings, channels: Sequence[str], journal: Journal) -> None:
-        self._path, self._settings, self._channels, self._journal = path, settings, tuple(channels), journal
+    def __init__(
+        self,
+        path: Path,
+        settings: RecordSettings,
+        journal: Journal,
+        channels: Sequence[str] = (),
+        plate: PlateLayout | None = None,
+    ) -> None:
+        self._path, self._settings, self._journal = path, settings, journal
+        self._channels, self._plate = tuple(channels), plate
         self._images: dict[ImageKey, Image] = {}
         self._lock = threading.Lock()
 
@@ -72,7 +81,7 @@ class Images:
         image = self._images.get(key)
         if image is None:
             shapes = level_shapes(key.height, key.width, self._settings.levels)
-            image = Image(key, image_path(len(self._images)), self._channels if shares else (), shapes)
+            image = Image(key, self._free_path(key), self._channels if shares else (), shapes)
             self._images[key] = image
         c = self._channels.index(str(frame.channel)) if shares else 0
         t = image.length.get(c, 0)
@@ -90,6 +99,7 @@ class Images:
                 write_group(folder, image_attributes(image.key, levels, channels=image.channels, window=window))
                 line = {"channels": list(image.channels), "levels": levels, "window": window}
                 self._journal.append({"kind": "image", "image": image.path, **image.key.as_dict(), **line})
+                self._write_parents(image)
                 image.pyramid = arrays  # only now: a disk that refused half of it is asked again at the next frame
             return image.pyramid
 
@@ -99,11 +109,25 @@ class Images:
             if not image.labels:
                 folder, labels = self._path / image.path / "labels", {}
                 for name in LABELS:
-                    labels[name] = self._arrays(folder / name, image, LABEL_DTYPES[name], 1)
+                    labels[name] = self._arrays(folder / name, image, LABEL_DTYPES[name], None)
                     write_group(folder / name, label_attributes(name, image.key, len(image.shapes)))
                 write_group(folder, {"ome": {"version": NGFF, "labels": list(LABELS)}})
                 image.labels = labels
             return [image.labels[name] for name in LABELS]
 
-    def _arrays(self, folder: Path, image: Image, dtype: str, n_channels: int) -> Pyramid:
+    def _free_path(self, key: ImageKey) -> str:
+        """Return the group of a new image: its field of the plate, or the root, or the next of ``images``."""
+        home = "" if self._plate is None else self._plate.path_of(key.position)
+        taken = {image.path for image in self._images.values()}
+        return f"images/{len(taken)}" if home is None or home in taken else home
+
+    def _write_parents(self, image: Image) -> None:
+        """Write the groups above a new image."""
+        if image.path.startswith("images/"):
+            write_group(self._path / "images", {})
+        elif self._plate is not None:
+            made = [other.path for other in self._images.values() if other.pyramid is not None]
+            self._plate.write_groups(self._path, [*made, image.path])
+
+    def _arrays(self, folder: Path, image: Image, dtype: str, n_channels: int | None) -> Pyramid:
         return Pyramid(folder, image.shapes, dtype, self._settings.codec, self._settings.chunk_px, n_channels)

@@ -7,7 +7,7 @@ A record is one folder, ``NAME.ome.zarr``. Its first image (the first camera, po
 multiscales image at the root, so that every reader opens it. Whatever cannot share that array (another shape after a
 new ROI, another position, another camera or channel) becomes a multiscales image of its own at ``images/1``,
 ``images/2``
-...: nothing ever has to move.
+...: nothing ever has to move. With a `PlateLayout` (`plate`) the root is a plate, and images lie in its wells.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
     "FRAMES",
     "JOURNAL",
     "LABELS",
+    "LABEL_AXES",
     "LOCK",
     "MANIFEST",
     "NGFF",
     "RUN_SETTINGS",
     "ImageKey",
     "image_attributes",
-    "image_path",
     "label_attributes",
     "level_shapes",
     "read_attributes",
@@ -50,6 +50,8 @@ CALLS, FRAMES = "calls", "frames"
 LABELS = ("cells", "viability")
 NGFF = "0.5"
 AXES = ("t", "c", "y", "x")
+LABEL_AXES = ("t", "y", "x")
+"""Labels have no c: napari makes a layer (t, y, x) of each channel, and would set c of 4-D labels against its t."""
 
 # Okabe and Ito's palette, as in the window: told apart by every common kind of colour vision
 STATE_RGBA = {State.LIVE: (86, 180, 233, 255), State.DEAD: (230, 159, 0, 255), State.UNCERTAIN: (204, 121, 167, 255)}
@@ -102,11 +104,6 @@ class ImageKey:
     def as_dict(self) -> dict[str, Any]:
         """Return the key as JSON-ready values."""
         return asdict(self)
-
-
-def image_path(number: int) -> str:
-    """Return the group of image `number` relative to the record: the root for the first."""
-    return "" if number == 0 else f"images/{number}"
 
 
 def level_shapes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
@@ -171,18 +168,23 @@ def _multiscale(key: ImageKey, n_levels: int, step: float | None, method: str, n
     pixel = key.pixel_um or 1.0
     space = {"type": "space"} if key.pixel_um is None else {"type": "space", "unit": "micrometer"}
     time = {"type": "time"} if step is None else {"type": "time", "unit": "second"}
+    axes = [{"name": "t", **time}, {"name": "c", "type": "channel"}, {"name": "y", **space}, {"name": "x", **space}]
+    kept = [axis for axis in AXES if method == "mean" or axis in LABEL_AXES]
     datasets = []
     for level in range(n_levels):
         factor = 2**level
-        transforms: list[dict[str, Any]] = [
-            {"type": "scale", "scale": [step or 1.0, 1.0, pixel * factor, pixel * factor]}
-        ]
+        scale = {"t": step or 1.0, "c": 1.0, "y": pixel * factor, "x": pixel * factor}
+        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [scale[axis] for axis in kept]}]
         if level and method == "mean":  # the centre of a mean of f pixels lies (f - 1) / 2 pixels from the first one's
             shift = pixel * (factor - 1) / 2
             transforms.append({"type": "translation", "translation": [0.0, 0.0, shift, shift]})
         datasets.append({"path": str(level), "coordinateTransformations": transforms})
-    axes = [{"name": "t", **time}, {"name": "c", "type": "channel"}, {"name": "y", **space}, {"name": "x", **space}]
-    return {"name": name, "axes": axes, "datasets": datasets, "type": method}
+    return {
+        "name": name,
+        "axes": [axis for axis in axes if axis["name"] in kept],
+        "datasets": datasets,
+        "type": method,
+    }
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:

@@ -71,9 +71,9 @@ class FrameStack:
 
     ndim = 3
 
-    def __init__(self, array: zarr.Array[Any], places: list[tuple[int, int]]) -> None:
+    def __init__(self, array: zarr.Array[Any], places: list[tuple[int, ...]]) -> None:
         self._array, self._places = array, places
-        self.shape: tuple[int, int, int] = (len(places), array.shape[2], array.shape[3])
+        self.shape: tuple[int, int, int] = (len(places), array.shape[-2], array.shape[-1])
         self.dtype: np.dtype[Any] = array.dtype
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class FrameStack:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
 
-    def _plane(self, place: tuple[int, int]) -> NDArray[Any]:
+    def _plane(self, place: tuple[int, ...]) -> NDArray[Any]:
         return np.asarray(self._array[place])
 
 
@@ -181,20 +181,22 @@ class Record:
         """
         return FrameStack(*self._array(image, level, labels))
 
-    def _array(self, image: str, level: int, labels: str | None) -> tuple[zarr.Array[Any], list[tuple[int, int]]]:
+    def _array(self, image: str, level: int, labels: str | None) -> tuple[zarr.Array[Any], list[tuple[int, ...]]]:
         """Return an array and the places (t, c) of its frames in it."""
         folder = self.path / image if labels is None else self.path / image / "labels" / labels
         if image not in self._committed.images or not (folder / str(level)).is_dir():
             what = f"image {image!r}" if labels is None else f"labels {labels!r} of image {image!r}"
             raise RecordError(f"record {str(self.path)!r} has no {what} at level {level}; images: {self.images}.")
         lines = [line for line in self._committed.frames if line["image"] == image]
-        places = [(line["t"], line["c"] if labels is None else 0) for line in lines]
+        places: list[tuple[int, ...]] = [(line["t"],) for line in lines]
+        if labels is None:
+            places = [(line["t"], line["c"]) for line in lines]
         return zarr.open_array(str(folder / str(level)), mode="r"), places
 
     def dask(self, image: str = "", level: int = 0, labels: str | None = None) -> da.Array:
-        """Return an image, or its labels, as a lazy dask array (t, c, y, x), one chunk a shard, as long as the journal.
+        """Return an image (t, c, y, x) or its labels (t, y, x) as a lazy dask array, one chunk a shard.
 
-        Planes that failed to reach the disk are 0; `frame_table` names those that are there.
+        It is as long as the journal. Planes that failed to reach the disk are 0; `frame_table` names the others.
 
         Raises
         ------
@@ -204,7 +206,7 @@ class Record:
         import dask.array as da
 
         array, places = self._array(image, level, labels)
-        length = 1 + max((t for t, _ in places), default=-1)
+        length = 1 + max((place[0] for place in places), default=-1)
         whole: da.Array = da.from_zarr(array, chunks=array.shards or array.chunks)  # type: ignore[no-untyped-call]
         trimmed: da.Array = whole[:length]
         return trimmed

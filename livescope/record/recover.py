@@ -115,10 +115,11 @@ def _delete_unfinished(path: Path, committed: Committed) -> int:
         labels = path / image / "labels"
         if labels.is_dir() and not (labels / "zarr.json").exists():
             shutil.rmtree(labels)
-    for folder in (path / "images").glob("*"):
-        if f"images/{folder.name}" not in committed.images:
-            shutil.rmtree(folder)
-    if "" not in committed.images:
+    homes = [] if committed.plate is None else [str(committed.plate.path_of(name)) for name in committed.plate.wells]
+    for home in (*(f"images/{folder.name}" for folder in (path / "images").glob("[0-9]*")), *homes):
+        if home not in committed.images and (path / home).is_dir():
+            shutil.rmtree(path / home)
+    if not committed.images:
         for child in path.iterdir():
             if child.is_dir():
                 shutil.rmtree(child)

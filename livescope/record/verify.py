@@ -116,7 +116,7 @@ def _frame(record: Record, number: int) -> list[str]:
         f"{where}: level {k} is not made from level 0" for k in range(1, levels) if np.any(made[k] != stored[k])
     ]
     calls = record.calls_of(place.index)
-    if calls is None or not (folder / "labels").is_dir():
+    if calls is None or not record.analyses[place.index]["labelled"]:
         return problems
     cells, viability = label_planes(calls, stored[0].shape)
     for name, expected_levels in zip(
@@ -125,7 +125,7 @@ def _frame(record: Record, number: int) -> list[str]:
         for level, expected in enumerate(expected_levels):
             array = zarr.open_array(str(folder / "labels" / name / str(level)), mode="r")
             try:
-                same = np.array_equal(array[place.t, 0], expected)
+                same = np.array_equal(array[place.t], expected)
             except Exception as error:  # noqa: BLE001  as above
                 problems.append(f"{where}: labels/{name}/{level} cannot be read: {error}")
                 continue

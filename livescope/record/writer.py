@@ -34,6 +34,7 @@ from livescope.record.labels import label_planes
 from livescope.record.layout import CALLS, FORMAT, FRAMES, JOURNAL, MANIFEST, RUN_SETTINGS, write_group, write_json
 from livescope.record.manifest import first_manifest
 from livescope.record.place import make_record_folder, resolve_path
+from livescope.record.plate import PlateLayout
 from livescope.record.table import TableStream, calls_batch, to_batch
 from livescope.settings import RecordSettings, Settings, dump_settings
 
@@ -78,6 +79,8 @@ class Recorder:
         Called from a recorder thread with each failure, within 2 s of the disk's refusal; it must return at once.
     channels
         Names of channels that share an image (its c axis), in order. Frames of other channels get images of their own.
+    plate
+        Where the stage positions of a well plate lie; None for a record that is none.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class Recorder:
         run_settings: Settings,
         on_error: Callable[[RecordError], None],
         channels: Sequence[str] = (),
+        plate: PlateLayout | None = None,
     ) -> None:
         now = datetime.now().astimezone()
         self.path = resolve_path(Path(path), now)
@@ -122,9 +126,8 @@ class Recorder:
         )
         try:
             self._journal = Journal(self.path / JOURNAL, before_sync=self._sync_tables)
-            self._journal.append(
-                {"kind": "open", "livescope": FORMAT, "wall_time": now.timestamp(), "pid": os.getpid()}
-            )
+            opened = {"livescope": FORMAT, "wall_time": now.timestamp(), "pid": os.getpid()}
+            self._journal.append({"kind": "open", **opened, "plate": None if plate is None else plate.as_dict()})
             self._manifest = first_manifest(now)
             write_json(self.path / MANIFEST, self._manifest)
             (self.path / RUN_SETTINGS).write_text(dump_settings(run_settings), encoding="utf-8")
@@ -133,7 +136,7 @@ class Recorder:
             self._lock.release()
             reason = error.strerror or error
             raise RecordError(f"record {str(self.path)!r} cannot be written: {reason}. Choose another path.") from None
-        self._images = Images(self.path, settings, channels, self._journal)
+        self._images = Images(self.path, settings, self._journal, channels, plate)
         self._buffers = Buffers(settings.queue_frames + IN_FLIGHT)
         self._incoming: queue.SimpleQueue[_Writing | bool] = queue.SimpleQueue()  # False: a write ended; True: close
         self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
@@ -297,7 +300,7 @@ class Recorder:
         try:
             pyramid = self._images.pyramid(place.image, frame.pixels)
             planes = halved_means(frame.pixels, len(place.image.shapes))
-            futures = pyramid.write(place.t, place.c, planes)
+            futures = pyramid.write((place.t, place.c), planes)
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return None
@@ -356,18 +359,19 @@ class Recorder:
         image = "" if place is None else place.image.path
         t = None if place is None else place.t
         self._table(CALLS).append(calls_batch(frame, calls, image, t))
-        if place is not None and self._settings.labels:
+        labelled = place is not None and self._settings.labels and place.image.labelled in (None, place.c)
+        if place is not None and labelled:
+            place.image.labelled = place.c  # one channel an image: labels have no c
             cells, viability = label_planes(calls, place.image.shapes[0])
             levels = len(place.image.shapes)
             cells_arrays, viability_arrays = self._images.labels(place.image)
-            futures = cells_arrays.write(place.t, 0, halved_labels(cells, levels))
-            futures += viability_arrays.write(place.t, 0, halved_labels(viability, levels))
+            futures = cells_arrays.write((place.t,), halved_labels(cells, levels))
+            futures += viability_arrays.write((place.t,), halved_labels(viability, levels))
             for future in futures:
                 future.result()
         counts = {f"n_{state.label}": calls.count(state) for state in State}
-        self._journal.append(
-            {"kind": "calls", "frame": frame.index, "image": image, "t": t, "saturated": calls.saturated, **counts}
-        )
+        facts = {"image": image, "t": t, "labelled": labelled, "saturated": calls.saturated}
+        self._journal.append({"kind": "calls", "frame": frame.index, **facts, **counts})
 
     def _put_last(self) -> None:
         while self._threads[1].is_alive():

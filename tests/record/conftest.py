@@ -12,6 +12,7 @@ import pytest
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
 from livescope.frames import Frame, LossLedger
+from livescope.record.plate import PlateLayout
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings
 
@@ -59,7 +60,13 @@ class Bench:
         self.errors: list[RecordError] = []
         self.opened: list[Recorder] = []
 
-    def open(self, path: Path | None = None, channels: tuple[str, ...] = (), **settings: Any) -> Recorder:
+    def open(
+        self,
+        path: Path | None = None,
+        channels: tuple[str, ...] = (),
+        plate: PlateLayout | None = None,
+        **settings: Any,
+    ) -> Recorder:
         record = RecordSettings(**{**SMALL, **settings})
         recorder = Recorder(
             path or self.path,
@@ -68,6 +75,7 @@ class Bench:
             run_settings=Settings(record=record),
             on_error=self.errors.append,
             channels=channels,
+            plate=plate,
         )
         self.opened.append(recorder)
         return recorder

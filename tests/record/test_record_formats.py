@@ -38,7 +38,7 @@ def test_zarr_python_reads_every_array(written: Path, make_frame: Callable[..., 
     for name, dtype in (("cells", "int32"), ("viability", "uint8")):
         for level, shape in enumerate(level_shapes(96, 130, 3)):
             array = group[f"labels/{name}/{level}"]
-            assert array.shape == (5, 1, *shape)
+            assert array.shape == (5, *shape)
             assert array.dtype == dtype
         assert group[f"labels/{name}/0"][1].any()
         assert not group[f"labels/{name}/0"][2].any()
@@ -54,7 +54,7 @@ def test_ome_zarr_py_reads_image_and_colours(written: Path) -> None:
     io, reader = pytest.importorskip("ome_zarr.io"), pytest.importorskip("ome_zarr.reader")
     nodes = {node.zarr.basename(): node for node in reader.Reader(io.parse_url(str(written)))()}
     image, viability, cells = nodes[written.name], nodes["viability"], nodes["cells"]
-    assert [level.shape for level in image.data] == [level.shape for level in cells.data]
+    assert [(level.shape[0], *level.shape[2:]) for level in image.data] == [level.shape for level in cells.data]
     assert len(image.data) == len(viability.data) == 3
     scale = image.metadata["coordinateTransformations"][1][0]["scale"]
     np.testing.assert_allclose(scale, [0.1, 1, 1.3, 1.3])
@@ -68,3 +68,21 @@ def test_ome_zarr_models_accepts_the_image(written: Path) -> None:
     for group in (written, written / "images" / "1"):
         image = v05.Image.from_zarr(zarr.open_group(str(group), mode="r"))
         assert [axis.name for axis in image.attributes.ome.multiscales[0].axes] == ["t", "c", "y", "x"]
+
+
+def test_napari_shows_image_and_labels_in_their_colours(written: Path) -> None:
+    layers = pytest.importorskip("napari.layers")
+    read = pytest.importorskip("napari_ome_zarr").napari_get_reader(str(written))
+    found: dict[str, list[Any]] = {"image": [], "labels": []}
+    for data, options, kind in read(str(written)):
+        found[kind].append((data, options))
+    ((image, shown),) = found["image"]
+    assert [level.shape for level in image] == [(5, 1, 96, 130), (5, 1, 48, 65), (5, 1, 24, 33)]
+    assert shown["channel_axis"] == 1
+    labels = {options["name"].rpartition("/")[2]: layers.Labels(data, **options) for data, options in found["labels"]}
+    assert set(labels) == {"cells", "viability"}
+    for layer in labels.values():
+        assert layer.data[0].shape == (5, 96, 130), "the same t, y and x as a channel of the image"
+        np.testing.assert_allclose(layer.scale, shown["scale"])
+    for state, rgba in STATE_RGBA.items():
+        np.testing.assert_allclose(labels["viability"].get_color(int(state)), np.array(rgba) / 255, atol=1e-6)

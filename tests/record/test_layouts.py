@@ -1,0 +1,124 @@
+"""Every layout opens in zarr-python, yaozarrs, ome-zarr-models and ome-zarr-py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame
+from livescope.record.plate import PlateLayout
+from livescope.record.reader import open_record
+from livescope.record.recover import recover
+from livescope.record.verify import verify
+
+WELLS = {f"{row}{column}_{field}": (row, column, field) for row in "AB" for column in ("2", "10") for field in (0, 1)}
+SHAPE = (96, 130)
+
+
+def facts(layout: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return options of the recorder and what differs between the frames."""
+    match layout:
+        case "single":
+            return {}, [{}] * 3
+        case "positions":
+            return {}, [{"position": f"P{k % 3}"} for k in range(6)]
+        case "channels":
+            return {"channels": ("BF", "GFP")}, [{"channel": ("BF", "GFP")[k % 2]} for k in range(6)]
+        case "fluorescence beside the stream":
+            return {}, [{"channel": "Cy5" if k % 4 == 3 else "BF"} for k in range(8)]
+        case "segments":
+            shapes = [SHAPE, SHAPE, (64, 64), SHAPE]
+            return {}, [{"segment": k, "shape": shape} for k, shape in enumerate(shapes)]
+        case "plate":
+            return {"plate": PlateLayout("assay 7", WELLS)}, [{"position": name} for _ in range(2) for name in WELLS]
+    raise ValueError(layout)
+
+
+LAYOUTS = ("single", "positions", "channels", "fluorescence beside the stream", "segments", "plate")
+
+
+@pytest.fixture(params=LAYOUTS)
+def stored(
+    request: pytest.FixtureRequest, bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> tuple[Path, list[Frame]]:
+    options, differences = facts(request.param)
+    recorder = bench.open(queue_frames=64, levels=2, **options)
+    frames = [make_frame(k, **{"shape": SHAPE, **differs}) for k, differs in enumerate(differences)]
+    for frame in frames:
+        assert recorder.put(frame)
+        recorder.put_calls(frame, make_calls(frame.index, 4, shape=frame.pixels.shape))
+    recorder.close()
+    assert bench.errors == []
+    return recorder.path, frames
+
+
+def test_layout_is_whole_and_accepted(stored: tuple[Path, list[Frame]]) -> None:
+    yaozarrs, v05 = pytest.importorskip("yaozarrs"), pytest.importorskip("ome_zarr_models.v05")
+    io, reader = pytest.importorskip("ome_zarr.io"), pytest.importorskip("ome_zarr.reader")
+    path, frames = stored
+    record = open_record(path)
+    for found, frame in zip(record.iter_frames(), frames, strict=True):
+        np.testing.assert_array_equal(found.pixels, frame.pixels)
+    assert verify(path).ok, str(verify(path))
+    yaozarrs.validate_zarr_store(str(path))
+    for image in record.images:
+        yaozarrs.validate_zarr_store(str(path / image))
+        v05.Image.from_zarr(zarr.open_group(str(path / image), mode="r"))
+        nodes = list(reader.Reader(io.parse_url(str(path / image)))())
+        assert nodes[0].data[0].shape[0] == 1 + max(
+            row["t"] for row in record.frame_table.to_pylist() if row["image"] == image
+        )
+        assert {node.zarr.basename() for node in nodes} >= {"cells", "viability"}
+
+
+def test_a_plate_opens_as_a_plate(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    v05, reader = pytest.importorskip("ome_zarr_models.v05"), pytest.importorskip("ome_zarr.reader")
+    io = pytest.importorskip("ome_zarr.io")
+    recorder = bench.open(plate=PlateLayout("assay 7", WELLS), levels=2)
+    frames = [make_frame(k, position=name) for k, name in enumerate(WELLS)]
+    frames.append(make_frame(8, position="A2_0", shape=(64, 64)))
+    frames.append(make_frame(9, position="elsewhere"))
+    for frame in frames:
+        recorder.put(frame)
+    recorder.close()
+    record = open_record(recorder.path)
+    assert record.images[:4] == ("A/2/0", "A/2/1", "A/10/0", "A/10/1")
+    assert record.images[8:] == ("images/8", "images/9")
+    hcs = v05.HCS.from_zarr(zarr.open_group(str(recorder.path), mode="r"))
+    plate = hcs.attributes.ome.plate
+    assert [column.name for column in plate.columns] == ["2", "10"]
+    assert [well.path for well in plate.wells] == ["A/10", "A/2", "B/10", "B/2"]
+    nodes = list(reader.Reader(io.parse_url(str(recorder.path)))())
+    stitched = np.asarray(nodes[0].data[0][0, 0])
+    assert stitched.shape[0] >= 2 * SHAPE[0]
+    assert stitched.any()
+
+
+def test_a_plate_that_was_cut_short_names_only_wells_with_images(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open(plate=PlateLayout("cut", WELLS))
+    recorder.put(make_frame(0, position="B10_0"))
+    recorder.close()
+    manifest = recorder.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"closed": "', '"closed": null, "was": "'))
+    (recorder.path / "A" / "2" / "0").mkdir(parents=True)  # begun, never journalled
+    recover(recorder.path)
+    plate = zarr.open_group(str(recorder.path), mode="r").attrs["ome"]["plate"]
+    assert [well["path"] for well in plate["wells"]] == ["B/10"]
+    assert not (recorder.path / "A" / "2" / "0").exists()
+    assert verify(recorder.path).ok
+
+
+def test_a_plate_that_cannot_be_is_refused() -> None:
+    with pytest.raises(RecordError, match="letters and digits"):
+        PlateLayout("p", {"x": ("A/B", "1", 0)})
+    with pytest.raises(RecordError, match="same field"):
+        PlateLayout("p", {"x": ("A", "1", 0), "y": ("A", "1", 0)})
