@@ -11,42 +11,36 @@ done one after the other on the control thread, so that no window and no caller 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import Analysis, Viability
 from livescope.detect.bundle import load_bundle
-from livescope.errors import LivescopeError
+from livescope.errors import AcquisitionError, LivescopeError
 from livescope.frames import Frame, FrameSpec
 from livescope.meters import Mailbox
+from livescope.recording import Recording
 from livescope.run_book import RunBook
 from livescope.settings import Settings
 from livescope.source import OpenSource, open_source
 from livescope.status import SessionState, Status
 
 if TYPE_CHECKING:
+    from livescope.acquire.changes import Change
     from livescope.acquire.health import HealthEvent
     from livescope.acquire.stream import LiveStream
     from livescope.assay.agreement import Tally
-    from livescope.record.writer import Recorder
     from livescope.simulate.truth import Truth
 
 __all__ = ["Analysis", "Session", "SessionState", "Status"]
 
 _EVERY_FRAME_CAPACITY = 256
 """Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
-
-_TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
-"""What a record of simulated cells keeps of their truth, in the order of `Truth`."""
 
 
 class Session:
@@ -78,9 +72,7 @@ class Session:
         self._source: OpenSource | None = None
         self._analyser: FrameAnalyser | None = None
         self._stream: LiveStream | None = None
-        self._recorder: Recorder | None = None
-        self._record_path: Path | None = None
-        self._recorded_before = 0
+        self._recording = Recording(self._recorder_failed)
         self._run = RunBook(self._capacity)
         self._detecting: threading.Thread | None = None
         self._subscribers: list[Mailbox[Analysis]] = []
@@ -101,8 +93,22 @@ class Session:
         return self._ask("snapping", self._snap)
 
     def set_exposure(self, exposure_ms: float) -> Future[None]:
-        """Change the exposure, in milliseconds."""
-        return self._ask("setting the exposure", lambda: self._open_stream().set_exposure(exposure_ms))
+        """Change the exposure, in milliseconds; see `change`."""
+        from livescope.acquire.changes import Exposure
+
+        return self.change(Exposure(exposure_ms))
+
+    def change(self, change: Change) -> Future[None]:
+        """Change exposure, property, preset, ROI, camera or place (`livescope.acquire.changes`), also during a run.
+
+        It is done live if the device allows it; else the camera stops, changes, and a new segment begins, whose reason
+        is shown and recorded. The future raises if the device refused; the run goes on as before.
+        """
+        return self._ask(change.reason, lambda: self._change(change))
+
+    def burst(self, frames: int) -> Future[None]:
+        """Take exactly so many frames without a gap, as a segment of their own; a live run pauses for them."""
+        return self._ask(f"burst of {frames} frames", lambda: self._burst(frames))
 
     def start_recording(self) -> Future[None]:
         """Store frames and calls from now on, in a new record."""
@@ -136,12 +142,12 @@ class Session:
 
     def status(self) -> Status:
         """Everything about this instant, cheaply."""
-        run, recorder, analyser = self._run, self._recorder, self._analyser
+        run, recording, analyser = self._run, self._recording, self._analyser
         return Status(
             state=self._state,
             reason=self._reason,
             delivered=run.ledger.delivered,
-            recorded=self._recorded_before + (recorder.recorded if recorder else 0),
+            recorded=recording.recorded,
             analysed=run.analysed,
             shown=run.shown,
             lost=run.ledger.by_cause(),
@@ -149,10 +155,10 @@ class Session:
             fps_analysed=run.called.rate_hz(),
             fps_shown=run.painted.rate_hz(),
             latency_ms=run.latency_ms(),
-            recording=recorder is not None,
-            record=self._record_path,
-            queue_fill=recorder.queue_fill if recorder else 0.0,
-            disk_free_bytes=_disk_free_bytes(self._record_path),
+            recording=recording.active,
+            record=recording.path,
+            queue_fill=recording.queue_fill,
+            disk_free_bytes=recording.disk_free_bytes(),
             backend=analyser.describe() if analyser else None,
             model=self.settings.detector.model,
             exposure_ms=self._stream.exposure_ms if self._stream else self.settings.camera.exposure_ms,
@@ -237,10 +243,11 @@ class Session:
             return
         self._state, self._reason, self._failure = SessionState.STARTING, None, None
         try:
-            self._run, self._recorded_before = RunBook(self._capacity), 0
+            self._run = RunBook(self._capacity)
+            self._recording.reset()
             self._stream = None
             self._open_stream()
-            if self.settings.record.path is not None and self._recorder is None:
+            if self.settings.record.path is not None:
                 self._open_record()
             self._begin()
         except BaseException as error:
@@ -278,6 +285,33 @@ class Session:
             )
         return self._stream
 
+    def _change(self, change: Change) -> None:
+        with self._changing() as stream:
+            stream.change(change)
+
+    def _burst(self, frames: int) -> None:
+        if self._state is not SessionState.RUNNING:
+            raise AcquisitionError("a burst is part of a run; start the run first.")
+        with self._changing() as stream:
+            stream.burst(frames)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[LiveStream]:
+        """Show that the stream is being changed, and note the segments that come of it."""
+        before, stream = self._state, self._open_stream()
+        if before is SessionState.RUNNING:
+            self._state = SessionState.CHANGING
+        try:
+            yield stream
+        finally:
+            if self._state is SessionState.CHANGING:
+                self._state = before
+            self._recording.note(segments=self._segments())
+
+    def _segments(self) -> list[dict[str, Any]]:
+        """Why each segment of the run began."""
+        return [asdict(note) for note in self._stream.notes] if self._stream else []
+
     def _snap(self) -> None:
         if self._state is SessionState.RUNNING:
             return
@@ -286,29 +320,12 @@ class Session:
         self._analyse(self._run, frame)
 
     def _open_record(self) -> None:
-        from livescope.record.writer import Recorder
-
-        if self._recorder is not None:
-            return
-        self._recorder = Recorder(
-            self.settings.record.path or Path("runs/{time}.ome.zarr"),
-            self.settings.record,
-            self._run.ledger,
-            run_settings=self.settings,
-            on_error=self._recorder_failed,
-        )
-        self._record_path = self._recorder.path
-        if self._analyser is not None:
-            self._recorder.note(backend=asdict(self._analyser.describe()))
+        facts = {"backend": asdict(self._analyser.describe())} if self._analyser else {}
+        self._recording.open(self.settings, self._run.ledger, facts)
 
     def _close_record(self) -> None:
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
-            return
-        try:
-            recorder.close({"warnings": list(self._warnings), "errors": list(self._errors)})
-        finally:
-            self._recorded_before += recorder.recorded
+        warnings, errors = list(self._warnings), list(self._errors)
+        self._recording.close({"segments": self._segments(), "warnings": warnings, "errors": errors})
 
     def _stop(self) -> None:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
@@ -356,8 +373,7 @@ class Session:
 
     def _receive(self, frame: Frame) -> None:
         """Acquisition thread: hand the frame to the recorder, the detector and the window; never wait."""
-        recorder = self._recorder
-        stored = recorder is None or recorder.put(frame)
+        stored = self._recording.put(frame)
         if not stored and self.settings.record.when_full == "stop" and self._reason is None:
             self._reason = "the disk cannot keep up and record.when_full is 'stop'"
             self.stop()
@@ -397,12 +413,7 @@ class Session:
         for warning in self._analyser.warnings:
             self._warnings.setdefault(warning)
         truth = self._truth_of(frame)
-        recorder = self._recorder
-        if recorder is not None:
-            recorder.put_calls(frame, analysis.calls)
-            if truth is not None:
-                columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
-                recorder.put_table("truth", {"frame": np.full(len(truth), frame.index), **columns})
+        self._recording.put_analysis(analysis, truth)
         run.note_called(analysis, truth)
         for box in list(self._subscribers):
             box.put(analysis)
@@ -427,10 +438,3 @@ def _expected_spec(stream: LiveStream) -> FrameSpec:
     core = stream.core
     dtype = {1: "uint8", 2: "uint16"}.get(core.getBytesPerPixel(), f"{8 * core.getBytesPerPixel()} bit colour")
     return FrameSpec(core.getImageHeight(), core.getImageWidth(), dtype, stream.bit_depth, stream.pixel_um)
-
-
-def _disk_free_bytes(record: Path | None) -> int | None:
-    folder = (record or Path.cwd()).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

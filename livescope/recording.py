@@ -1,0 +1,122 @@
+"""The records of a session: none, one, or several one after the other, as the user switches recording on and off.
+
+Owns which record is open and how many frames all of them hold. How a record is written lies in `livescope.record`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livescope.calls import Analysis
+from livescope.frames import Frame, LossLedger
+from livescope.settings import Settings
+
+if TYPE_CHECKING:
+    from livescope.record.writer import Recorder
+    from livescope.simulate.truth import Truth
+
+__all__ = ["Recording"]
+
+_TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
+"""What a record of simulated cells keeps of their truth, in the order of `Truth`."""
+
+
+class Recording:
+    """Frames and calls to the record that is open, if one is.
+
+    Parameters
+    ----------
+    on_error
+        Called from a recorder thread with each failure.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        self._on_error = on_error
+        self._recorder: Recorder | None = None
+        self._closed_frames = 0
+        self._analysing = threading.Lock()
+        self.path: Path | None = None
+        """The newest record."""
+
+    @property
+    def active(self) -> bool:
+        """Whether a record is open."""
+        return self._recorder is not None
+
+    @property
+    def recorded(self) -> int:
+        """Frames on the disk since `reset`, over all records."""
+        recorder = self._recorder
+        return self._closed_frames + (recorder.recorded if recorder else 0)
+
+    @property
+    def queue_fill(self) -> float:
+        """How full the queue to the disk is, 0..1."""
+        recorder = self._recorder
+        return recorder.queue_fill if recorder else 0.0
+
+    def disk_free_bytes(self) -> int:
+        """Space left where the newest record lies, or the next one will."""
+        folder = (self.path or Path.cwd()).absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def reset(self) -> None:
+        """Begin to count anew, for a new run."""
+        self._closed_frames = 0
+
+    def open(self, settings: Settings, ledger: LossLedger, facts: Mapping[str, Any]) -> None:
+        """Open a record unless one is open; `facts` go into its manifest at once.
+
+        Raises
+        ------
+        RecordError
+            The record cannot begin; the message names the path and the next step.
+        """
+        from livescope.record.writer import Recorder
+
+        if self._recorder is not None:
+            return
+        path = settings.record.path or Path("runs/{time}.ome.zarr")
+        recorder = Recorder(path, settings.record, ledger, run_settings=settings, on_error=self._on_error)
+        recorder.note(**facts)
+        self.path, self._recorder = recorder.path, recorder
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the manifest of the open record."""
+        if self._recorder is not None:
+            self._recorder.note(**facts)
+
+    def close(self, facts: Mapping[str, Any]) -> None:
+        """Write what is queued, add last facts to the manifest, close the record."""
+        with self._analysing:  # calls on their way are still stored
+            recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            return
+        try:
+            recorder.close(facts)
+        finally:
+            self._closed_frames += recorder.recorded
+
+    def put(self, frame: Frame) -> bool:
+        """Store a frame (acquisition thread); False if the recorder refused it, which it has counted."""
+        recorder = self._recorder
+        return recorder is None or recorder.put(frame)
+
+    def put_analysis(self, analysis: Analysis, truth: Truth | None) -> None:
+        """Store the calls of a frame, and the truth where the source knows it (detector thread)."""
+        with self._analysing:
+            recorder = self._recorder
+            if recorder is None:
+                return
+            recorder.put_calls(analysis.frame, analysis.calls)
+            if truth is not None:
+                columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
+                recorder.put_table("truth", {"frame": np.full(len(truth), analysis.frame.index), **columns})
