@@ -6,6 +6,7 @@ Owns options, help and exit codes. Errors that livescope explains are printed wi
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+class PixelType(StrEnum):
+    """Pixel types of a camera."""
+
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+
+
+class Precision(StrEnum):
+    """Arithmetic of an engine."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class TensorRt(StrEnum):
+    """The two TensorRTs."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
 Headless = Annotated[
     bool, typer.Option("--headless", help="No window: progress in the terminal, pictures and a summary.")
 ]
@@ -34,6 +58,8 @@ Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="End a
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated.")
 ]
+RecordPath = Annotated[Path, typer.Argument(metavar="RECORD", help="The record's folder, NAME.ome.zarr.")]
+PixelUm = Annotated[float | None, typer.Option("--pixel-um", min=0.001, help="Micrometres a pixel on the sample.")]
 Summary = Annotated[Path | None, typer.Option("--summary", help="Write the summary as JSON.")]
 
 
@@ -93,9 +119,7 @@ def analyze(
         str, typer.Option("--model", help="Name of a bundled model, or the path of a bundle's .onnx file.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Table to write: .parquet or .csv, one row a cell.")],
-    pixel_um: Annotated[
-        float | None, typer.Option("--pixel-um", min=0.001, help="Micrometres a pixel on the sample.")
-    ] = None,
+    pixel_um: PixelUm = None,
     set_: Set = None,
 ) -> None:
     """Call every cell of stored images, by the same code path as live."""
@@ -116,6 +140,55 @@ def doctor(
     from livescope.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=json, record=record))
+
+
+@app.command(epilog="Example: livescope recover runs/day1.ome.zarr")
+def recover(record: RecordPath) -> None:
+    """Finish a record that was cut off by a crash: exactly the frames of its journal are kept."""
+    from livescope.record.recover import recover as recover_record
+
+    typer.echo(str(recover_record(record)))
+
+
+@app.command(epilog="Example: livescope verify runs/day1.ome.zarr")
+def verify(record: RecordPath) -> None:
+    """Check a record against its own hashes and sums; exit code 6 if anything differs."""
+    from livescope.commands import verify as verify_record
+
+    raise typer.Exit(verify_record(record))
+
+
+@app.command(epilog="Example: livescope engine suspension --shape 2048x2048 --pixel-um 0.65 --out suspension.plan")
+def engine(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or the path of a bundle's .onnx file.")],
+    shape: Annotated[str, typer.Option("--shape", help="Rows x columns of the frames, e.g. 2048x2048.")],
+    out: Annotated[Path, typer.Option("--out", help="Plan to write.")],
+    dtype: Annotated[PixelType, typer.Option("--dtype", help="Pixel type of the frames.")] = PixelType.UINT16,
+    precision: Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")] = Precision.FP16,
+    backend: Annotated[TensorRt, typer.Option("--backend", help="Which TensorRT.")] = TensorRt.TENSORRT,
+    pixel_um: PixelUm = None,
+    max_cells: Annotated[int, typer.Option("--max-cells", min=1, max=3840, help="Rows of the table.")] = 1024,
+) -> None:
+    """Build a TensorRT engine ahead of time, for frames of one shape."""
+    from livescope.engine import build_engine, frame_spec
+
+    spec = frame_spec(shape, dtype.value, pixel_um)
+    build_engine(model, spec, precision.value, backend.value, max_cells, out, Console())
+
+
+@app.command(name="int8", epilog="Example: livescope int8 suspension --frames images/ --out suspension8.onnx")
+def int8(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or the path of a bundle's .onnx file.")],
+    frames: Annotated[
+        Path, typer.Option("--frames", help="Image, folder of images or record: what the model will see.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle.")],
+    pixel_um: PixelUm = None,
+) -> None:
+    """Make an 8-bit version of a model, judged against the model itself on frames of yours."""
+    from livescope.engine import make_int8
+
+    make_int8(model, frames, pixel_um, out, Console())
 
 
 def _limits(frames: int | None, seconds: float | None, overrides: list[str] | None) -> list[str]:

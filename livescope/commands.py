@@ -1,4 +1,4 @@
-"""What the commands do, as functions: demo, run, analyze.
+"""What the commands do, as functions: demo, run, analyze, verify.
 
 Owns the order in which a command calls the rooms. Options and help are in `livescope.cli`.
 """
@@ -12,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from livescope.headless import exit_code, print_summary, run_headless, write_summary
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
 
-__all__ = ["analyze", "demo", "has_display", "run"]
+__all__ = ["analyze", "demo", "has_display", "run", "verify"]
 
 _console = Console()
 
@@ -79,3 +80,15 @@ def analyze(source: Path, model: str, pixel_um: float | None, out: Path, setting
         highlight=False,
     )
     return 0
+
+
+def verify(record: Path) -> int:
+    """Check a record against its own hashes and sums; returns the exit code."""
+    from livescope.errors import RecordError
+    from livescope.record.verify import verify as verify_record
+
+    with Progress(console=_console, transient=True) as progress:
+        task = progress.add_task("checking", total=None)
+        found = verify_record(record, lambda done, total: progress.update(task, completed=done, total=total))
+    _console.print(str(found), soft_wrap=True, highlight=False)
+    return 0 if found.ok else RecordError.exit_code
