@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "AcquisitionError",
+    "AssayError",
     "BackendError",
     "CoreError",
     "DisplayError",
@@ -86,6 +87,12 @@ class BackendError(LivescopeError):
     """An inference backend is not installed or has failed. The message names the backends that work on this machine."""
 
     exit_code = 5
+
+
+class AssayError(LivescopeError):
+    """A plate map, a curve or a survival analysis cannot be made of the data. The message names what is missing."""
+
+    exit_code = 8
 
 
 class RecordError(LivescopeError):

@@ -49,10 +49,11 @@ def viability_of_counts(
     return Viability(n_live, n_dead, n_uncertain, fraction, low, high, corrected, corrected_low, corrected_high)
 
 
-def wilson(successes: int, trials: int, z: float = _Z95) -> tuple[float, float, float]:
+def wilson(successes: float, trials: float, z: float = _Z95) -> tuple[float, float, float]:
     """Return a proportion and its interval after Wilson (1927); all NaN without trials.
 
-    It holds at 0 and 1 and with few cells, where the textbook interval does not.
+    It holds at 0 and 1 and with few cells, where the textbook interval does not. Trials need not be whole: an effective
+    number serves.
 
     >>> [round(v, 3) for v in wilson(0, 10)]
     [0.0, 0.0, 0.278]

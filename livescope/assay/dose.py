@@ -1,0 +1,201 @@
+"""Dose and response: the four-parameter logistic curve with intervals, and the Z' of a plate.
+
+Owns the fit. Which well got which dose lies in `plate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import least_squares
+from scipy.stats import t as student
+
+from livescope.errors import AssayError
+
+__all__ = ["DoseResponse", "Estimate", "fit_dose_response", "z_prime"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True, frozen=True)
+class Estimate:
+    """A fitted parameter with its standard error and 95 % interval."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+
+
+@dataclass(slots=True, frozen=True)
+class DoseResponse:
+    """A fitted curve: response = bottom + (top - bottom) / (1 + (dose / ec50) ** slope).
+
+    Attributes
+    ----------
+    bottom, top
+        Response at infinite dose and at none (for a positive slope).
+    slope
+        Hill slope; positive where the response falls with the dose.
+    ec50
+        Dose of half the effect, in the unit of the doses; its interval is symmetric on the logarithm.
+    log10_ec50
+        The same as log10.
+    residual
+        Standard deviation of the points about the curve.
+    n
+        Points.
+    bounded
+        True if half the effect lies inside the range of doses; otherwise the EC50 is an extrapolation.
+    """
+
+    bottom: Estimate
+    top: Estimate
+    slope: Estimate
+    ec50: Estimate
+    log10_ec50: Estimate
+    residual: float
+    n: int
+    bounded: bool
+    covariance: Floats
+
+    def predict(self, dose: ArrayLike) -> Floats:
+        """Return the response at doses."""
+        parameters = (self.bottom.value, self.top.value, self.slope.value, self.log10_ec50.value * math.log(10))
+        return _curve(np.asarray(parameters), np.asarray(dose, float))
+
+    def band(self, dose: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the 95 % confidence band of the curve at doses, by the delta method."""
+        doses = np.asarray(dose, float)
+        p = np.array([self.bottom.value, self.top.value, self.slope.value, self.log10_ec50.value * math.log(10)])
+        step = 1e-5 * np.maximum(np.abs(p), 1.0)
+        gradient = np.stack(
+            [
+                (_curve(p + step * e, doses) - _curve(p - step * e, doses)) / (2 * s)
+                for s, e in zip(step, np.eye(4), strict=True)
+            ],
+            axis=-1,
+        )
+        error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, self.covariance, gradient))
+        half = float(student.ppf(0.975, self.n - 4)) * error
+        middle = _curve(p, doses)
+        return middle - half, middle + half
+
+
+def fit_dose_response(dose: ArrayLike, response: ArrayLike, weights: ArrayLike | None = None) -> DoseResponse:
+    """Fit the four-parameter logistic curve by least squares.
+
+    Parameters
+    ----------
+    dose
+        (n,) doses, 0 for untreated.
+    response
+        (n,) e.g. fractions alive.
+    weights
+        (n,) relative weights, e.g. cells counted.
+
+    Raises
+    ------
+    AssayError
+        Fewer than five points or four doses, or no curve fits.
+    """
+    x, y = np.asarray(dose, float), np.asarray(response, float)
+    w = np.ones_like(y) if weights is None else np.asarray(weights, float)
+    known = np.isfinite(x) & np.isfinite(y) & (w > 0)
+    x, y, w = x[known], y[known], w[known]
+    if len(y) < 5 or len(np.unique(x)) < 4 or (x < 0).any():
+        raise AssayError(
+            f"a four-parameter curve needs five points at four doses of 0 or more; there are {len(y)} points at doses "
+            f"{sorted(set(x.tolist()))}. Add doses to the plate map, or compare conditions without a curve."
+        )
+    root_w = np.sqrt(w / w.mean())
+
+    def residuals(p: Floats) -> Floats:
+        return np.asarray(root_w * (_curve(p, x) - y), np.float64)
+
+    fits = [least_squares(residuals, start, x_scale="jac", max_nfev=2000) for start in _starts(x, y)]
+    best = min(fits, key=lambda fit: float(fit.cost))
+    variance = 2 * float(best.cost) / (len(y) - 4)
+    covariance = _covariance(residuals, best.x, variance)
+    if not best.success or not np.isfinite(best.x).all():
+        raise AssayError(f"no four-parameter curve fits the responses {y.round(3).tolist()} at doses {x.tolist()}.")
+    return _result(best.x, covariance, math.sqrt(variance), x, len(y))
+
+
+def z_prime(negative: ArrayLike, positive: ArrayLike) -> float:
+    """Return the Z' of a plate's controls (Zhang et al. 1999); NaN with fewer than two wells of each or equal means.
+
+    >>> round(z_prime([0.95, 0.97, 0.96], [0.10, 0.12, 0.11]), 3)
+    0.929
+    """
+    a, b = np.asarray(negative, float), np.asarray(positive, float)
+    if len(a) < 2 or len(b) < 2 or a.mean() == b.mean():
+        return math.nan
+    return float(1 - 3 * (a.std(ddof=1) + b.std(ddof=1)) / abs(a.mean() - b.mean()))
+
+
+def _curve(p: Floats, dose: Floats) -> Floats:
+    bottom, top, slope, log_ec50 = p
+    with np.errstate(divide="ignore"):
+        power = np.clip(slope * (np.log(dose) - log_ec50), -700, 700)
+    # at dose 0 the power is minus or plus infinity by the sign of the slope, which the clip keeps finite
+    response: Floats = bottom + (top - bottom) / (1 + np.exp(power))
+    return response
+
+
+def _covariance(residuals: Callable[[Floats], Floats], p: Floats, variance: float) -> Floats:
+    """Return the covariance from the observed curvature, as R's drc does; infinite where the sum of squares is flat."""
+    step = 1e-4 * np.maximum(np.abs(p), 0.1)
+    e = np.diag(step)
+
+    def cost(q: Floats) -> float:
+        return 0.5 * float((residuals(q) ** 2).sum())
+
+    curvature = np.empty((4, 4))
+    for i in range(4):
+        for j in range(4):
+            mixed = cost(p + e[i] + e[j]) - cost(p + e[i] - e[j]) - cost(p - e[i] + e[j]) + cost(p - e[i] - e[j])
+            curvature[i, j] = mixed / (4 * step[i] * step[j])
+    if np.linalg.eigvalsh(curvature).min() <= 1e-12 * np.abs(curvature).max():
+        return np.full((4, 4), np.inf)
+    return np.asarray(np.linalg.inv(curvature) * variance, np.float64)
+
+
+def _starts(x: Floats, y: Floats) -> list[Floats]:
+    """Start from rough guesses: plateaus from the outer doses, two slopes, three EC50s across the doses."""
+    doses = np.unique(x)
+    first, last = y[x == doses[0]].mean(), y[x == doses[-1]].mean()
+    middles = np.quantile(np.log(doses[doses > 0]), [0.25, 0.5, 0.75])
+    return [np.array([last, first, slope, middle]) for middle in middles for slope in (1.0, 3.0)]
+
+
+def _result(p: Floats, covariance: Floats, residual: float, x: Floats, n: int) -> DoseResponse:
+    if p[2] < 0:  # the same curve written with a positive slope: the plateaus change places
+        p = np.array([p[1], p[0], -p[2], p[3]])
+        swap = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
+        covariance = swap @ covariance @ swap.T
+    error = np.sqrt(np.diag(covariance))
+    quantile = float(student.ppf(0.975, n - 4))
+
+    def estimate(value: float, standard_error: float) -> Estimate:
+        half = quantile * standard_error
+        return Estimate(float(value), float(standard_error), float(value - half), float(value + half))
+
+    logarithm = estimate(p[3] / math.log(10), error[3] / math.log(10))
+    ec50 = math.exp(p[3])
+    low, high = (float(np.exp(min(v * math.log(10), 700.0))) for v in (logarithm.low, logarithm.high))
+    return DoseResponse(
+        bottom=estimate(p[0], error[0]),
+        top=estimate(p[1], error[1]),
+        slope=estimate(p[2], error[2]),
+        ec50=Estimate(ec50, float(ec50 * error[3]), low, high),
+        log10_ec50=logarithm,
+        residual=residual,
+        n=n,
+        bounded=bool(x[x > 0].min() <= ec50 <= x.max()),
+        covariance=covariance,
+    )

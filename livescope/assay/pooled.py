@@ -1,0 +1,144 @@
+"""Viability of many fields together: cells of one field are alike, and a model's error rates are estimates too.
+
+Owns pooling over frames, positions, wells and conditions, and which cells at the border count. The arithmetic of one
+frame lies in `viability`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from livescope.assay.viability import corrected_fraction, wilson
+from livescope.calls import CellCalls, Viability
+
+__all__ = ["BorderRule", "corrected_interval", "counting_rows", "pooled_viability"]
+
+BorderRule = Literal["all", "inside", "brick"]
+
+_Z95 = 1.959963984540054
+
+
+def counting_rows(calls: CellCalls, shape: tuple[int, int], rule: BorderRule = "all") -> NDArray[np.bool_]:
+    """Return which cells count, (n,) bool, by what is done with those at the border.
+
+    Parameters
+    ----------
+    calls
+        Cells of a frame.
+    shape
+        (height, width) of the frame.
+    rule
+        ``"all"``; ``"inside"``: none whose outline touches the border, which favours small (dead) cells; ``"brick"``:
+        those that touch the top or left border count, those that touch the bottom or right do not, which is unbiased
+        (Gundersen 1977).
+    """
+    if rule == "all" or not len(calls):
+        return np.ones(len(calls), bool)
+    if rule == "inside":
+        return ~calls.edge
+    outlines = calls.outlines_yx()
+    beyond: NDArray[np.bool_] = (outlines[..., 0].max(axis=1) >= shape[0] - 0.5) | (
+        outlines[..., 1].max(axis=1) >= shape[1] - 0.5
+    )
+    return ~beyond
+
+
+def pooled_viability(
+    n_live: ArrayLike,
+    n_dead: ArrayLike,
+    n_uncertain: ArrayLike = 0,
+    *,
+    sensitivity: tuple[float, int] | None = None,
+    specificity: tuple[float, int] | None = None,
+) -> Viability:
+    """Compute the viability over clusters (fields, wells, frames): each entry of the arrays is one.
+
+    Parameters
+    ----------
+    n_live, n_dead, n_uncertain
+        (m,) counts by cluster.
+    sensitivity, specificity
+        Chance that a live cell is called live, a dead one dead, each with the number of cells it was estimated from.
+
+    Returns
+    -------
+    Viability
+        The interval is Wilson's with the effective number of cells, which the scatter between clusters gives (Dean and
+        Pagano 2015), and Student's quantile of m - 1 degrees of freedom; with one cluster it is the binomial one.
+
+    Examples
+    --------
+    Fields that differ by more than chance give a wider interval than their cells alone would.
+
+    >>> even, uneven = pooled_viability([80] * 6, [20] * 6), pooled_viability([95, 65] * 3, [5, 35] * 3)
+    >>> round(even.fraction, 6), round(uneven.fraction, 6), uneven.high - uneven.low > 2 * (even.high - even.low)
+    (0.8, 0.8, True)
+    """
+    live, dead, uncertain = (np.atleast_1d(np.asarray(counts, float)) for counts in (n_live, n_dead, n_uncertain))
+    fraction, low, high = _cluster_wilson(live, live + dead)
+    corrected = corrected_low = corrected_high = None
+    if sensitivity is not None and specificity is not None and not math.isnan(fraction):
+        corrected = corrected_fraction(fraction, sensitivity[0], specificity[0])
+        if corrected is not None:
+            cells = _effective(live, live + dead)
+            corrected_low, corrected_high = corrected_interval(fraction, cells, sensitivity, specificity)
+    counts = (int(live.sum()), int(dead.sum()), int(uncertain.sum()))
+    return Viability(*counts, fraction, low, high, corrected, corrected_low, corrected_high)
+
+
+def corrected_interval(
+    apparent: float, cells: float, sensitivity: tuple[float, int], specificity: tuple[float, int]
+) -> tuple[float, float]:
+    """Return the 95 % interval of a Rogan-Gladen fraction, the uncertainty of both error rates included.
+
+    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1.
+
+    Parameters
+    ----------
+    apparent
+        Fraction called live.
+    cells
+        Number (or effective number) of cells.
+    sensitivity, specificity
+        Each with the number of cells it was estimated from.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in corrected_interval(0.5, 200, (0.95, 100), (0.95, 100))]
+    [0.414, 0.586]
+    """
+    z2 = _Z95**2
+    n, p = cells + z2, (cells * apparent + z2 / 2) / (cells + z2)
+    (se, n_se), (sp, n_sp) = (((m * r + 1) / (m + 2), m + 2) for r, m in (sensitivity, specificity))
+    youden = se + sp - 1
+    live = (p + sp - 1) / youden
+    shift = 2 * z2 * (live * se * (1 - se) / n_se - (1 - live) * sp * (1 - sp) / n_sp)
+    variance = p * (1 - p) / n + live**2 * se * (1 - se) / n_se + (1 - live) ** 2 * sp * (1 - sp) / n_sp
+    half = _Z95 * math.sqrt(variance) / youden
+    return min(max(live + shift - half, 0.0), 1.0), min(max(live + shift + half, 0.0), 1.0)
+
+
+def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:
+    """Effective number of cells: as many independent ones would scatter as the clusters do, at most all of them."""
+    live, cells = live[cells > 0], cells[cells > 0]
+    total, m = float(cells.sum()), len(cells)
+    p = float(live.sum()) / total if total else math.nan
+    if m < 2 or p in (0.0, 1.0) or math.isnan(p):
+        return total
+    variance = m / (m - 1) * float(((live - p * cells) ** 2).sum()) / total**2
+    return total if variance == 0 else min(total, p * (1 - p) / variance)
+
+
+def _cluster_wilson(live: NDArray[np.float64], cells: NDArray[np.float64]) -> tuple[float, float, float]:
+    total = float(cells.sum())
+    if total == 0:
+        return math.nan, math.nan, math.nan
+    m = int(np.count_nonzero(cells))
+    effective = _effective(live, cells)
+    z = _Z95 if m < 2 or effective == total else float(student.ppf(0.975, m - 1))
+    return wilson(effective * float(live.sum()) / total, effective, z)

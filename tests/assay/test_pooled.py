@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from livescope.assay.pooled import corrected_interval, counting_rows, pooled_viability
+from livescope.assay.viability import viability_of_counts
+from livescope.calls import CellCalls
+from livescope.track.testing import calls_at
+
+
+def test_one_cluster_is_the_binomial_interval() -> None:
+    pooled, single = pooled_viability([90], [10], [3]), viability_of_counts(90, 10, 3)
+    assert (pooled.fraction, pooled.low, pooled.high) == (single.fraction, single.low, single.high)
+    assert (pooled.n_live, pooled.n_dead, pooled.n_uncertain) == (90, 10, 3)
+
+
+def test_no_cells_no_fraction() -> None:
+    assert np.isnan(pooled_viability([0, 0], [0, 0]).fraction)
+
+
+def test_interval_covers_with_clusters_where_the_binomial_one_does_not() -> None:
+    rng = np.random.default_rng(0)
+    clustered, naive, runs = 0, 0, 1500
+    for _ in range(runs):
+        p = rng.beta(0.8 * 12, 0.2 * 12, 10)  # mean 0.8, correlation within a field 1 / 13
+        live = rng.binomial(60, p)
+        pooled, single = pooled_viability(live, 60 - live), viability_of_counts(int(live.sum()), int(600 - live.sum()))
+        clustered += pooled.low <= 0.8 <= pooled.high
+        naive += single.low <= 0.8 <= single.high
+    assert 0.93 <= clustered / runs <= 0.97
+    assert naive / runs < 0.75
+
+
+@pytest.mark.parametrize("true", [0.1, 0.5, 0.9])
+def test_corrected_interval_covers(true: float) -> None:
+    rng = np.random.default_rng(1)
+    sensitivity, specificity, inside, runs = 0.93, 0.9, 0, 2000
+    for _ in range(runs):
+        apparent = rng.binomial(300, true * sensitivity + (1 - true) * (1 - specificity)) / 300
+        se, sp = rng.binomial(150, sensitivity) / 150, rng.binomial(100, specificity) / 100
+        low, high = corrected_interval(apparent, 300, (se, 150), (sp, 100))
+        inside += low <= true <= high
+    assert 0.93 <= inside / runs <= 0.985
+
+
+def test_correction_is_given_with_its_interval() -> None:
+    v = pooled_viability([46, 46], [4, 4], sensitivity=(0.93, 200), specificity=(0.93, 200))
+    assert v.corrected == pytest.approx(0.988, abs=1e-3)  # a 99 % viable field reads 92 %
+    assert v.corrected_low is not None
+    assert v.corrected_high is not None
+    assert v.corrected_low < 0.95 < v.corrected_high
+
+
+def border_calls() -> CellCalls:
+    places = [[50, 50], [3, 50], [50, 3], [96, 50], [50, 96]]
+    calls = calls_at(places, radius_px=8.0)
+    calls.edge[1:] = True
+    return calls
+
+
+def test_border_rules() -> None:
+    assert counting_rows(border_calls(), (100, 100), "all").tolist() == [True] * 5
+    assert counting_rows(border_calls(), (100, 100), "inside").tolist() == [True, False, False, False, False]
+    assert counting_rows(border_calls(), (100, 100), "brick").tolist() == [True, True, True, False, False]
+
+
+def test_brick_rule_does_not_favour_small_cells() -> None:
+    rng = np.random.default_rng(2)
+    counted, all_inside = 0, 0
+    for _ in range(200):
+        places = rng.uniform(-30, 230, (60, 2))
+        dead = rng.random(60) < 0.5
+        radius = np.where(dead, 6.0, 18.0)
+        visible = ((places + radius[:, None] > 0) & (places - radius[:, None] < 200)).all(axis=1)
+        calls = calls_at(places[visible], radius_px=radius[visible])
+        calls.edge[:] = ((places - radius[:, None] < 0) | (places + radius[:, None] > 199)).any(axis=1)[visible]
+        counted += dead[visible][counting_rows(calls, (200, 200), "brick")].sum()
+        all_inside += counting_rows(calls, (200, 200), "brick").sum()
+    assert counted / all_inside == pytest.approx(0.5, abs=0.02)
