@@ -69,6 +69,8 @@ class FrameAnalyser:
         if spec != self._spec:
             self.prepare(spec)
         table = self._detector.poll(self._detector.submit(frame))
+        for warning in self._detector.warnings:
+            self.warnings.setdefault(warning)
         card = self._bundle.card
         calls = decode(table, spec, card, self._settings)
         if calls.saturated:

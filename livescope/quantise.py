@@ -107,13 +107,14 @@ def judge(bundle: Bundle, small: onnx.ModelProto, frames: Sequence[Frame], frame
         )
     live = counts[:, 0] / np.maximum(counts.sum(axis=1), 1)
     shift = float(abs(live[0] - live[1]))
+    same_state = agreed.same_state if agreed.n_matched else 0.0
     return Int8(
         frames=frames_are,
         n_cells=agreed.n_true,
         f1=round(agreed.f1, 4),
-        same_state=round(agreed.same_state, 4),
+        same_state=round(same_state, 4),
         viability_shift=round(shift, 4),
-        passed=agreed.f1 >= LEAST_F1 and agreed.same_state >= LEAST_SAME_STATE and shift <= MOST_VIABILITY_SHIFT,
+        passed=agreed.f1 >= LEAST_F1 and same_state >= LEAST_SAME_STATE and shift <= MOST_VIABILITY_SHIFT,
         sha256=hashlib.sha256(small.SerializeToString()).hexdigest(),
     )
 
