@@ -113,6 +113,7 @@ class FrameWindow(QMainWindow):
         self.render_thread = RenderThread(shown, self._picture_ready.emit, view.rate_fps)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.refresh)
+        self.canvas.step_changed.connect(self._set_step)
         self.refresh()
         self._timer.start(_STATUS_MS)
         self.render_thread.start()
@@ -282,6 +283,9 @@ class FrameWindow(QMainWindow):
 
     def _set_contrast(self, contrast: Contrast) -> None:
         self.render_thread.contrast = contrast
+
+    def _set_step(self, step: int) -> None:
+        self.render_thread.step = step
 
     def _apply(self) -> None:
         calls = self.canvas.calls

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.calls import CellCalls, State
+from livescope.calls import State
 
 __all__ = ["marker_segments", "outline_segments", "round_length_um"]
 
@@ -21,26 +21,35 @@ _STROKES: dict[State, tuple[int, ...]] = {State.LIVE: (1,), State.DEAD: (1, 1, 0
 """Which segments of an outline are drawn, repeated around it: live solid, dead dashed, uncertain dotted."""
 
 
-def outline_segments(calls: CellCalls, chosen: NDArray[np.bool_], state: State) -> Segments:
-    """Segments of the outlines of the chosen cells.
+def outline_segments(outlines_yx: NDArray[np.float32], state: State) -> Segments:
+    """Segments of outlines, in the stroke of a state.
+
+    Parameters
+    ----------
+    outlines_yx
+        (n, rays, 2) vertices, as of `CellCalls.outlines_yx`; every second of them will do for cells that are small on
+        the screen.
+    state
+        Gives the stroke.
 
     Returns
     -------
     (m, 4) float64
-        x0, y0, x1, y1 in pixels of the raw frame, in the stroke of `state`.
+        x0, y0, x1, y1 in the unit of the vertices.
     """
-    yx = calls.outlines_yx()[chosen]
-    ends = np.roll(yx, -1, axis=1)
-    stroke = np.resize(np.array(_STROKES[state], bool), yx.shape[1])
-    segments = np.concatenate([yx[:, stroke, ::-1], ends[:, stroke, ::-1]], axis=-1)
-    return segments.reshape(-1, 4).astype(np.float64)
+    n, n_rays, _ = outlines_yx.shape
+    stroke = np.flatnonzero(np.resize(np.array(_STROKES[state], bool), n_rays))
+    segments = np.empty((n, len(stroke), 4))
+    segments[..., :2] = outlines_yx[:, stroke, ::-1]
+    segments[..., 2:] = outlines_yx[:, (stroke + 1) % n_rays, ::-1]
+    return segments.reshape(-1, 4)
 
 
 def _closed(points: NDArray[np.float64]) -> Segments:
     return np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
 
 
-_ANGLES = np.arange(12) * (2 * np.pi / 12)
+_ANGLES = np.arange(10) * (2 * np.pi / 10)
 _SHAPES: dict[State, Segments] = {
     State.LIVE: _closed(np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)),
     State.DEAD: np.array([[-1.0, -1.0, 1.0, 1.0], [-1.0, 1.0, 1.0, -1.0]]) * 0.85,

@@ -69,7 +69,7 @@ def _draw_calls(picture: Image.Image, calls: CellCalls, scale: int) -> None:
     draw = ImageDraw.Draw(layer)
     for state in State:
         chosen = calls.state == state
-        outlines = (outline_segments(calls, chosen, state) + 0.5) * (2 * scale)
+        outlines = (outline_segments(calls.outlines_yx()[chosen], state) + 0.5) * (2 * scale)
         centres = (np.stack([calls.x_px[chosen], calls.y_px[chosen]], -1) + 0.5) * (2 * scale)
         _lines(draw, outlines, STATE_COLOURS[state], 3)
         _lines(draw, marker_segments(centres, state, 7.0), STATE_COLOURS[state], 3)

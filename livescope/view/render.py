@@ -21,7 +21,7 @@ from livescope.frames import Frame
 from livescope.view.geometry import outline_segments
 from livescope.view.grey import AutoLevels, Grey8Converter, Histogram, grey_histogram
 
-__all__ = ["Contrast", "Drawing", "FrameFeed", "Picture", "RenderThread", "draw_calls"]
+__all__ = ["Contrast", "Drawing", "FrameFeed", "Picture", "RenderThread", "Renderer", "draw_calls"]
 
 _POLL_S = 0.003
 """How often the mailboxes are looked at while nothing new is there; a look takes 2 us."""
@@ -50,33 +50,78 @@ class Contrast:
 
 @dataclass(slots=True, frozen=True)
 class Drawing:
-    """Calls as shapes: per state, centres (n, 2) x, y and outline segments (m, 4), in pixels of the raw frame."""
+    """Calls as shapes, per state: centres (n, 2) x, y and outline segments (m, 4), in pixels of the raw frame.
+
+    `coarse` are the outlines with half the rays, for cells that are small on the screen; `radius_px` says how small.
+    """
 
     analysis: Analysis
     centres: dict[State, NDArray[np.float64]]
     outlines: dict[State, NDArray[np.float64]]
+    coarse: dict[State, NDArray[np.float64]]
+    radius_px: float
 
 
 @dataclass(slots=True, frozen=True)
 class Picture:
-    """What is painted next. `levels` are the grey values shown as black and white; the histogram may be older."""
+    """What is painted next.
+
+    `grey8` holds every `step`-th pixel of every `step`-th row: more are not seen when the view is zoomed out. `levels`
+    are the grey values shown as black and white; the histogram may be older than the frame.
+    """
 
     frame: Frame
     grey8: NDArray[np.uint8]
     levels: tuple[float, float]
     drawing: Drawing | None
     histogram: Histogram | None
+    step: int = 1
 
 
 def draw_calls(analysis: Analysis) -> Drawing:
     """Turn calls into shapes."""
     calls = analysis.calls
-    centres, outlines = {}, {}
+    centres, outlines, coarse = {}, {}, {}
+    yx = calls.outlines_yx()
     for state in State:
         chosen = calls.state == state
         centres[state] = np.stack([calls.x_px[chosen], calls.y_px[chosen]], axis=-1).astype(np.float64)
-        outlines[state] = outline_segments(calls, chosen, state)
-    return Drawing(analysis, centres, outlines)
+        outlines[state] = outline_segments(yx[chosen], state)
+        coarse[state] = outline_segments(yx[chosen, ::2], state)
+    radius_px = float(np.median(calls.radii_px)) if len(calls) else 0.0
+    return Drawing(analysis, centres, outlines, coarse, radius_px)
+
+
+class Renderer:
+    """Turn a frame and the newest calls into a picture; keeps what did not change since the last one."""
+
+    def __init__(self) -> None:
+        self._levels = AutoLevels()
+        self._convert = Grey8Converter()
+        self._picture: Picture | None = None
+        self._contrast: Contrast | None = None
+        self._histogram: Histogram | None = None
+        self._histogram_due_s = 0.0
+
+    def __call__(self, frame: Frame, analysis: Analysis | None, contrast: Contrast, step: int = 1) -> Picture:
+        """Make the picture, of every `step`-th pixel."""
+        old = self._picture
+        drawing = None if old is None else old.drawing
+        if analysis is None:
+            drawing = None
+        elif drawing is None or drawing.analysis is not analysis:
+            drawing = draw_calls(analysis)
+        if old is not None and old.frame is frame and old.step == step and contrast is self._contrast:
+            self._picture = replace(old, drawing=drawing)
+            return self._picture
+        self._contrast = contrast
+        levels = self._levels(frame.pixels) if contrast.auto else (contrast.black, contrast.white)
+        now_s = time.perf_counter()
+        if now_s >= self._histogram_due_s:
+            self._histogram, self._histogram_due_s = grey_histogram(frame.pixels), now_s + _HISTOGRAM_S
+        grey8 = self._convert(frame.pixels[::step, ::step], *levels)
+        self._picture = Picture(frame, grey8, levels, drawing, self._histogram, step)
+        return self._picture
 
 
 class RenderThread(threading.Thread):
@@ -96,6 +141,8 @@ class RenderThread(threading.Thread):
         super().__init__(name="livescope-render", daemon=True)
         self.feed = feed
         self.contrast = Contrast()
+        self.step = 1
+        """Make pictures of every `step`-th pixel; the canvas says how many of them can be seen."""
         self.failure: str | None = None
         """What went wrong with the newest frame; the window shows it."""
         self._wake = wake
@@ -103,13 +150,8 @@ class RenderThread(threading.Thread):
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._ready: Picture | None = None
-        self._levels = AutoLevels()
-        self._convert = Grey8Converter()
-        self._last: tuple[Frame | None, Analysis | None, Contrast] = (None, None, self.contrast)
-        self._picture: Picture | None = None
-        self._histogram: Histogram | None = None
-        self._histogram_due_s = 0.0
-        self._drawn_contrast: Contrast | None = None
+        self._render = Renderer()
+        self._last: tuple[Frame | None, Analysis | None, Contrast, int] = (None, None, self.contrast, 1)
 
     def take(self) -> Picture | None:
         """Take the newest picture, None if it was taken before. GUI thread."""
@@ -126,13 +168,13 @@ class RenderThread(threading.Thread):
         """Poll, render, wake; until `stop`."""
         due_s = time.perf_counter()
         while not self._stopping.is_set():
-            wanted = (self.feed.latest_frame(), self.feed.latest_analysis(), self.contrast)
+            wanted = (self.feed.latest_frame(), self.feed.latest_analysis(), self.contrast, self.step)
             if wanted[0] is None or all(new is old for new, old in zip(wanted, self._last, strict=True)):
                 self._stopping.wait(_POLL_S)
                 continue
             self._last = wanted
             try:
-                picture = self._render(wanted[0], wanted[1], wanted[2])
+                picture = self._render(wanted[0], *wanted[1:])
                 self.failure = None
             except Exception as error:  # noqa: BLE001 - boundary of the render thread: the next frame may be fine
                 self.failure = f"frame {wanted[0].index} cannot be drawn: {type(error).__name__}: {error}"
@@ -148,22 +190,3 @@ class RenderThread(threading.Thread):
             self._ready = picture
         if asleep:
             self._wake()
-
-    def _render(self, frame: Frame, analysis: Analysis | None, contrast: Contrast) -> Picture:
-        old = self._picture
-        drawing = None if old is None else old.drawing
-        if analysis is None:
-            drawing = None
-        elif drawing is None or drawing.analysis is not analysis:
-            drawing = draw_calls(analysis)
-        if old is not None and old.frame is frame and contrast is self._drawn_contrast:
-            self._picture = replace(old, drawing=drawing)
-            return self._picture
-        self._drawn_contrast = contrast
-        levels = self._levels(frame.pixels) if contrast.auto else (contrast.black, contrast.white)
-        now_s = time.perf_counter()
-        if now_s >= self._histogram_due_s:
-            self._histogram, self._histogram_due_s = grey_histogram(frame.pixels), now_s + _HISTOGRAM_S
-        grey8 = self._convert(frame.pixels, *levels)
-        self._picture = Picture(frame, grey8, levels, drawing, self._histogram)
-        return self._picture

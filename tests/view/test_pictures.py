@@ -66,7 +66,7 @@ def test_auto_levels_do_not_flicker_but_follow_a_new_exposure() -> None:
 
 def test_outline_of_a_live_cell_is_closed_and_of_the_others_broken(new_frame: Any, new_analysis: Any) -> None:
     calls = new_analysis(new_frame(), list(State)).calls
-    drawn = {s: outline_segments(calls, calls.state == s, s) for s in State}
+    drawn = {s: outline_segments(calls.outlines_yx()[calls.state == s], s) for s in State}
     assert {s: len(lines) for s, lines in drawn.items()} == {State.LIVE: 32, State.DEAD: 16, State.UNCERTAIN: 16}
     live = drawn[State.LIVE]
     np.testing.assert_allclose(live[:, 2:], np.roll(live[:, :2], -1, axis=0))

@@ -416,3 +416,16 @@ def test_theme_changes_at_run_time(qtbot: Any, window: MainWindow) -> None:
     qtbot.keyClicks(window, "T")
     assert window.grab().toImage().pixelColor(5, window.height() - 5).lightness() > dark + 100
     qtbot.keyClicks(window, "T")
+
+
+def test_only_pixels_that_can_be_seen_are_converted(qtbot: Any, window: MainWindow, new_frame: Any) -> None:
+    frame = new_frame(0, height=2400, width=3001)
+    _show(qtbot, window, frame)
+    qtbot.waitUntil(lambda: window.canvas.picture.step > 1)
+    step = window.canvas.picture.step
+    assert window.canvas.picture.grey8.shape == (-(-2400 // step), -(-3001 // step))
+    rect = window.canvas.image.mapRectToParent(window.canvas.image.boundingRect())
+    assert 3001 <= rect.width() < 3001 + step
+    assert 2400 <= rect.height() < 2400 + step
+    window.canvas.actual_size()  # the frame stands still, yet all its pixels come
+    qtbot.waitUntil(lambda: window.canvas.picture.grey8.shape == (2400, 3001))
