@@ -52,7 +52,7 @@ class Validation(BaseModel):
     """Detection, centres matched within half a cell radius."""
     recall_live: float | None = Field(default=None, ge=0, le=1)
     recall_dead: float | None = Field(default=None, ge=0, le=1)
-    """Fraction of the true live and dead cells that were found, whatever they were called; None where none were marked."""
+    """Fraction of the true live and dead cells that were found, whatever they were called; None without any."""
     balanced_accuracy: float | None = Field(default=None, ge=0, le=1)
     auc_dead: float | None = Field(default=None, ge=0, le=1)
     """State call on the cells that were found."""

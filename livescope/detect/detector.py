@@ -5,6 +5,8 @@ Owns the protocol. The backends themselves lie beside this file, one module each
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, get_args, runtime_checkable
 
@@ -20,6 +22,8 @@ __all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Table", "open_detector"]
 
 _PROVIDERS = {"onnx": "CPU", "coreml": "CoreML", "directml": "Dml"}
 """Backends that are execution providers of ONNX Runtime."""
+_OPTIONAL = {"openvino": "openvino", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""Backends that auto looks for, by the module that must be there."""
 
 TABLE_COLUMNS = 36
 """Columns of a table: score, dead logit, y, x, 32 radii."""
@@ -88,10 +92,12 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
     """
     precision: Precision = "fp32" if settings.precision == "auto" else settings.precision
     match settings.backend:
-        case "auto" | "onnx" | "coreml" | "directml":
+        case "auto":
+            return _auto(settings, bundle)
+        case "onnx" | "coreml" | "directml":
             from livescope.detect.onnx_runtime import OnnxDetector
 
-            provider = f"{_PROVIDERS.get(settings.backend, 'CPU')}ExecutionProvider"
+            provider = f"{_PROVIDERS[settings.backend]}ExecutionProvider"
             return OnnxDetector(bundle, settings.max_cells, settings.threads, precision, provider)
         case "openvino":
             try:
@@ -107,6 +113,21 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
         case _:
             known = DetectorSettings.model_fields["backend"].annotation
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
+
+
+def _auto(settings: DetectorSettings, bundle: Bundle) -> Detector:
+    """Open the fastest of the backends that are installed; ONNX Runtime at once where it is the only one."""
+    installed = [name for name, module in _OPTIONAL.items() if importlib.util.find_spec(module) is not None]
+
+    def maker(name: str) -> Callable[[], Detector]:
+        return lambda: open_detector(settings.model_copy(update={"backend": name}), bundle)
+
+    if not installed:
+        return maker("onnx")()
+    from livescope.detect.auto import AutoDetector
+
+    asked = f"{bundle.sha256} {settings.precision} {settings.threads} {settings.max_cells}"
+    return AutoDetector({name: maker(name) for name in ("onnx", *installed)}, asked)
 
 
 def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:

@@ -6,6 +6,7 @@ cannot be read or written is never a reason not to run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -127,7 +128,8 @@ class EngineCache:
         except OSError as error:
             self._note("write", path, error)
             if temporary is not None:
-                temporary.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
 
     def discard(self, key: EngineKey) -> None:
         """Remove an engine that does not load."""
