@@ -1,4 +1,4 @@
-"""From labelled fields to a bundle: split by group, train, export, calibrate, score, write the card.
+"""From labelled data to a bundle: split by group, train, export, calibrate, score, write the card.
 
 Owns the order of the steps and what the card says of them. Each step lies in a module of its own.
 """
@@ -8,73 +8,58 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 
+from livescope.calls import State
 from livescope.detect.bundle import Bundle, Card, Validation, load_bundle, write_card
-from livescope.detect.normalise import Background, Spread
+from livescope.detect.scale import fit_scale
 from livescope.errors import SourceError
+from livescope.frames import FrameSpec
 from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
 from livescope.train.data import Field, fingerprint, split_groups
-from livescope.train.evaluate import call_fields
-from livescope.train.examples import example_of
+from livescope.train.evaluate import call_fields, seen_path
+from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
-from livescope.train.fit import FitSettings, History, fit
-from livescope.train.network import StarNet
+from livescope.train.fit import History, fit
+from livescope.train.network import StarNet, from_weights
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
+from livescope.train.settings import TrainSettings
+from livescope.train.sources import Dataset, read
 
-__all__ = ["Facts", "Made", "make_bundle", "seen_path"]
+__all__ = ["Made", "make_bundle", "network_of"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
 """Score from which calls are looked at to choose the threshold."""
+_REPORTED = ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead", "ece")
 
 
 @dataclass(slots=True, frozen=True)
-class Facts:
-    """What a card says that no measurement can: the words of `livescope.detect.bundle.Card`, and how cells are matched.
+class _Part:
+    """One data set of the config, dealt by group."""
 
-    `pixel_um` is that of the network's input (None where the images state none), `bin_px` the raw pixels averaged into
-    one. `reach`: a call is right within this part of the marked cell's median radius. `border_px`: a second figure
-    leaves out this many raw pixels along the frame's edge (0: none).
-    """
-
-    name: str
-    licence: str
-    trained_on: str
-    modality: str
-    limits: str
-    kept_apart: str
-    normalisation: Background | Spread
-    pixel_um: float | None
-    bin_px: int = 1
-    reach: float = 0.5
-    border_px: int = 0
+    dataset: Dataset
+    train: list[Field]
+    valid: list[Field]
+    test: list[Field]
 
 
 @dataclass(slots=True, frozen=True)
 class Made:
-    """A finished bundle with the scores of its test fields and the course of its training."""
+    """A finished bundle, the scores of its test fields (one a data set) and the course of its training."""
 
     bundle: Bundle
-    scores: Scores
-    intervals: dict[str, tuple[float, float]]
+    scores: tuple[Scores, ...]
     history: History
 
 
-def seen_path(onnx_path: Path) -> Path:
-    """Path of the list of fingerprints of the fields that a network was trained or calibrated on."""
-    return onnx_path.with_suffix(".seen.txt")
-
-
 def make_bundle(
-    fields: Sequence[Field],
-    facts: Facts,
-    settings: FitSettings,
-    folder: Path,
-    fractions: tuple[float, float] = (0.75, 0.1),
+    settings: TrainSettings,
+    datasets: Sequence[Dataset] | None = None,
     start: StarNet | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
 ) -> Made:
@@ -82,77 +67,115 @@ def make_bundle(
 
     Parameters
     ----------
-    fields
-        Labelled fields of at least three groups.
-    facts, settings
-        What the card says, how the network is trained.
-    folder
-        Where ``NAME.onnx`` and ``NAME.card.yaml`` are written.
-    fractions
-        Parts of the fields for training and validation; the rest is the test.
+    settings
+        Data, training, card.
+    datasets
+        One for each entry of ``settings.data`` where they are at hand already; None reads them.
     start
-        Network to go on from; None starts from chance.
+        Network to go on from; None takes ``settings.start``, or chance.
     report
         Called with (step, losses) as training goes.
 
     Raises
     ------
     SourceError
-        Too few groups.
+        Data are missing, or of too few groups.
     ModelError
-        The network found no live or no dead cell in the validation fields.
+        The start is no livescope network, or no live or no dead cell was found in the validation fields.
     """
-    parts = split_groups([field.group for field in fields], fractions, settings.seed)
-    train, valid, test = ([field for field in fields if field.group in part] for part in parts)
+    parts = [_deal(dataset, settings) for dataset in datasets or [read(one) for one in settings.data]]
+    learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
+    torch.manual_seed(settings.fit.seed)
+    if start is None:
+        start = StarNet() if settings.start is None else network_of(load_bundle(settings.start))
+    checkpoint = settings.out / f"{settings.name}.checkpoint.pt"
+    network, history = fit(start, learn, check, settings.fit, report, checkpoint)
+    bundle = _calibrated(network, parts, settings)
+    rows, scores = [], []
+    for part in parts:
+        matched = _match(bundle, part.test, part.dataset)
+        scores.append(score(matched))
+        rows.append(_row(part, matched, "whole frames"))
+        if settings.border_px:
+            inner = _match(bundle, part.test, part.dataset, settings.border_px)
+            rows.append(_row(part, inner, f"without a border of {settings.border_px} pixels"))
+    changed: dict[str, object] = {"validation": tuple(rows)}
+    if len(parts) == 1 and np.isfinite([scores[0].sensitivity, scores[0].specificity]).all():
+        # of several data sets none stands for the user's: the card then leaves the correction out
+        changed |= {k: round(getattr(scores[0], k), 4) for k in ("sensitivity", "specificity")}
+    write_card(bundle.card.model_copy(update=changed), bundle.onnx_path)
+    seen = sorted({fingerprint(field) for part in parts for field in (*part.train, *part.valid)})
+    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in seen), encoding="ascii")
+    checkpoint.unlink(missing_ok=True)
+    return Made(load_bundle(bundle.onnx_path), tuple(scores), history)
+
+
+def network_of(bundle: Bundle) -> StarNet:
+    """Take a bundle's network up again, to train it further.
+
+    Raises
+    ------
+    ModelError
+        It was not made by livescope.
+    """
+    model = onnx.load_model_from_string(bundle.onnx_path.read_bytes())
+    return from_weights({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
+
+
+def _deal(dataset: Dataset, settings: TrainSettings) -> _Part:
+    groups = split_groups([field.group for field in dataset.fields], settings.fractions, settings.fit.seed)
+    train, valid, test = ([field for field in dataset.fields if field.group in part] for part in groups)
     if not (train and valid and test):
-        groups = len({field.group for field in fields})
-        raise SourceError(f"{groups} groups cannot be split into training, validation and test; label more groups.")
-    learn, check = ([example_of(f, facts.normalisation, facts.bin_px) for f in part] for part in (train, valid))
-    torch.manual_seed(settings.seed)
-    network, history = fit(start or StarNet(), learn, check, settings, report)
-    bundle = _calibrated(network, train, valid, facts, folder)
-    matched = _match(bundle, test, facts)
-    scores, intervals = score(matched), bootstrap(matched, score)
-    rows = [_row(facts, len(test), scores, intervals, "whole frames")]
-    if facts.border_px:
-        inner = _match(bundle, test, facts, facts.border_px)
-        rows.append(
-            _row(
-                facts, len(test), score(inner), bootstrap(inner, score), f"without a border of {facts.border_px} pixels"
-            )
+        count = len({field.group for field in dataset.fields})
+        raise SourceError(
+            f"{dataset.described}: {count} groups cannot be split into training, validation and test; label more "
+            "or change fractions."
         )
-    card = bundle.card.model_copy(
-        update={
-            "sensitivity": round(scores.sensitivity, 4),
-            "specificity": round(scores.specificity, 4),
-            "validation": tuple(rows),
-        }
-    )
-    write_card(card, bundle.onnx_path)
-    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(map(fingerprint, [*train, *valid]))))
-    return Made(load_bundle(bundle.onnx_path), scores, intervals, history)
+    return _Part(dataset, train, valid, test)
 
 
-def _calibrated(network: StarNet, train: Sequence[Field], valid: Sequence[Field], facts: Facts, folder: Path) -> Bundle:
-    """Export the network with threshold, bias, temperature and band chosen on the validation fields."""
-    path = folder / f"{facts.name}.onnx"
-    diameters = np.concatenate([_diameters(field) for field in train]) / facts.bin_px
-    low, high = np.percentile(diameters, (5, 95))
-    card = Card(
-        name=facts.name,
+def _examples(parts: Sequence[_Part], settings: TrainSettings, which: str) -> list[Example]:
+    examples = []
+    for part in parts:
+        repeat = part.dataset.repeat if which == "train" else 1
+        for field in getattr(part, which):
+            bin_px = _bin(field, part.dataset, settings)
+            examples += [example_of(field, settings.normalisation, bin_px)] * repeat
+    return examples
+
+
+def _bin(field: Field, dataset: Dataset, settings: TrainSettings) -> int:
+    height, width = field.pixels.shape
+    spec = FrameSpec(height, width, field.pixels.dtype.name, 8 * field.pixels.dtype.itemsize, dataset.pixel_um)
+    return fit_scale(spec, _draft(settings)).bin
+
+
+def _draft(settings: TrainSettings, diameter_px: tuple[float, float] = (1.0, 1.0), trained_on: str = "") -> Card:
+    """Fill in the card as far as it is known before the network is there."""
+    return Card(
+        name=settings.name,
         version=VERSION,
-        licence=facts.licence,
-        trained_on=facts.trained_on,
-        modality=facts.modality,
-        pixel_um=facts.pixel_um,
-        cell_diameter_px=(round(float(low), 1), round(float(high), 1)),
-        normalisation=facts.normalisation,
+        licence=settings.licence,
+        trained_on=trained_on,
+        modality=settings.modality,
+        pixel_um=settings.pixel_um,
+        cell_diameter_px=diameter_px,
+        normalisation=settings.normalisation,
         p_cell=_ALMOST_ALL,
         uncertain=(0.4, 0.6),
         validation=(),
-        limits=facts.limits,
+        limits=settings.limits,
         sha256="0" * 64,
     )
+
+
+def _calibrated(network: StarNet, parts: Sequence[_Part], settings: TrainSettings) -> Bundle:
+    """Export the network with threshold, bias, temperature and band chosen on the validation fields."""
+    path = settings.out / f"{settings.name}.onnx"
+    diameters = [_diameters(field) / _bin(field, part.dataset, settings) for part in parts for field in part.train]
+    low, high = np.percentile(np.concatenate(diameters), (5, 95))
+    trained_on = "; ".join(f"{len(part.train)} of {part.dataset.described}" for part in parts)
+    card = _draft(settings, (round(float(low), 1), round(float(high), 1)), trained_on)
 
     def write(**changed: object) -> Bundle:
         nonlocal card
@@ -160,21 +183,26 @@ def _calibrated(network: StarNet, train: Sequence[Field], valid: Sequence[Field]
         write_card(card, path)
         return load_bundle(path)
 
+    def calls(bundle: Bundle) -> list[Matched]:
+        return [one for part in parts for one in _match(bundle, part.valid, part.dataset)]
+
     export_onnx(network, path)
-    bundle = write(p_cell=best_p_cell(_match(write(), valid, facts)))
-    state = fit_state(_match(bundle, valid, facts))
+    bundle = write(p_cell=best_p_cell(calls(write())))
+    states = np.concatenate([field.state for part in parts for field in (*part.train, *part.valid)])
+    if not {State.LIVE, State.DEAD} & set(states.tolist()):
+        return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
+    state = fit_state(calls(bundle))
     with torch.no_grad():
         assert network.dead.bias is not None
         network.dead.bias += state.bias
     export_onnx(network, path)
     bundle = write(temperature=round(state.temperature, 4))
-    return write(uncertain=uncertain_band(_match(bundle, valid, facts)))
+    return write(uncertain=uncertain_band(calls(bundle)))
 
 
-def _match(bundle: Bundle, fields: Sequence[Field], facts: Facts, border_px: int = 0) -> list[Matched]:
-    raw_um = None if facts.pixel_um is None else facts.pixel_um / facts.bin_px
-    calls = call_fields(bundle, fields, raw_um)
-    return [match_field(f, c, facts.reach, border_px) for f, c in zip(fields, calls, strict=True)]
+def _match(bundle: Bundle, fields: Sequence[Field], dataset: Dataset, border_px: int = 0) -> list[Matched]:
+    calls = call_fields(bundle, fields, dataset.pixel_um)
+    return [match_field(f, c, dataset.reach, border_px) for f, c in zip(fields, calls, strict=True)]
 
 
 def _diameters(field: Field) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -182,25 +210,23 @@ def _diameters(field: Field) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return 2 * radii.mean(axis=1)  # type: ignore[no-any-return]
 
 
-def _row(
-    facts: Facts, n_images: int, scores: Scores, intervals: dict[str, tuple[float, float]], where: str
-) -> Validation:
-    told = ", ".join(
-        f"{name} {intervals[name][0]:.3f}-{intervals[name][1]:.3f}"
-        for name in ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead", "ece")
-        if name in intervals
-    )
+def _row(part: _Part, matched: Sequence[Matched], where: str) -> Validation:
+    scores = score(matched)
+    intervals = bootstrap(matched, score)
+    figures = {
+        name: round(value, 4)
+        for name in ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead")
+        if np.isfinite(value := getattr(scores, name))
+    }
     return Validation(
         data=(
-            f"{facts.kept_apart}; {where}; centres within {facts.reach:g} of the marked radius. "
-            f"95 % intervals by resampling groups: {told}. ECE {scores.ece:.3f}, uncertain {scores.uncertain:.3f}."
+            f"{len(part.test)} of {part.dataset.described}, no group of theirs in training or calibration; {where}; "
+            f"centres within {part.dataset.reach:g} of the marked radius; ECE {scores.ece:.3f}, left uncertain "
+            f"{scores.uncertain:.3f}"
         ),
-        n_images=n_images,
+        n_images=len(part.test),
         n_live=scores.n_live,
         n_dead=scores.n_dead,
-        f1=round(scores.f1, 4),
-        recall_live=round(scores.recall_live, 4),
-        recall_dead=round(scores.recall_dead, 4),
-        balanced_accuracy=round(scores.balanced_accuracy, 4),
-        auc_dead=round(scores.auc_dead, 4),
+        intervals={k: (round(v[0], 4), round(v[1], 4)) for k, v in intervals.items() if k in _REPORTED},
+        **figures,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls
@@ -15,7 +16,12 @@ from livescope.frames import Frame
 from livescope.settings import DetectorSettings
 from livescope.train.data import Field
 
-__all__ = ["call_fields"]
+__all__ = ["call_fields", "seen_path"]
+
+
+def seen_path(onnx_path: Path) -> Path:
+    """Path of the list of fingerprints of the fields that a network was trained or calibrated on."""
+    return onnx_path.with_suffix(".seen.txt")
 
 
 def call_fields(

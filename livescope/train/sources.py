@@ -21,6 +21,9 @@ __all__ = ["Coco", "DataSettings", "Dataset", "DyePairs", "Masks", "Simulated", 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    repeat: int = Field(default=1, ge=1)
+    """Times that each field is shown for once of the others, where a small set stands beside a large one."""
+
 
 class Simulated(_Frozen):
     """Fields of the simulated microscope, drawn when they are asked for."""
@@ -87,12 +90,18 @@ class Dataset:
         A call is right within this part of a marked cell's median radius: 1 for boxes and nuclei, else 0.5.
     complete
         False where not every cell of a picture is marked: precision and viability of whole fields mean nothing.
+    described
+        What it is, for cards and sheets.
+    repeat
+        Times that each field is shown in training for once of the others.
     """
 
     fields: list[data.Field]
     pixel_um: float | None
     reach: float
     complete: bool
+    described: str
+    repeat: int = 1
 
 
 def settings_of(path: Path, group: str | None = None) -> Simulated | Masks | Coco | DyePairs:
@@ -127,17 +136,27 @@ def settings_of(path: Path, group: str | None = None) -> Simulated | Masks | Coc
 
 
 def read(settings: Simulated | Masks | Coco | DyePairs) -> Dataset:
-    """Read the fields of one kind of data."""
+    """Read the fields of one kind of data.
+
+    Raises
+    ------
+    SourceError
+        They are missing or not as the kind wants them.
+    """
+    reach, complete, grouped = 0.5, True, ""
     match settings:
         case Simulated():
             fields = data.simulated_fields(settings.fields, settings.seed, settings.side_px, settings.pixel_um)
-            return Dataset(fields, settings.pixel_um, 0.5, complete=True)
+            grouped = ", a group each"
         case Masks():
             images, masks = settings.path / settings.images, settings.path / settings.masks
-            return Dataset(read_masks(images, masks, settings.group), settings.pixel_um, 0.5, complete=True)
+            fields = read_masks(images, masks, settings.group)
         case Coco():
-            return Dataset(data.read_coco(settings.path, settings.group), settings.pixel_um, 1.0, complete=True)
+            fields, reach = data.read_coco(settings.path, settings.group), 1.0
         case DyePairs():
             pairs = dye.read_pairs(settings.path, settings.group)
-            thresholds = settings.thresholds or dye.propose(pairs)
-            return Dataset(dye.label(pairs, thresholds), settings.pixel_um, 1.0, complete=False)
+            fields, reach, complete = dye.label(pairs, settings.thresholds or dye.propose(pairs)), 1.0, False
+    if not isinstance(settings, Simulated):
+        grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
+    described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
+    return Dataset(fields, settings.pixel_um, reach, complete, described, settings.repeat)

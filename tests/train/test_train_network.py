@@ -9,15 +9,17 @@ import torch
 
 from livescope.calls import State, ray_angles
 from livescope.detect.normalise import Background
-from livescope.errors import SourceError
+from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import Facts, make_bundle
+from livescope.train.bundling import make_bundle
 from livescope.train.data import Field
 from livescope.train.evaluate import call_fields
 from livescope.train.examples import example_of
 from livescope.train.export import export_onnx
 from livescope.train.fit import FitSettings, fit
-from livescope.train.network import Maps, StarNet, fold
+from livescope.train.network import Maps, StarNet, fold, from_weights
+from livescope.train.settings import TrainSettings, load_train_settings
+from livescope.train.sources import Dataset, Simulated
 
 SMALL = (8, 12, 16, 16)
 QUICK = FitSettings(
@@ -42,8 +44,12 @@ def discs(seed: int) -> Field:
     )  # fmt: skip
 
 
-def facts(name: str = "discs") -> Facts:
-    return Facts(name, "none", "drawn discs", "none", "discs only", "other seeds", Background(contrast=0.3), None)
+def settings(folder: Path, **changed: object) -> TrainSettings:
+    return TrainSettings(name="discs", out=folder, data=(Simulated(),), fractions=(0.6, 0.2), fit=QUICK, **changed)
+
+
+def dataset(count: int) -> Dataset:
+    return Dataset([discs(k) for k in range(count)], None, 0.5, True, f"{count} fields of discs")
 
 
 def test_folding_changes_no_answer() -> None:
@@ -73,8 +79,8 @@ def test_same_seed_same_network() -> None:
     examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(6)]
     torch.manual_seed(0)
     start = StarNet(SMALL)
-    settings = QUICK.model_copy(update={"steps": 3})
-    one, two, other = (fit(start, examples, [], settings.model_copy(update={"seed": s}))[0] for s in (1, 1, 2))
+    quick = QUICK.model_copy(update={"steps": 3})
+    one, two, other = (fit(start, examples, [], quick.model_copy(update={"seed": s}))[0] for s in (1, 1, 2))
     weights = [net.state_dict()["down8.1.0.weight"] for net in (one, two, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -82,9 +88,9 @@ def test_same_seed_same_network() -> None:
 
 def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    made = make_bundle([discs(k) for k in range(40)], facts(), QUICK, tmp_path, (0.6, 0.2), start=StarNet(SMALL))
-    assert made.scores.f1 > 0.95
-    assert made.scores.balanced_accuracy > 0.95
+    made = make_bundle(settings(tmp_path), [dataset(40)], start=StarNet(SMALL))
+    assert made.scores[0].f1 > 0.95
+    assert made.scores[0].balanced_accuracy > 0.95
     assert made.history.valid[-1][1]["object"] < made.history.valid[0][1]["object"]
     card = made.bundle.card
     assert card.validation[0].n_images == 8
@@ -98,6 +104,56 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     assert np.median(calls.radii_px) == pytest.approx(9, abs=1.5)
 
 
+def test_a_bundle_can_be_trained_further(tmp_path: Path) -> None:
+    network = fold(StarNet(SMALL))
+    again = from_weights({name: value.numpy() for name, value in network.state_dict().items()})
+    image = torch.randn(1, 1, 32, 48)
+    with torch.no_grad():
+        for before, after in zip(network(image), fold(again)(image), strict=True):
+            assert torch.equal(before, after)
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(4)]
+    tuned, _ = fit(again, examples, [], QUICK.model_copy(update={"steps": 2}))
+    assert not torch.equal(tuned.state_dict()["stem.0.weight"], again.state_dict()["stem.0.weight"])
+    with pytest.raises(ModelError, match="stem"):
+        from_weights({})
+
+
+def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(6)]
+    quick = QUICK.model_copy(update={"steps": 6, "batch": 2})
+    torch.manual_seed(0)
+    start = StarNet(SMALL)
+    whole, _ = fit(start, examples, examples[:2], quick)
+
+    def stop(step: int, _: dict[str, float]) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "a.checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(start, examples, examples[:2], quick, stop, checkpoint)
+    steps: list[int] = []
+    resumed, history = fit(start, examples, examples[:2], quick, lambda step, _: steps.append(step), checkpoint)
+    assert steps == [4, 5, 6]
+    assert [step for step, _ in history.train] == [1, 2, 3, 4, 5, 6]
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(value, resumed.state_dict()[name], atol=1e-6), name
+
+
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="2 groups"):
-        make_bundle([discs(0), discs(1)], facts(), QUICK, tmp_path)
+        make_bundle(settings(tmp_path), [dataset(2)])
+
+
+def test_settings_name_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("name: mine\ndata:\n  - {kind: masks, path: here}\n")
+    read = load_train_settings(path, ["fit.steps=7", "data.0.pixel_um=0.3"])
+    assert read.fit.steps == 7
+    assert read.data[0].pixel_um == 0.3
+    with pytest.raises(SettingsError, match=r"fit\.stepz"):
+        load_train_settings(path, ["fit.stepz=7"])
+    with pytest.raises(SettingsError, match="not of the form"):
+        load_train_settings(path, ["fit.steps"])
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_train_settings(tmp_path / "none.yaml")
