@@ -1,0 +1,377 @@
+"""Planned runs: a useq plan, or events that rules add while it runs, executed one by one.
+
+Owns the plan, its queue and its thread. Why not `core.run_mda`: its cancel does not wake a blocked queue, its pause
+took effect in 1 of 8 trials, and a snap or an exposure that fails is only logged. Here each event is a few `changes`
+and a snap; whatever fails ends the run and is told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from livescope.acquire.camera_state import Light
+from livescope.acquire.changes import Change, Exposure, Move, Preset, Property, Roi, wait_ready
+from livescope.acquire.health import HealthEvent, Pulse, Watchdog
+from livescope.acquire.states import SegmentNote, StreamState
+from livescope.acquire.stream import LiveStream
+from livescope.acquire.stream_core import StreamCore
+from livescope.errors import AcquisitionError, LivescopeError, SettingsError, one_of
+from livescope.frames import Frame, LossLedger
+from livescope.settings import CameraSettings
+
+if TYPE_CHECKING:
+    import useq
+
+__all__ = ["PlannedRun", "load_plan"]
+
+
+def load_plan(path: Path) -> useq.MDASequence:
+    """Read a plan: positions (or a well plate), time, z and channels, as useq-schema describes them.
+
+    Raises
+    ------
+    SettingsError
+        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, or no position.
+    """
+    import useq
+
+    try:
+        tree = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"plan {str(path)!r} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"plan {str(path)!r} is not YAML: {error}") from None
+    known = sorted(useq.MDASequence.model_fields)
+    if not isinstance(tree, dict):
+        raise SettingsError(f"plan {str(path)!r} holds a {type(tree).__name__}; expected keys of: {one_of(known)}.")
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"plan {str(path)!r}: unknown key {key!r}.{hint} Known: {one_of(known)}.")
+    try:
+        plan = useq.MDASequence.model_validate(tree)
+    except ValueError as error:
+        raise SettingsError(f"plan {str(path)!r}: {error}") from None
+    if not plan.stage_positions:
+        raise SettingsError(
+            f"plan {str(path)!r} has no position; add stage_positions, e.g. [{{x: 0, y: 0, name: A1}}], or a well "
+            "plate."
+        )
+    return plan
+
+
+class PlannedRun(LiveStream):
+    """A run that snaps at planned points instead of streaming. It is driven like a `LiveStream`.
+
+    Parameters
+    ----------
+    core, on_frame, ledger, camera, on_health
+        As for `LiveStream`. Each frame carries its position's name, its channel, and in `metadata` the indices
+        ``t``, ``p``, ``z``, ``c`` of its event.
+    plan
+        A `useq.MDASequence` or any events; they are drawn one by one, so that an endless iterator is possible.
+    stay_open
+        Wait for more events (`add`) after the last planned one, until `finish` or `stop`.
+    """
+
+    def __init__(
+        self,
+        core: StreamCore,
+        on_frame: Callable[[Frame], None],
+        ledger: LossLedger,
+        camera: CameraSettings | None = None,
+        *,
+        plan: Iterable[useq.MDAEvent] = (),
+        stay_open: bool = False,
+        on_health: Callable[[HealthEvent], None] | None = None,
+    ) -> None:
+        super().__init__(core, on_frame, ledger, camera, on_health=on_health)
+        self._plan = plan
+        self._stay_open = stay_open
+        self._added: deque[useq.MDAEvent] = deque()
+        self._turn = threading.Condition()
+        self._cancelled = False
+        self._paused = False
+        self._paused_s = 0.0
+        self._executing = False
+        self._frames_asked: int | None = None
+        self._taken = 0
+
+    # ------------------------------------------------------------------ commands
+
+    def start(self, frames: int | None = None) -> None:
+        """Begin the plan; it ends with its last event, or after `frames` frames.
+
+        Raises
+        ------
+        AcquisitionError
+            Already running.
+        SettingsError
+            The plan names a channel that the core does not have.
+        """
+        with self._control:
+            if self.running:
+                raise AcquisitionError("the plan is already running; stop it before starting it again.")
+            self._join()
+            self._refuse_unknown_channels()
+            self._cancelled = self._paused = False
+            self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
+            self.error = None
+            with self.lock:
+                self._light = Light(self.core)
+                self._new_segment("planned run")
+            self._ended.clear()
+            self.state = StreamState.RUNNING
+            self._thread = threading.Thread(target=self._run_plan, name="livescope-acquisition", daemon=True)
+            self._watchdog = Watchdog(self._pulse, self._health_changed)
+            self._thread.start()
+            self._watchdog.start()
+
+    def stop(self) -> None:
+        """Cancel: the event in work is finished, no other begins, and waiting ends at once."""
+        with self._turn:
+            self._cancelled = True
+            self._turn.notify_all()
+        with self._control:
+            self._join()
+
+    def pause(self) -> None:
+        """Begin no other event until `resume`, and return once none is in work. Later events move by the pause."""
+        with self._turn:
+            self._paused = True
+            self._turn.notify_all()
+            if threading.current_thread() is not self._thread:
+                self._turn.wait_for(lambda: not self._executing)
+
+    def resume(self) -> None:
+        """Go on after a `pause`."""
+        with self._turn:
+            self._paused = False
+            self._turn.notify_all()
+
+    def add(self, *events: useq.MDAEvent) -> None:
+        """Execute events before the next planned one, e.g. from a rule. Safe from any thread."""
+        with self._turn:
+            self._added.extend(events)
+            self._turn.notify_all()
+
+    def finish(self) -> None:
+        """End after the events that are planned and added now, where the run was told to `stay_open`."""
+        with self._turn:
+            self._stay_open = False
+            self._turn.notify_all()
+
+    def change(self, change: Change) -> SegmentNote | None:
+        """Change something between two events; a frame of another shape begins a new segment."""
+        with self._control, self.lock:
+            before = self._shape()
+            self._apply(change)
+            if self.running and self._shape() != before:
+                return self._new_segment(change.reason)
+        return None
+
+    def burst(self, frames: int) -> int:
+        """Take a burst while no plan runs; see `LiveStream.burst`."""
+        if self.running:
+            raise AcquisitionError("a plan is running; stop it before a burst.")
+        return super().burst(frames)
+
+    # ------------------------------------------------------------------ the plan's thread
+
+    def _run_plan(self) -> None:
+        try:
+            self._begin_s = time.perf_counter()
+            setup = getattr(self._plan, "setup", None)
+            for change in [] if setup is None else _changes(setup):
+                self._apply(change)
+            for event in self._events():
+                if event.reset_event_timer:
+                    self._begin_s, self._paused_s = time.perf_counter(), 0.0
+                if not self._wait_for_turn(event.min_start_time):
+                    break
+                self._execute(event)
+            self.state = StreamState.STOPPED if self._cancelled else StreamState.ENDED
+        except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
+            self._fail_plan(error)
+        self._finish_run()
+
+    def _events(self) -> Iterator[useq.MDAEvent]:
+        """Added events first, then the plan's, until both are used up and nobody waits for more."""
+        planned = iter(self._plan)
+        exhausted = False
+        while self._frames_asked is None or self._taken < self._frames_asked:
+            with self._turn:
+                if self._cancelled:
+                    return
+                added = self._added.popleft() if self._added else None
+                if added is None and exhausted:
+                    if not self._stay_open:
+                        return
+                    self._turn.wait()
+                    continue
+            event = added if added is not None else next(planned, None)
+            if event is None:
+                exhausted = True
+            else:
+                yield event
+
+    def _wait_for_turn(self, min_start_s: float | None) -> bool:
+        """Wait out a pause and the event's time, added events going first; False when cancelled."""
+        while True:
+            with self._turn:
+                if self._cancelled:
+                    return False
+                early_s = (min_start_s or 0.0) + self._begin_s + self._paused_s - time.perf_counter()
+                if self._paused:
+                    begin_s = time.perf_counter()
+                    self._turn.wait_for(lambda: self._cancelled or not self._paused)
+                    self._paused_s += time.perf_counter() - begin_s
+                    continue
+                if early_s <= 0:
+                    self._set_to_work()
+                    return True
+                urgent = self._added.popleft() if self._added else None
+                if urgent is None:
+                    self._turn.wait(early_s)
+                    continue
+                self._set_to_work()
+            self._execute(urgent)
+
+    def _set_to_work(self) -> None:
+        self._counters.last_sign_s = time.perf_counter()  # first: the time waited is no stall
+        self._executing = True
+
+    def _execute(self, event: useq.MDAEvent) -> None:
+        try:
+            action = _action(event)
+            with self.lock:
+                before = self._shape()
+                for change in _changes(event):
+                    self._apply(change)
+                if self._shape() != before:
+                    self._new_segment(f"event {dict(event.index)}")
+                self._keep_shutter(event.keep_shutter_open)
+                if action == "hardware_autofocus":
+                    self._focus()
+                    return
+                self.camera.position = _position(event)
+                frame = self._take(event)
+            self._taken += 1
+            self.ledger.deliver(frame.segment, frame.camera)
+            self._receive(frame)
+        finally:
+            with self._turn:
+                self._executing = False
+                self._turn.notify_all()
+
+    def _take(self, event: useq.MDAEvent) -> Frame:
+        self.camera.refresh_position()
+        try:
+            self.core.snapImage()
+            pixels = self.core.getImage()
+        except LivescopeError:
+            raise
+        except Exception as error:
+            raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
+        index, self._counters.index = self._counters.index, self._counters.index + 1
+        tags = {**{str(axis): k for axis, k in event.index.items()}, **event.metadata}
+        return self.camera.frame(pixels, tags, self.camera.label, index=index, segment=self.segment)
+
+    def _focus(self) -> None:
+        core: Any = self.core
+        if not core.getAutoFocusDevice():
+            raise AcquisitionError("the plan asks for hardware autofocus, but the core has no autofocus device.")
+        core.fullFocus()
+        wait_ready(core, self.lock, (core.getAutoFocusDevice(),))
+
+    def _keep_shutter(self, keep: bool) -> None:
+        """Hold the shutter open over several events, or let it follow the camera again."""
+        if self._light is None:
+            return
+        if keep and self.core.getAutoShutter():
+            self.core.setAutoShutter(False)
+            self.core.setShutterOpen(True)
+        elif not keep:
+            self._light.restore()
+
+    def _fail_plan(self, error: Exception) -> None:
+        if not isinstance(error, LivescopeError):
+            cause = error
+            error = AcquisitionError(f"the planned run failed: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        self.error, self.state = error, StreamState.FAILED
+        try:
+            with self.lock:
+                if self._light is not None:
+                    self._light.off()
+        except Exception as second:  # noqa: BLE001 - the first failure is the one to report
+            error.add_note(f"and then: {type(second).__name__}: {second}")
+
+    # ------------------------------------------------------------------ helpers
+
+    def _new_segment(self, reason: str) -> SegmentNote:
+        self.camera.read()
+        self._counters.segment += 1
+        self._counters.last_sign_s = time.perf_counter()
+        self.notes.append(SegmentNote(self.segment, reason, time.time()))
+        return self.notes[-1]
+
+    def _pulse(self) -> Pulse:
+        lost = self.state is StreamState.FAILED
+        return Pulse(self._executing, lost, self._counters.last_sign_s, self.exposure_ms, str(self.error or ""))
+
+    def _refuse_unknown_channels(self) -> None:
+        """A misspelt channel is found before the first event, not after hours."""
+        core: Any = self.core
+        for channel in getattr(self._plan, "channels", ()):
+            groups = core.getAvailableConfigGroups()
+            if channel.group not in groups:
+                raise SettingsError(f"the plan has a channel group {channel.group!r}; the core has: {one_of(groups)}.")
+            presets = core.getAvailableConfigs(channel.group)
+            if channel.config not in presets:
+                raise SettingsError(
+                    f"the plan has a channel {channel.config!r}; group {channel.group!r} has: {one_of(presets)}."
+                )
+
+
+def _action(event: useq.MDAEvent) -> str:
+    """``"acquire_image"`` or ``"hardware_autofocus"``; anything else is refused."""
+    action = getattr(event.action, "type", "acquire_image")
+    if action not in ("acquire_image", "hardware_autofocus"):
+        known = "'acquire_image', 'hardware_autofocus'"
+        raise AcquisitionError(f"the plan has an action {action!r}; livescope knows {known}.")
+    if event.slm_image is not None:
+        raise AcquisitionError("the plan has an SLM image, which livescope cannot show; leave out slm_image.")
+    return str(action)
+
+
+def _changes(event: useq.MDAEvent) -> list[Change]:
+    """What an event asks of the hardware, in the order in which it is done."""
+    changes: list[Change] = []
+    if event.x_pos is not None or event.y_pos is not None or event.z_pos is not None:
+        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, _position(event)))
+    if event.channel is not None:
+        changes.append(Preset(event.channel.group, event.channel.config))
+    changes += [Property(device, name, value) for device, name, value in event.properties or ()]
+    if event.roi is not None:
+        roi = event.roi
+        changes.append(Roi(roi.offset_x, roi.offset_y, roi.width, roi.height))
+    if event.exposure is not None:
+        changes.append(Exposure(event.exposure))
+    return changes
+
+
+def _position(event: useq.MDAEvent) -> str | None:
+    """Name of the event's position: its own, else p0, p1 ..."""
+    if event.pos_name:
+        return event.pos_name
+    return f"p{event.index['p']}" if "p" in event.index else None

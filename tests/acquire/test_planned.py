@@ -1,0 +1,267 @@
+"""Planned runs: positions, times, channels, events fed by rules; pause and cancel that act."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import useq
+
+from livescope.acquire.changes import Roi
+from livescope.acquire.planned import PlannedRun, load_plan
+from livescope.acquire.stream import StreamState
+from livescope.errors import AcquisitionError, SettingsError
+from livescope.settings import CameraSettings
+from livescope.simulate import FakeCore
+
+PLAN = """
+stage_positions:
+  - {x: 10, y: 20, z: 3, name: A1}
+  - {x: 40, y: 50, z: 3}
+time_plan: {interval: 0, loops: 2}
+z_plan: {range: 2, step: 1}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return path
+
+
+def run(sink: Any, core: Any, plan: Any, **more: Any) -> PlannedRun:
+    return PlannedRun(core, sink.frames.append, sink.ledger, CameraSettings(exposure_ms=2), plan=plan, **more)
+
+
+def wait_for_frames(sink: Any, count: int) -> None:
+    while len(sink.frames) < count:
+        time.sleep(0.002)
+
+
+def points(n: int, interval_s: float = 0.0) -> list[useq.MDAEvent]:
+    due_s = [k * interval_s for k in range(n)]
+    return [useq.MDAEvent(index={"t": k, "p": 0}, x_pos=k, y_pos=0.0, min_start_time=due_s[k]) for k in range(n)]
+
+
+def test_a_plan_from_yaml(any_core: Any, sink: Any, tmp_path: Path) -> None:
+    planned = run(sink, any_core, load_plan(write(tmp_path, PLAN)))
+    planned.start()
+    assert planned.wait(60)
+    assert planned.state is StreamState.ENDED, planned.error
+    assert [f.index for f in sink.frames] == list(range(12))
+    assert [f.position for f in sink.frames] == (["A1"] * 3 + ["p1"] * 3) * 2
+    assert [f.z_um for f in sink.frames[:3]] == pytest.approx([2.0, 3.0, 4.0], abs=0.05)
+    assert (sink.frames[3].x_um, sink.frames[3].y_um) == pytest.approx((40.0, 50.0), abs=0.05)
+    assert {k: sink.frames[-1].metadata[k] for k in "tpz"} == {"t": 1, "p": 1, "z": 2}
+    assert sink.ledger.delivered == 12
+    assert {f.segment for f in sink.frames} == {0}
+
+
+def test_wells_channels_and_exposures(demo_core: Any, sink: Any) -> None:
+    plan = useq.MDASequence(
+        stage_positions=useq.WellPlatePlan(plate=24, a1_center_xy=(0, 0), selected_wells=([0, 1], [0, 1])),
+        channels=[
+            useq.Channel(group="Channel", config="DAPI", exposure=3),
+            useq.Channel(group="Channel", config="FITC", exposure=5),
+        ],
+    )
+    planned = run(sink, demo_core, plan)
+    planned.start()
+    assert planned.wait(60), planned.error
+    stamps = [(f.position, f.channel, f.exposure_ms) for f in sink.frames]
+    assert stamps == [(well, *rest) for well in ("A1", "B2") for rest in (("DAPI", 3.0), ("FITC", 5.0))]
+
+
+def test_times_are_kept(sink: Any) -> None:
+    planned = run(sink, FakeCore(), points(4, interval_s=0.1))
+    planned.start()
+    assert planned.wait(60)
+    at = [f.time_s - sink.frames[0].time_s for f in sink.frames]
+    assert all(later >= 0.1 * k - 0.02 for k, later in enumerate(at))
+
+
+def test_cancel_wakes_a_waiting_run_and_a_waiting_queue(any_core: Any, sink: Any) -> None:
+    planned = run(sink, any_core, points(2, interval_s=3600.0))
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.stop()  # would take an hour otherwise
+    assert planned.state is StreamState.STOPPED
+    queue = run(sink, any_core, [], stay_open=True)
+    queue.start()
+    queue.stop()
+    assert queue.state is StreamState.STOPPED
+    assert sink.ledger.delivered == 1
+
+
+def test_pause_holds_the_next_event_and_moves_later_ones(sink: Any) -> None:
+    """The runner's own pause took effect in 1 of 8 trials at this interval."""
+    for _ in range(8):
+        frames: list[Any] = []
+        planned = PlannedRun(
+            FakeCore(), frames.append, sink.ledger, CameraSettings(exposure_ms=1), plan=points(500, 0.01)
+        )
+        planned.start()
+        while len(frames) < 3:
+            time.sleep(0.002)
+        planned.pause()
+        held = len(frames)
+        time.sleep(0.1)
+        assert len(frames) == held
+        planned.resume()
+        while len(frames) == held:
+            time.sleep(0.002)
+        planned.pause()
+        planned.stop()
+        assert planned.state is StreamState.STOPPED
+        assert len(frames) < 500
+
+
+def test_rules_feed_events_while_it_runs(any_core: Any, sink: Any) -> None:
+    planned = run(sink, any_core, points(2), stay_open=True)
+    planned.start()
+    wait_for_frames(sink, 2)
+    planned.add(
+        useq.MDAEvent(pos_name="hit", x_pos=77.0, y_pos=0.0), useq.MDAEvent(pos_name="hit", x_pos=78.0, y_pos=0.0)
+    )
+    wait_for_frames(sink, 4)
+    planned.finish()
+    assert planned.wait(60)
+    assert planned.state is StreamState.ENDED
+    assert [f.position for f in sink.frames] == ["p0", "p0", "hit", "hit"]
+    assert sink.frames[-1].x_um == pytest.approx(78.0, abs=0.05)
+
+
+def test_added_events_go_before_a_planned_one_that_waits(sink: Any) -> None:
+    planned = run(sink, FakeCore(), points(2, interval_s=3600.0))
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.add(useq.MDAEvent(pos_name="urgent"))
+    wait_for_frames(sink, 2)
+    planned.stop()
+    assert [f.position for f in sink.frames] == ["p0", "urgent"]
+
+
+def test_an_endless_plan_ends_after_so_many_frames(sink: Any) -> None:
+    def endless() -> Iterator[useq.MDAEvent]:
+        while True:
+            yield useq.MDAEvent()
+
+    planned = run(sink, FakeCore(), endless())
+    planned.start(frames=7)
+    assert planned.wait(60)
+    assert (planned.state, len(sink.frames)) == (StreamState.ENDED, 7)
+
+
+def test_a_roi_in_a_plan_is_a_new_segment(demo_core: Any, sink: Any) -> None:
+    plan = [useq.MDAEvent(), useq.MDAEvent(roi=(8, 8, 101, 33)), useq.MDAEvent()]
+    planned = run(sink, demo_core, plan)
+    planned.start()
+    assert planned.wait(60), planned.error
+    assert [(f.segment, f.pixels.shape) for f in sink.frames] == [(0, (512, 512)), (1, (33, 101)), (1, (33, 101))]
+
+
+def test_changes_and_misuse_while_it_runs(sink: Any) -> None:
+    planned = run(sink, FakeCore(), [], stay_open=True)
+    planned.start()
+    with pytest.raises(AcquisitionError, match="already running"):
+        planned.start()
+    with pytest.raises(AcquisitionError, match="stop it before a burst"):
+        planned.burst(3)
+    assert planned.change(Roi(0, 0, 9, 7)).segment == 1
+    planned.add(useq.MDAEvent())
+    wait_for_frames(sink, 1)
+    assert sink.frames[0].pixels.shape == (7, 9)
+    planned.stop()
+
+
+@pytest.mark.parametrize("call", ["snapImage", "setExposure", "setXYPosition"])
+def test_a_call_that_fails_ends_the_run_with_the_light_off(sink: Any, call: str) -> None:
+    core = FakeCore()
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
+    planned = run(sink, core, [*points(2), useq.MDAEvent(x_pos=1, y_pos=1, exposure=5)], on_health=sink.health.append)
+    core.fail[call] = RuntimeError("broken cable")
+    planned.start()
+    assert planned.wait(60)
+    assert planned.state is StreamState.FAILED
+    assert "broken cable" in str(planned.error)
+    assert not core.getShutterOpen()
+    assert [e.health for e in sink.health] == ["lost"]
+
+
+def test_a_receiver_that_raises_ends_the_run(sink: Any) -> None:
+    def receive(frame: Any) -> None:
+        raise ValueError("bad receiver")
+
+    planned = PlannedRun(FakeCore(), receive, sink.ledger, plan=points(3))
+    planned.start()
+    assert planned.wait(60)
+    assert isinstance(planned.error.__cause__, ValueError)
+
+
+def test_a_shutter_held_open_over_events_is_left_as_found(sink: Any) -> None:
+    core = FakeCore()
+    states: list[tuple[bool, bool]] = []
+    plan = [useq.MDAEvent(keep_shutter_open=True), useq.MDAEvent(keep_shutter_open=True), useq.MDAEvent()]
+    planned = PlannedRun(
+        core, lambda frame: states.append((core.getAutoShutter(), core.getShutterOpen())), sink.ledger, plan=plan
+    )
+    planned.start()
+    assert planned.wait(60), planned.error
+    assert states == [(False, True), (False, True), (True, False)]
+    assert core.getAutoShutter()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time_plan: {interval: 1, loops: 2}", "no position"),
+        ("stage_positions: []", "no position"),
+        ("stage_postions: [{x: 1, y: 2}]", "unknown key 'stage_postions'.*'stage_positions'"),
+        ("stage_positions: [{x: one, y: 2}]", "valid number"),
+        ("[1, 2]", "holds a list"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_wrong_plan_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_plan(write(tmp_path, text))
+
+
+def test_a_missing_plan_and_a_misspelt_channel_are_explained(demo_core: Any, sink: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_plan(tmp_path / "nowhere.yaml")
+    plan = useq.MDASequence(stage_positions=[(0, 0, 0)], channels=[{"group": "Channel", "config": "DAPPI"}])
+    with pytest.raises(SettingsError, match=r"channel 'DAPPI'.*'DAPI'"):
+        run(sink, demo_core, plan).start()
+    again = run(sink, demo_core, points(1))
+    again.start()
+    assert again.wait(60)
+    assert len(sink.frames) == 1
+
+
+def test_unknown_actions_are_refused(sink: Any) -> None:
+    planned = run(sink, FakeCore(), [useq.MDAEvent(action=useq.CustomAction(name="dance"))])
+    planned.start()
+    assert planned.wait(60)
+    assert "custom" in str(planned.error)
+
+
+def test_a_stalled_event_is_told(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from livescope.acquire import health
+
+    monkeypatch.setattr(health, "stall_limit_s", lambda exposure_ms: 0.05)
+    monkeypatch.setattr(health, "POLL_S", 0.01)
+    core, go = FakeCore(), threading.Event()
+    core.snapImage = lambda: go.wait(20)  # type: ignore[method-assign]
+    planned = run(sink, core, points(1), on_health=sink.health.append)
+    planned.start()
+    while not sink.health:
+        time.sleep(0.002)
+    go.set()
+    assert planned.wait(60)
+    assert sink.health[0].health == "stalled"
