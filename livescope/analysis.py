@@ -5,6 +5,8 @@ Owns the order of the steps (prepare, infer, decode, count) and nothing of how e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from livescope.assay.viability import viability
 from livescope.calls import Analysis
 from livescope.detect.bundle import Bundle
@@ -12,9 +14,11 @@ from livescope.detect.decode import decode
 from livescope.detect.detector import BackendInfo, Detector, open_detector
 from livescope.detect.scale import fit_scale
 from livescope.frames import Frame, FrameSpec
-from livescope.settings import DetectorSettings
+from livescope.settings import DetectorSettings, TrackSettings
+from livescope.track.fate import FateFilter, FateSettings
+from livescope.track.link import Linker
 
-__all__ = ["FrameAnalyser"]
+__all__ = ["Follower", "FrameAnalyser"]
 
 
 class FrameAnalyser:
@@ -80,6 +84,11 @@ class FrameAnalyser:
             )
         return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity))
 
+    @property
+    def uncertain(self) -> tuple[float, float]:
+        """Between these two values of p_dead a call is uncertain."""
+        return self._settings.uncertain or self._bundle.card.uncertain
+
     def describe(self) -> BackendInfo:
         """Backend, device, precision and model hash actually in use."""
         return self._detector.describe()
@@ -87,3 +96,25 @@ class FrameAnalyser:
     def close(self) -> None:
         """Free the device."""
         self._detector.close()
+
+
+class Follower:
+    """Follows the cells of a run: who is who, and when each died. One thread uses it, in the order of the frames.
+
+    Parameters
+    ----------
+    settings
+        What is believed of death beforehand.
+    uncertain
+        The model's band of p_dead; between the two a cell's state is uncertain.
+    """
+
+    def __init__(self, settings: TrackSettings, uncertain: tuple[float, float]) -> None:
+        self._linker = Linker()
+        self._filter = FateFilter(FateSettings(hazard=settings.hazard, uncertain=uncertain))
+
+    def __call__(self, analysis: Analysis) -> Analysis:
+        """Return the analysis with identities in its calls and with fates; nothing else of it changes."""
+        calls = self._linker.update(analysis.calls, analysis.frame)
+        fates = self._filter.update(calls, analysis.frame, self._linker.report.shift_yx_px)
+        return replace(analysis, calls=calls, fates=fates)

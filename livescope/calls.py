@@ -5,7 +5,7 @@ Owns `State`, `CellCalls` and `Viability` as data. How they are computed lies in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from livescope.frames import Frame
 
-__all__ = ["N_RAYS", "Analysis", "CellCalls", "State", "Viability", "ray_angles"]
+__all__ = ["N_RAYS", "Analysis", "CellCalls", "Fates", "State", "Viability", "ray_angles"]
 
 N_RAYS = 32
 """Rays of an outline."""
@@ -104,6 +104,46 @@ class CellCalls:
 
 
 @dataclass(slots=True, frozen=True)
+class Fates:
+    """What is known of the cells of one frame after all frames so far; n rows, those of the calls.
+
+    Attributes
+    ----------
+    p_dead
+        (n,) float32, posterior.
+    state
+        (n,) uint8 of `State`, from the posterior.
+    death_s, death_low_s, death_high_s
+        (n,) float64, time of death on the frames' clock (`Frame.time_s`): median and 90 % interval, NaN where the
+        cell lives or was dead when first seen.
+    death_frame, death_low_frame, death_high_frame
+        The same as (fractional) `Frame.index`.
+    arrived_dead
+        (n,) bool, dead when first seen: its time of death is unknown.
+    resurrected
+        (n,) bool, declared dead before and now alive again: the model or the linking erred.
+    died
+        Tracks declared dead in this frame that were seen alive.
+    """
+
+    p_dead: NDArray[np.float32]
+    state: NDArray[np.uint8]
+    death_s: NDArray[np.float64]
+    death_low_s: NDArray[np.float64]
+    death_high_s: NDArray[np.float64]
+    death_frame: NDArray[np.float64]
+    death_low_frame: NDArray[np.float64]
+    death_high_frame: NDArray[np.float64]
+    arrived_dead: NDArray[np.bool_]
+    resurrected: NDArray[np.bool_]
+    died: tuple[int, ...]
+
+    def apply(self, calls: CellCalls) -> CellCalls:
+        """Return the calls with p_dead and state of all frames so far in place of those of one frame."""
+        return replace(calls, p_dead=self.p_dead, state=self.state)
+
+
+@dataclass(slots=True, frozen=True)
 class Viability:
     """How many cells live, with its uncertainty: never a bare percentage.
 
@@ -131,8 +171,19 @@ class Viability:
 
 @dataclass(slots=True, frozen=True)
 class Analysis:
-    """One analysed frame: the picture, its cells, and what follows for the culture."""
+    """One analysed frame: the picture, its cells, and what follows for the culture.
+
+    Attributes
+    ----------
+    frame, calls
+        The frame and its cells, called from this frame alone.
+    viability
+        Of these calls.
+    fates
+        What all frames so far say of the same cells, None where cells are not followed.
+    """
 
     frame: Frame
     calls: CellCalls
     viability: Viability
+    fates: Fates | None = None

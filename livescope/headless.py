@@ -28,6 +28,8 @@ __all__ = ["print_summary", "run_headless", "summarise"]
 
 _DISK_TIMEOUT_S = 600.0
 """A record is given this long to reach the disk after the camera has stopped."""
+_ERRORS_SHOWN = 5
+"""Errors printed; the summary holds all of them."""
 
 
 def run_headless(session: Session, console: Console) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def summarise(session: Session, seconds: float) -> dict[str, Any]:
         "losses": session.losses(),
         "fps": round(session.mean_fps(), 3),
         "latency_ms": None if latency is None else dict(zip(("p50", "p95", "p99"), latency, strict=True)),
+        "deaths": status.deaths,
         "viability": None if analysis is None else _jsonable(analysis.viability),
         "truth": None if tally is None else _clean(tally.summary()),
         "backend": None if status.backend is None else _jsonable(status.backend),
@@ -124,6 +127,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row("latency", ", ".join(f"{k} {v:.0f} ms" for k, v in summary["latency_ms"].items()))
     if summary["viability"]:
         table.add_row("viability (last frame)", viability_text(summary["viability"]))
+    if summary["deaths"]:
+        table.add_row("deaths seen", str(summary["deaths"]))
     if summary["truth"]:
         table.add_row("against the truth", truth_text(summary["truth"]))
     backend = summary["backend"]
@@ -135,9 +140,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table.add_row("record", summary["record"] or "nothing stored (record.path is not set)")
     console.print(table)
     for warning in summary["warnings"]:
-        console.print(f"[yellow]warning[/] {warning}")
-    for error in summary["errors"]:
-        console.print(f"[red]error[/] {error}")
+        console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
+    for error in summary["errors"][:_ERRORS_SHOWN]:
+        console.print(f"[red]error[/] {error}", soft_wrap=True)
+    if len(summary["errors"]) > _ERRORS_SHOWN:
+        console.print(f"[red]and {len(summary['errors']) - _ERRORS_SHOWN} more errors[/]")
 
 
 def viability_text(viability: dict[str, Any]) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from livescope.calls import Analysis
 from livescope.frames import Frame, LossLedger
@@ -25,6 +26,9 @@ __all__ = ["Recording"]
 
 _TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
 """What a record of simulated cells keeps of their truth, in the order of `Truth`."""
+
+_FATE_COLUMNS = ("p_dead", "state", "death_frame", "death_low_frame", "death_high_frame", "arrived_dead", "resurrected")
+"""What a record keeps of the cells' fates beside the calls of single frames, in the order of `Fates`."""
 
 
 class Recording:
@@ -117,6 +121,16 @@ class Recording:
             if recorder is None:
                 return
             recorder.put_calls(analysis.frame, analysis.calls)
+            if analysis.fates is not None:
+                recorder.put_table("fates", _columns(analysis, analysis.fates, _FATE_COLUMNS, analysis.calls.track))
             if truth is not None:
-                columns = {name: getattr(truth, name) for name in _TRUTH_COLUMNS}
-                recorder.put_table("truth", {"frame": np.full(len(truth), analysis.frame.index), **columns})
+                recorder.put_table("truth", _columns(analysis, truth, _TRUTH_COLUMNS))
+
+
+def _columns(
+    analysis: Analysis, rows: object, names: Sequence[str], track: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
+    """Columns of a table with one row a cell, led by the frame and, where there is one, the track."""
+    columns = {name: getattr(rows, name) for name in names}
+    leading = {} if track is None else {"track": track}
+    return {"frame": np.full(len(columns[names[0]]), analysis.frame.index), **leading, **columns}

@@ -38,6 +38,7 @@ class RunBook:
         self.curve = ThinningSeries[tuple[float, Viability]]()
         self.analysed = 0
         self.shown = 0
+        self.deaths = 0
         self.newest_frame: Frame | None = None
         self.newest_analysis: Analysis | None = None
         self.tally: Tally | None = None
@@ -67,6 +68,8 @@ class RunBook:
         self._latency_called.add((time.perf_counter() - analysis.frame.time_s) * 1e3)
         self.curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
         self.newest_analysis = analysis
+        if analysis.fates is not None:
+            self.deaths += len(analysis.fates.died)
         if truth is not None:
             self.tally = self.tally or Tally()
             self.tally.add(analysis.calls, truth)

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from livescope.analysis import FrameAnalyser
+from livescope.analysis import Follower, FrameAnalyser
 from livescope.calls import Analysis, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.errors import AcquisitionError, LivescopeError
@@ -41,6 +41,8 @@ __all__ = ["Analysis", "Session", "SessionState", "Status"]
 
 _EVERY_FRAME_CAPACITY = 256
 """Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
+_ERRORS_KEPT = 1000
+"""Different errors that are kept; what fails a thousand ways will not become clearer."""
 
 
 class Session:
@@ -150,6 +152,7 @@ class Session:
             recorded=recording.recorded,
             analysed=run.analysed,
             shown=run.shown,
+            deaths=run.deaths,
             lost=run.ledger.by_cause(),
             fps_acquired=run.acquired.rate_hz(),
             fps_analysed=run.called.rate_hz(),
@@ -317,7 +320,7 @@ class Session:
             return
         frame = self._open_stream().snap()
         self._run.newest_frame = frame
-        self._analyse(self._run, frame)
+        self._analyse(self._run, frame, None)
 
     def _open_record(self) -> None:
         facts = {"backend": asdict(self._analyser.describe())} if self._analyser else {}
@@ -397,19 +400,24 @@ class Session:
 
     def _analyse_frames(self, run: RunBook) -> None:
         """Detector thread: call frames until the run has ended and the mailbox is empty."""
+        assert self._analyser is not None
+        tracking = self.settings.track
+        follow = Follower(tracking, self._analyser.uncertain) if tracking.enabled else None
         while not run.to_analyse.exhausted:
             frame = run.to_analyse.get(0.2)
             if frame is None:
                 continue
             try:
-                self._analyse(run, frame)
+                self._analyse(run, frame, follow)
             except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
                 run.note_not_analysed(frame)
                 self._note_error("analysis", error)
 
-    def _analyse(self, run: RunBook, frame: Frame) -> None:
+    def _analyse(self, run: RunBook, frame: Frame, follow: Follower | None) -> None:
         assert self._analyser is not None
         analysis = self._analyser(frame)
+        if follow is not None:
+            analysis = follow(analysis)
         for warning in self._analyser.warnings:
             self._warnings.setdefault(warning)
         truth = self._truth_of(frame)
@@ -430,7 +438,8 @@ class Session:
 
     def _note_error(self, where: str, error: Exception) -> None:
         text = str(error) if isinstance(error, LivescopeError) else f"{type(error).__name__}: {error}"
-        self._errors.setdefault(f"{where}: {text}")
+        if len(self._errors) < _ERRORS_KEPT:
+            self._errors.setdefault(f"{where}: {text}")
 
 
 def _expected_spec(stream: LiveStream) -> FrameSpec:

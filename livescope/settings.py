@@ -24,6 +24,7 @@ __all__ = [
     "Settings",
     "SimulationSettings",
     "SourceSettings",
+    "TrackSettings",
     "ViewSettings",
     "dump_settings",
     "load_settings",
@@ -118,6 +119,15 @@ class DetectorSettings(_Frozen):
     """Calls with p_dead between these two are uncertain; None takes the model card's."""
 
 
+class TrackSettings(_Frozen):
+    """Following cells from frame to frame."""
+
+    enabled: bool = True
+    """Give each cell an identity that it keeps, and gather over time whether and when it died."""
+    hazard: float = Field(default=2e-3, gt=0, lt=1)
+    """Chance a frame that a living cell dies, as believed beforehand."""
+
+
 class RecordSettings(_Frozen):
     """What is stored, and where."""
 
@@ -164,6 +174,7 @@ class Settings(_Frozen):
     camera: CameraSettings = CameraSettings()
     simulation: SimulationSettings = SimulationSettings()
     detector: DetectorSettings = DetectorSettings()
+    track: TrackSettings = TrackSettings()
     record: RecordSettings = RecordSettings()
     view: ViewSettings = ViewSettings()
     run: RunSettings = RunSettings()

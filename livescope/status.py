@@ -35,6 +35,8 @@ class Status:
         State of the session, and why it failed or ended.
     delivered, recorded, analysed, shown
         Frames handed on by the loop, truly on disk, called, painted.
+    deaths
+        Cells seen alive in this run and declared dead since.
     lost
         Frames lost or skipped by cause (`livescope.frames.LossCause`).
     fps_acquired, fps_analysed, fps_shown
@@ -74,3 +76,4 @@ class Status:
     busy: str | None
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
+    deaths: int = 0

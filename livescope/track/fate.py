@@ -13,12 +13,12 @@ count by `weight` only, and a cell that was dead when first seen has no time of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.calls import CellCalls, State
+from livescope.calls import CellCalls, Fates, State
 from livescope.frames import Frame
 from livescope.track.evidence import FEATURES, Contrast, correlate, sample
 
@@ -76,46 +76,6 @@ class FateSettings:
     declare: float = 0.95
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
-
-
-@dataclass(slots=True, frozen=True)
-class Fates:
-    """What is known of the cells of one frame after all frames so far; n rows, those of the calls.
-
-    Attributes
-    ----------
-    p_dead
-        (n,) float32, posterior.
-    state
-        (n,) uint8 of `State`, from the posterior.
-    death_s, death_low_s, death_high_s
-        (n,) float64, time of death on the frames' clock (`Frame.time_s`): median and 90 % interval, NaN where the
-        cell lives or was dead when first seen.
-    death_frame, death_low_frame, death_high_frame
-        The same as (fractional) `Frame.index`.
-    arrived_dead
-        (n,) bool, dead when first seen: its time of death is unknown.
-    resurrected
-        (n,) bool, declared dead before and now alive again: the model or the linking erred.
-    died
-        Tracks declared dead in this frame that were seen alive.
-    """
-
-    p_dead: NDArray[np.float32]
-    state: NDArray[np.uint8]
-    death_s: Floats
-    death_low_s: Floats
-    death_high_s: Floats
-    death_frame: Floats
-    death_low_frame: Floats
-    death_high_frame: Floats
-    arrived_dead: Bools
-    resurrected: Bools
-    died: tuple[int, ...]
-
-    def apply(self, calls: CellCalls) -> CellCalls:
-        """Return the calls with p_dead and state of all frames so far in place of those of one frame."""
-        return replace(calls, p_dead=self.p_dead, state=self.state)
 
 
 @dataclass(slots=True)

@@ -102,9 +102,9 @@ class Linker:
     >>> from livescope.track.testing import calls_at, frame_of
     >>> linker = Linker()
     >>> linker.update(calls_at([[10, 10], [50, 50]]), frame_of(0)).track.tolist()
-    [0, 1]
+    [1, 2]
     >>> linker.update(calls_at([[51, 50], [11, 12]]), frame_of(1)).track.tolist()
-    [1, 0]
+    [2, 1]
     """
 
     def __init__(self, *, reach: float = 1.0, memory_frames: int = 15, away_frames: int = 500) -> None:
@@ -116,7 +116,7 @@ class Linker:
         self._memory_frames = memory_frames
         self._away_frames = away_frames
         self._fields: dict[str | None, _Field] = {}
-        self._next_track = 0
+        self._next_track = 1  # identities are label values in the record, where 0 is background
         self.report = LinkReport((0.0, 0.0), 0, 0, 0, ())
         """What the newest update did."""
 

@@ -23,7 +23,7 @@ def run(p_dead: np.ndarray, fate: FateFilter | None = None, places: np.ndarray |
     for index, p in enumerate(p_dead):
         at = GRID[: len(p)] if places is None else places[index]
         calls = linker.update(calls_at(at, p_dead=p, radius_px=15.0), frame_of(index))
-        assert calls.track.tolist() == list(range(len(p)))
+        assert calls.track.tolist() == list(range(1, len(p) + 1))
         results.append(fate.update(calls, frame_of(index), linker.report.shift_yx_px))
     return results
 
@@ -68,7 +68,7 @@ def test_time_of_death_and_its_interval() -> None:
     np.testing.assert_allclose(last.death_s, last.death_frame)  # a frame a second
     assert (last.death_low_s <= last.death_s).all()
     died = [track for result in results for track in result.died]
-    assert sorted(died) == list(range(N))
+    assert sorted(died) == list(range(1, N + 1))
 
 
 def test_a_time_once_settled_stays_after_the_window() -> None:

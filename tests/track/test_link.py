@@ -41,10 +41,10 @@ def test_a_missed_cell_comes_back_as_itself_until_it_is_forgotten() -> None:
     for index in range(1, 4):
         linker.update(calls_at(GRID[1:]), frame_of(index))
     assert linker.report.missing == 1
-    assert linker.update(calls_at(GRID), frame_of(4)).track[0] == 0
+    assert linker.update(calls_at(GRID), frame_of(4)).track[0] == 1
     for index in range(5, 9):
         linker.update(calls_at(GRID[1:]), frame_of(index))
-    assert linker.update(calls_at(GRID), frame_of(9)).track[0] == len(GRID)
+    assert linker.update(calls_at(GRID), frame_of(9)).track[0] == len(GRID) + 1
 
 
 def test_empty_frames_are_frames() -> None:
@@ -100,9 +100,9 @@ def test_a_division_is_seen_and_the_parent_goes_on() -> None:
     radius[-2:] = 8.5
     calls = linker.update(calls_at(daughters, radius_px=radius), frame_of(1))
     child = int(calls.track.max())
-    assert child == len(GRID)
-    assert linker.report.divisions == (Division(0, child),)
-    assert 0 in calls.track[-2:]
+    assert child == len(GRID) + 1
+    assert linker.report.divisions == (Division(1, child),)
+    assert 1 in calls.track[-2:]
 
 
 def test_memory_is_bounded() -> None:
