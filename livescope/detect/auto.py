@@ -1,4 +1,4 @@
-"""The fastest backend that works on this machine: measured at the first frame shape of its kind, then remembered.
+"""The fastest backend that works on this machine: measured once for a frame shape, then remembered.
 
 Owns the measurement and its memory. Which backends there are to choose from is `detector.open_detector`'s.
 """
@@ -67,6 +67,7 @@ class AutoDetector:
         self._measure = measure
         self._open: dict[str, Detector] = {}
         self._chosen = next(iter(candidates))
+        self._settled = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -74,9 +75,14 @@ class AutoDetector:
         return self._detector(self._chosen).warnings
 
     def prepare(self, spec: FrameSpec) -> None:
-        """Take the backend remembered for such frames, or measure all of them, some seconds; then prepare it."""
+        """Take the backend remembered for such frames, or measure all, for some seconds; then prepare it.
+
+        A later shape (an ROI changed during a run) stays with the first one's choice: nobody waits for a measurement then.
+        """
         key = self._key(spec)
-        self._chosen = self._recall().get(key, "")
+        if not self._settled:
+            self._chosen = self._recall().get(key, "")
+        self._settled = True
         if self._chosen in self._candidates:
             try:
                 self._detector(self._chosen).prepare(spec)

@@ -79,7 +79,10 @@ def test_it_is_measured_once_and_remembered(lab: Lab) -> None:
     again.prepare(FRAME.spec)
     assert lab.measured == []
     assert list(lab.live.values()) == ["b"]
-    again.prepare(FrameSpec(64, 65, "uint16", 16, 1.0))  # another shape is another choice
+    wide = FrameSpec(64, 65, "uint16", 16, 1.0)
+    again.prepare(wide)  # during a run nobody waits for a measurement
+    assert lab.measured == []
+    lab.auto().prepare(wide)  # another shape is another choice
     assert lab.measured == ["a", "b", "c"]
     lab.auto("model 2").prepare(FRAME.spec)
     assert len(lab.measured) == 6
