@@ -53,8 +53,8 @@ AXES = ("t", "c", "y", "x")
 LABEL_AXES = ("t", "y", "x")
 """Labels have no c: napari makes a layer (t, y, x) of each channel, and would set c of 4-D labels against its t."""
 
-# Okabe and Ito's palette, as in the window: told apart by every common kind of colour vision
-STATE_RGBA = {State.LIVE: (86, 180, 233, 255), State.DEAD: (230, 159, 0, 255), State.UNCERTAIN: (204, 121, 167, 255)}
+# as in the window, from Okabe and Ito: told apart by every common kind of colour vision
+STATE_RGBA = {State.LIVE: (86, 180, 233, 255), State.DEAD: (230, 159, 0, 255), State.UNCERTAIN: (240, 98, 180, 255)}
 
 
 @dataclass(slots=True, frozen=True)

@@ -256,10 +256,10 @@ class Recorder:
             if not self._failed:
                 closing = {
                     **self._manifest,
+                    "errors": self._errors,
                     **(extra_manifest or {}),
                     "closed": datetime.now().astimezone().isoformat(),
                     "losses": self._ledger.rows(),
-                    "errors": self._errors,
                 }
                 finish(self.path, closing, clean=not self._lost)
         except (OSError, ValueError) as error:

@@ -70,6 +70,7 @@ def test_ome_zarr_models_accepts_the_image(written: Path) -> None:
         assert [axis.name for axis in image.attributes.ome.multiscales[0].axes] == ["t", "c", "y", "x"]
 
 
+@pytest.mark.filterwarnings("default")  # napari's own
 def test_napari_shows_image_and_labels_in_their_colours(written: Path) -> None:
     layers = pytest.importorskip("napari.layers")
     read = pytest.importorskip("napari_ome_zarr").napari_get_reader(str(written))

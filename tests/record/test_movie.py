@@ -1,0 +1,89 @@
+"""A movie shows every recorded frame with the outlines of its cells.
+
+Beside the tests of the record, not of the window: those watch that no thread is left, and zarr keeps its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame, LossLedger
+from livescope.record.reader import Record, open_record
+from livescope.record.writer import Recorder
+from livescope.settings import RecordSettings, Settings
+from livescope.view.movie import save_movie
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    """Four dark frames; in the first a live cell, in the third none, the others not analysed."""
+    settings = RecordSettings(min_free_mb=0)
+    errors: list[Exception] = []
+    recorder = Recorder(
+        tmp_path / "a.ome.zarr", settings, LossLedger(), run_settings=Settings(), on_error=errors.append
+    )
+    for k in range(4):
+        frame = Frame(np.full((121, 160), 500 + k, np.uint16), k, 0, "Camera", 3600.0 * k, 0.0, 12)
+        recorder.put(frame)
+        if k in (0, 2):
+            n = 1 if k == 0 else 0
+            ones, centre = np.ones(n, np.float32), np.full(n, 60, np.float32)
+            radii, live = np.full((n, 32), 30, np.float32), np.ones(n, np.uint8)
+            calls = CellCalls(k, centre, centre, radii, ones, ones, live, ones, np.zeros(n, bool), np.full(n, -1))
+            recorder.put_calls(frame, calls)
+    recorder.close()
+    assert errors == []
+    return open_record(recorder.path)
+
+
+def blue(picture: np.ndarray) -> int:
+    """Return the number of pixels in the colour of living cells."""
+    rgb = picture[..., :3].astype(int)
+    return int(np.count_nonzero((rgb[..., 2] - rgb[..., 0] > 60) & (rgb[..., 2] > 120)))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_every_frame_is_there_with_its_outlines(record: Record, tmp_path: Path, suffix: str) -> None:
+    if suffix == ".mp4":
+        ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    steps: list[tuple[int, int]] = []
+    (file,) = save_movie(record, tmp_path / f"a{suffix}", progress=lambda done, total: steps.append((done, total)))
+    if suffix == ".gif":
+        with Image.open(file) as gif:
+            assert gif.n_frames == 4
+            pictures = []
+            for k in range(4):
+                gif.seek(k)
+                pictures.append(np.asarray(gif.convert("RGB")))
+    else:
+        command = [ffmpeg, "-loglevel", "error", "-i", str(file), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        decoded = subprocess.run(command, capture_output=True, check=True).stdout
+        pictures = list(np.frombuffer(decoded, np.uint8).reshape(-1, 120, 160, 3))
+    assert len(pictures) == 4
+    assert pictures[0].shape == (120, 160, 3)
+    outlined = [blue(picture) > 60 for picture in pictures]
+    assert outlined == [True, True, False, False], "frame 1 shows the calls of frame 0, frame 2 has none of its own"
+    assert steps[-1] == (4, 4)
+
+
+def test_without_overlay_nothing_is_drawn_on_the_cells(record: Record, tmp_path: Path) -> None:
+    (file,) = save_movie(record, tmp_path / "a.gif", overlay=False)
+    with Image.open(file) as gif:
+        assert blue(np.asarray(gif.convert("RGB"))) == 0
+
+
+def test_what_cannot_be_written_is_named(record: Record, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"\.mp4 or \.gif"):
+        save_movie(record, tmp_path / "a.avi")
+    for name in ("a.gif", "a.mp4"):
+        with pytest.raises(RecordError, match="cannot be written"):
+            save_movie(record, tmp_path / "missing" / name)
+    with pytest.raises(RecordError, match="no frame of image 'images/3'"):
+        save_movie(record, tmp_path / "a.gif", image="images/3")
