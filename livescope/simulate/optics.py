@@ -236,7 +236,7 @@ class Optics:
             spectrum *= np.exp(-2j * np.pi * fft.rfftfreq(size)[None, None, :] * shift_x[:, None, None]).astype(
                 np.complex64
             )
-        return fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
+        return np.asarray(fft.irfft2(spectrum, s=(size, size)), np.float32)
 
     def _scatter(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Specks that lie on the dish among the cells: (n, 3) row, column, kind."""

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from livescope.assay.plate import Plate, Well, load_plate, well_of_position
+from livescope.errors import AssayError
+
+CSV = """well,compound,dose,unit,replicate,control
+A1,,,,1,negative
+A02,,,,2,negative
+B1,staurosporine,0.1,uM,1,
+B2,staurosporine,1,uM,1,
+B3,staurosporine,1,uM,2,
+H12,triton,1,%,1,positive
+"""
+
+YAML = """
+wells:
+  - {well: A1, control: negative}
+  - {well: a2, control: negative, replicate: 2}
+  - {well: B1, compound: staurosporine, dose: 0.1}
+  - {well: B2, compound: staurosporine, dose: 1}
+  - {well: B3, compound: staurosporine, dose: 1, replicate: 2}
+  - {well: H12, compound: triton, dose: 1, unit: "%", control: positive}
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_csv_and_yaml_say_the_same(tmp_path: Path) -> None:
+    from_csv, from_yaml = load_plate(write(tmp_path, "p.csv", CSV)), load_plate(write(tmp_path, "p.yaml", YAML))
+    assert from_csv.wells == from_yaml.wells
+    semicolons = load_plate(write(tmp_path, "q.csv", CSV.replace(",", ";")))
+    assert semicolons.wells == from_csv.wells
+    assert [well.well for well in from_csv.controls("negative")] == ["A1", "A2"]
+    assert {name: len(wells) for name, wells in from_csv.conditions().items()} == {
+        "negative control": 2,
+        "triton 1 %": 1,
+        "staurosporine 0.1 uM": 1,
+        "staurosporine 1 uM": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("position", "well"),
+    [("A01", "A1"), ("Plate_H12_003", "H12"), ("Pos0", None), ("B2-Site_1", "B2"), ("af48", "AF48"), (None, None)],
+)
+def test_well_of_a_position(position: str | None, well: str | None) -> None:
+    assert well_of_position(position) == well
+
+
+def test_rows_past_z() -> None:
+    assert Well(well="AF48").row_column == (31, 47)
+    assert Well(well="H12").row_column == (7, 11)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("well,dose\nA1,-3\n", "dose.*greater than or equal to 0"),
+        ("well,dosis\nA1,3\n", "dosis.*Known columns: well, compound, dose"),
+        ("well\nrow 1\n", "named like A1"),
+        ("well\nA1\na01\n", "A1 stands twice"),
+        ("well\n", "no wells"),
+        ("well,control\nA1,vehicle\n", "control.*'negative'"),
+    ],
+)
+def test_a_wrong_map_is_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(AssayError, match=says):
+        load_plate(write(tmp_path, "p.csv", text))
+
+
+def test_missing_file_and_odd_yaml(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="No such file"):
+        load_plate(tmp_path / "none.csv")
+    with pytest.raises(AssayError, match="not a list of wells"):
+        load_plate(write(tmp_path, "p.yaml", "wells: 3"))
+    with pytest.raises(AssayError, match="not YAML"):
+        load_plate(write(tmp_path, "q.yaml", "wells: ["))
+
+
+def test_unknown_well_names_the_known() -> None:
+    plate = Plate([Well(well="A1")])
+    assert plate.at_position("C5") is None
+    with pytest.raises(AssayError, match="it has A1"):
+        plate["C5"]

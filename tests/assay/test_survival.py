@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.errors import AssayError
+
+lifelines = pytest.importorskip("lifelines", reason="survival needs lifelines: pip install livescope[assay]")
+
+
+def exponential(rng: np.random.Generator, n: int, rate: float, end: float = 10.0) -> Lives:
+    death = rng.exponential(1 / rate, n)
+    return Lives(np.zeros(n), np.minimum(death, end), death < end)
+
+
+def waltons() -> dict[str, Lives]:
+    """The flies of lifelines' own tutorial."""
+    from lifelines.datasets import load_waltons
+
+    table = load_waltons()
+    return {
+        str(group): Lives(np.zeros(len(rows)), rows["T"].to_numpy(float), rows["E"].to_numpy(bool))
+        for group, rows in table.groupby("group")
+    }
+
+
+def test_kaplan_meier_and_log_rank_as_lifelines_publishes_them() -> None:
+    """lifelines 0.30 documentation, "Quickstart": median of all flies 56; log-rank of the two groups 122.25."""
+    groups = waltons()
+    both = Lives(
+        *(np.concatenate([getattr(g, name) for g in groups.values()]) for name in ("entry_h", "exit_h", "died"))
+    )
+    assert kaplan_meier(both).median_h == 56.0
+    statistic, p = log_rank(groups)
+    assert statistic == pytest.approx(122.25, abs=0.005)
+    assert p < 1e-20
+
+
+def test_kaplan_meier_by_hand() -> None:
+    curve = kaplan_meier(Lives(np.zeros(5), np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([1, 1, 0, 1, 0], bool)))
+    at = dict(zip(curve.hours.tolist(), curve.alive.tolist(), strict=True))
+    assert at[1.0] == pytest.approx(4 / 5)
+    assert at[2.0] == pytest.approx(4 / 5 * 3 / 4)
+    assert at[3.0] == pytest.approx(4 / 5 * 3 / 4 * 1 / 2)
+    assert (curve.n, curve.deaths) == (5, 3)
+
+
+def test_interval_of_the_survival_covers() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(200):
+        curve = kaplan_meier(exponential(rng, 60, 0.1))
+        k = np.searchsorted(curve.hours, 5.0, side="right") - 1
+        inside += curve.low[k] <= np.exp(-0.5) <= curve.high[k]
+    assert 0.91 <= inside / 200 <= 0.99
+
+
+def test_cells_seen_late_do_not_lengthen_life() -> None:
+    rng = np.random.default_rng(1)
+    entry, death = rng.uniform(0, 8, 4000), rng.exponential(5.0, 4000)
+    seen = death > entry  # those that died before they came into sight are unknown
+    curve = kaplan_meier(Lives(entry[seen], death[seen], np.ones(int(seen.sum()), bool)))
+    assert curve.median_h == pytest.approx(5 * np.log(2), rel=0.12)
+
+
+def test_death_rate_covers() -> None:
+    rng = np.random.default_rng(2)
+    inside = [(r := death_rate(exponential(rng, 40, 0.05))).low <= 0.05 <= r.high for _ in range(500)]
+    assert 0.93 <= np.mean(inside) <= 0.99
+    assert death_rate(Lives(np.zeros(1), np.ones(1), np.zeros(1, bool))).low == 0.0
+
+
+def test_lag_and_rate_of_death() -> None:
+    rng = np.random.default_rng(3)
+    hours = np.linspace(0, 24, 97)
+    true = 0.05 + 0.8 * (1 - np.exp(-0.3 * np.maximum(hours - 6, 0)))
+    fit = fit_lag_death(hours, true + rng.normal(0, 0.01, len(hours)))
+    assert fit.onset_h == pytest.approx(6.0, abs=4 * fit.onset_error_h)
+    assert fit.rate_per_h == pytest.approx(0.3, abs=4 * fit.rate_error_per_h)
+    assert fit.plateau == pytest.approx(0.85, abs=0.02)
+    with pytest.raises(AssayError, match="no death to time"):
+        fit_lag_death(hours, np.full(len(hours), 0.1))
+
+
+def test_lives_of_tracks() -> None:
+    lives = Lives.of_tracks(
+        [0, 0, 3600, 0], [7200, 7200, 7200, 0], [np.nan, 3600, np.nan, np.nan], [False, False, True, False]
+    )
+    assert lives.exit_h.tolist() == [2.0, 1.0]
+    assert lives.died.tolist() == [False, True]
+
+
+def test_nothing_to_compare() -> None:
+    nobody = Lives(np.empty(0), np.empty(0), np.empty(0, bool))
+    with pytest.raises(AssayError, match="no survival"):
+        kaplan_meier(nobody)
+    with pytest.raises(AssayError, match="two groups"):
+        log_rank({"a": exponential(np.random.default_rng(4), 5, 1.0), "b": nobody})
