@@ -43,7 +43,10 @@ class ViabilityChart(pg.PlotWidget):
         self._high = pg.PlotCurveItem()
         self._band = pg.FillBetweenItem(self._low, self._high)
         self._curve = pg.PlotCurveItem()
-        for item in (self._low, self._high, self._band, self._curve):
+        self._now = pg.InfiniteLine(angle=90)
+        self._now.setVisible(False)
+        self._unit_s = 1.0
+        for item in (self._low, self._high, self._band, self._curve, self._now):
             self.addItem(item)
         self.setAccessibleName("Viability over time")
         self.setToolTip("Viability over time with its 95 % interval")
@@ -59,11 +62,17 @@ class ViabilityChart(pg.PlotWidget):
             axis.setTextPen(theme.muted)
         self.showGrid(y=True, alpha=0.25)
         self._curve.setPen(pg.mkPen(colour, width=1))
+        self._now.setPen(pg.mkPen(theme.text, width=1))
         band = QColor(colour)
         band.setAlpha(70)
         self._band.setBrush(band)
         for edge in (self._low, self._high):
             edge.setPen(None)
+
+    def set_now(self, seconds: float) -> None:
+        """Mark an instant of the curve."""
+        self._now.setVisible(True)
+        self._now.setValue(seconds / self._unit_s)
 
     def set_curve(self, points: list[tuple[float, Viability]]) -> None:
         """Show (seconds since the start, viability) pairs; instants without a called cell are gaps."""
@@ -76,7 +85,7 @@ class ViabilityChart(pg.PlotWidget):
         self._low.setData(time[told], rows[told, 0])
         self._high.setData(time[told], rows[told, 2])
         self._curve.setData(time, rows[:, 1], connect="finite")
-        self.unit = unit
+        self.unit, self._unit_s = unit, unit_s
         self.shown_points = int(told.sum())
         if len(time):
             self.setXRange(float(time[0]), max(float(time[-1]), float(time[0]) + 10 / unit_s), padding=0.01)

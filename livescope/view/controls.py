@@ -172,6 +172,9 @@ def draw_icon(name: str, colour: str) -> Any:
         path.closeSubpath()
     elif name == "stop":
         path.addRoundedRect(9, 9, 38, 38, 5, 5)
+    elif name == "pause":
+        path.addRoundedRect(11, 8, 12, 40, 3, 3)
+        path.addRoundedRect(33, 8, 12, 40, 3, 3)
     elif name == "record":
         path.addEllipse(8, 8, 40, 40)
     else:

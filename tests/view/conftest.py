@@ -49,7 +49,7 @@ def make_analysis(frame: Frame, states: list[State]) -> Analysis:
         state=state,
         area_px=np.full(n, np.pi * 100, np.float32),
         edge=np.zeros(n, bool),
-        track=np.arange(n),
+        track=np.arange(1, n + 1),
         pixel_um=frame.pixel_um,
     )
     live, dead = calls.count(State.LIVE), calls.count(State.DEAD)
@@ -140,7 +140,9 @@ def left_behind(before: set[int]) -> list[str]:
     windows = [] if application is None else [w for w in application.topLevelWidgets() if w.isVisible()]
     # by type, since isinstance asks the object, and torch's deprecated ones answer with a warning
     timers = [o for o in gc.get_objects() if issubclass(type(o), QTimer) and _active(o)]
-    threads = [t for t in threading.enumerate() if t.ident not in before]
+    # zarr keeps its event loop and its pool for as long as the process lives
+    ours = [t for t in threading.enumerate() if t.name != "zarr_io" and not t.name.startswith("asyncio_")]
+    threads = [t for t in ours if t.ident not in before]
     return [f"window {w!r}" for w in windows] + [f"timer {t!r}" for t in timers] + [f"thread {t!r}" for t in threads]
 
 

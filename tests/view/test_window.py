@@ -310,7 +310,7 @@ def test_hovering_a_cell_tells_what_it_is(qtbot: Any, window: MainWindow, new_fr
 
     with qtbot.waitSignal(window.canvas.read_out, check_params_cb=lambda text: "cell" in text) as told:
         qtbot.mouseMove(window.canvas.viewport(), place(75, 50))
-    assert "cell 1: dead, probability of dead 0.97, 133 \u00b5m\u00b2" in told.args[0]
+    assert "cell 2: dead, probability of dead 0.97, 133 \u00b5m\u00b2" in told.args[0]
     assert window.canvas.cell_at(QPointF(place(75, 50))) == 1
     assert window.canvas.cell_at(QPointF(place(50, 50))) is None
 

@@ -1,0 +1,237 @@
+"""A recorded run, played: the same face as a session, so that the same window shows it.
+
+Owns the position in the run and the thread that reads frames and calls; reading never happens in the GUI thread. A run
+that is still going on is followed: new frames come as they are committed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livescope.assay.viability import viability, viability_of_counts
+from livescope.calls import Analysis, Viability
+from livescope.detect.detector import BackendInfo
+from livescope.errors import RecordError
+from livescope.frames import Frame, LossCause
+from livescope.meters import RateMeter
+from livescope.record.reader import Record, open_record
+from livescope.status import SessionState, Status
+
+__all__ = ["RecordPlayer"]
+
+_FOLLOW_S = 2.0
+"""How often a run that is still going on is looked at again."""
+_TICK_S = 0.01
+
+
+class RecordPlayer:
+    """Plays a record. Methods return at once, from any thread.
+
+    Parameters
+    ----------
+    path
+        The record.
+
+    Raises
+    ------
+    RecordError
+        It is no record, or it holds no frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._record = open_record(path)
+        self._times_s = np.empty(0)
+        self._analysed = np.empty(0, bool)
+        self._curve: list[tuple[float, Viability]] = []
+        self._lost = dict.fromkeys((cause.value for cause in LossCause), 0)
+        self._look()
+        if not len(self._times_s):
+            raise RecordError(f"record {str(path)!r} holds no frame; there is nothing to show.")
+        self._backend, self._model = _model_of(self._record)
+        self._fps = (len(self._times_s) - 1) / max(float(self._times_s[-1] - self._times_s[0]), 1e-9)
+        self._wanted = 0
+        self._playing = False
+        self._speed = 1.0
+        self._anchor = (0.0, 0.0)
+        self._shown_rate = RateMeter()
+        self._shown = 0
+        self._frame: Frame | None = None
+        self._analysis: Analysis | None = None
+        self._error: str | None = None
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._read, name="livescope-player", daemon=True)
+        self._thread.start()
+
+    # ---- what the user does ----------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Frames on disk."""
+        return len(self._times_s)
+
+    @property
+    def number(self) -> int:
+        """The frame asked for, 0 to `count` - 1."""
+        return self._wanted
+
+    @property
+    def playing(self) -> bool:
+        """True while frames follow one another by themselves."""
+        return self._playing
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the first frame of the run to the one asked for."""
+        return float(self._times_s[self._wanted])
+
+    def seek(self, number: int) -> None:
+        """Go to a frame; numbers outside the run go to its ends."""
+        self._wanted = min(max(number, 0), self.count - 1)
+        self._anchor = (time.perf_counter(), self.elapsed_s)
+        self._wake.set()
+
+    def play(self, on: bool) -> None:
+        """Play at `set_speed`, or stop. At the end of the run playing begins again at its start."""
+        self.seek(0 if on and self._wanted == self.count - 1 and not self._record.live else self._wanted)
+        self._playing = on
+
+    def set_speed(self, speed: float) -> None:
+        """Play so many times as fast as the run was."""
+        self._speed = speed
+        self.seek(self._wanted)
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    # ---- the face of a session -------------------------------------------------------------------------------------
+
+    def latest_frame(self) -> Frame | None:
+        """Return the frame that was read last."""
+        return self._frame
+
+    def latest_analysis(self) -> Analysis | None:
+        """Return the newest analysed frame up to the one shown."""
+        return self._analysis
+
+    def viability_curve(self) -> list[tuple[float, Viability]]:
+        """Viability of the whole run against seconds since its first frame."""
+        return self._curve
+
+    def mark_shown(self, frame: Frame) -> None:
+        """Count a painted frame."""
+        self._shown += 1
+        self._shown_rate.tick()
+
+    def status(self) -> Status:
+        """What is known of the run."""
+        return Status(
+            state=SessionState.IDLE,
+            reason=None,
+            delivered=self.count,
+            recorded=self.count,
+            analysed=int(self._analysed.sum()),
+            shown=self._shown,
+            lost=self._lost,
+            fps_acquired=self._fps,
+            fps_analysed=self._fps * float(self._analysed.mean()),
+            fps_shown=self._shown_rate.rate_hz(),
+            latency_ms=None,
+            recording=False,
+            record=self.path,
+            queue_fill=0.0,
+            disk_free_bytes=None,
+            backend=self._backend,
+            model=self._model,
+            exposure_ms=None if self._frame is None else self._frame.exposure_ms,
+            busy=None,
+            warnings=(),
+            errors=() if self._error is None else (self._error,),
+        )
+
+    # ---- reading thread --------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        look_s = time.perf_counter() + _FOLLOW_S
+        done = -1
+        while not self._closing:
+            if self._playing:
+                self._advance()
+            if self._record.live and time.perf_counter() >= look_s:
+                self._follow()
+                look_s = time.perf_counter() + _FOLLOW_S
+            if self._wanted != done:
+                done = self._wanted
+                self._load(done)
+            elif not self._playing:
+                self._wake.wait(_FOLLOW_S if self._record.live else None)
+                self._wake.clear()
+            else:
+                self._wake.wait(_TICK_S)
+
+    def _advance(self) -> None:
+        """Go to the frame whose time has come; frames that cannot be read in time are passed over."""
+        since_s, from_s = self._anchor
+        now_s = from_s + (time.perf_counter() - since_s) * self._speed
+        self._wanted = max(int(np.searchsorted(self._times_s, now_s, side="right")) - 1, 0)
+        if self._wanted == self.count - 1 and not self._record.live:
+            self._playing = False
+
+    def _load(self, number: int) -> None:
+        try:
+            frame = self._record.frame(number)
+            before = np.flatnonzero(self._analysed[: number + 1])
+            analysis = None if not len(before) else self._analysis_of(int(before[-1]), frame, number)
+        except Exception as error:  # noqa: BLE001 - boundary of the reading thread: other frames may be whole
+            self._error = f"frame {number} cannot be read: {type(error).__name__}: {error}"
+            return
+        self._error, self._frame, self._analysis = None, frame, analysis
+
+    def _analysis_of(self, number: int, frame: Frame, frame_number: int) -> Analysis | None:
+        old = self._analysis
+        index = int(self._indices[number])
+        if old is not None and old.frame.index == index:
+            return old
+        calls = self._record.calls_of(index)
+        own = frame if number == frame_number else self._record.frame(number)
+        return None if calls is None else Analysis(own, calls, viability(calls))
+
+    def _follow(self) -> None:
+        at_end = self._wanted == self.count - 1
+        self._record.refresh()
+        self._look()
+        if at_end:
+            self._wanted = self.count - 1
+
+    def _look(self) -> None:
+        """Take from the journal what the window needs of all frames at once."""
+        table = self._record.frame_table
+        times: NDArray[np.float64] = table["time_s"].to_numpy()
+        self._indices = table["frame"].to_numpy()
+        analysed = table["analysed"].to_numpy(zero_copy_only=False).astype(bool)
+        elapsed_s = times - times[0] if len(times) else times
+        counts = zip(*(table[name].to_pylist() for name in ("n_live", "n_dead", "n_uncertain")), strict=True)
+        self._curve = [
+            (float(seconds), viability_of_counts(*row))
+            for seconds, row in zip(elapsed_s, counts, strict=True)
+            if row[0] is not None
+        ]
+        self._lost = self._lost | {"core": int(table["lost_before"].to_numpy().sum())}
+        self._analysed, self._times_s = analysed, elapsed_s
+
+
+def _model_of(record: Record) -> tuple[BackendInfo | None, str]:
+    """What called the cells of a record, as far as its manifest and settings say."""
+    known = record.manifest.get("backend")
+    names = BackendInfo.__dataclass_fields__
+    backend = BackendInfo(**{name: str(known.get(name, "")) for name in names}) if isinstance(known, dict) else None
+    return backend, backend.model if backend is not None else record.settings.detector.model

@@ -1,0 +1,155 @@
+"""Recorded runs in the window: slider, keys, playing, and a run that is still going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+
+from livescope.calls import State
+from livescope.errors import RecordError
+from livescope.frames import Frame, LossLedger
+from livescope.record.writer import Recorder
+from livescope.settings import RecordSettings, Settings, ViewSettings
+from livescope.view.player import RecordPlayer
+from livescope.view.recorded import RecordWindow
+
+LIVE, DEAD = State.LIVE, State.DEAD
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    settings = RecordSettings(min_free_mb=0, chunk_px=64)
+    errors: list[Exception] = []
+    recorder = Recorder(
+        tmp_path / "run.ome.zarr",
+        settings,
+        LossLedger(),
+        run_settings=Settings(record=settings),
+        on_error=errors.append,
+    )
+    yield recorder
+    recorder.close({})
+    assert errors == []
+
+
+@pytest.fixture
+def put(recorder: Recorder, new_frame: Any, new_analysis: Any) -> Callable[[int], None]:
+    """Record a frame, 0.1 s after the one before; every second frame is analysed, from frame 6 on a cell is dead."""
+
+    def put_frame(index: int) -> None:
+        made = new_frame(index)
+        frame = Frame(made.pixels, index, 0, "Camera", 50 + index / 10, 1.7e9 + index / 10, 12, pixel_um=0.65)
+        assert recorder.put(frame)
+        if index % 2 == 0:
+            recorder.put_calls(frame, new_analysis(frame, [LIVE, DEAD if index >= 6 else LIVE]).calls)
+
+    return put_frame
+
+
+@pytest.fixture
+def record(recorder: Recorder, put: Callable[[int], None]) -> Path:
+    """A finished run of ten frames."""
+    for index in range(10):
+        put(index)
+    recorder.close({})
+    return recorder.path
+
+
+@pytest.fixture
+def window(qtbot: Any, record: Path) -> Iterator[RecordWindow]:
+    window = RecordWindow(RecordPlayer(record), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    yield window
+    window.close()
+
+
+def _await_frame(qtbot: Any, window: RecordWindow, index: int) -> None:
+    qtbot.waitUntil(lambda: window.canvas.picture is not None and window.canvas.picture.frame.index == index)
+
+
+def test_first_frame_with_its_calls_is_shown(qtbot: Any, window: RecordWindow) -> None:
+    _await_frame(qtbot, window, 0)
+    qtbot.waitUntil(lambda: window.side.cells.counts[LIVE].number == "2")
+    assert window.side.values["delivered"].text() == "10 / 10"
+    qtbot.waitUntil(lambda: window.side.chart.shown_points == 5)
+
+
+def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
+    window.bar.slider.setValue(7)
+    _await_frame(qtbot, window, 7)
+    qtbot.waitUntil(lambda: window.side.values["calls"].text() == "frame 6, 1 behind")
+    assert window.side.cells.counts[DEAD].number == "1"
+    qtbot.keyClick(window, Qt.Key.Key_Right)
+    _await_frame(qtbot, window, 8)
+    qtbot.keyClick(window, Qt.Key.Key_Left)
+    _await_frame(qtbot, window, 7)
+    qtbot.keyClick(window, Qt.Key.Key_Home)
+    _await_frame(qtbot, window, 0)
+    qtbot.keyClick(window, Qt.Key.Key_End)
+    _await_frame(qtbot, window, 9)
+    qtbot.keyClick(window, Qt.Key.Key_Right)
+    assert window.player.number == 9
+
+
+def test_playing_goes_to_the_end_and_begins_again(qtbot: Any, window: RecordWindow) -> None:
+    window.bar.speed.setCurrentIndex(window.bar.speed.findData(2.0))
+    qtbot.mouseClick(window.bar.play, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: window.bar.play.text() == "Pause")
+    _await_frame(qtbot, window, 9)
+    qtbot.waitUntil(lambda: window.bar.play.text() == "Play")
+    assert window.player.status().shown > 3
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: window.player.playing and window.player.number < 9)
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    assert not window.player.playing
+
+
+def test_a_run_that_goes_on_is_followed(
+    qtbot: Any, recorder: Recorder, put: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livescope.view.player._FOLLOW_S", 0.1)
+    for index in range(3):
+        put(index)
+    qtbot.waitUntil(lambda: recorder.recorded == 3)
+    window = RecordWindow(RecordPlayer(recorder.path), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    window.player.seek(2)
+    _await_frame(qtbot, window, 2)
+    put(3)
+    _await_frame(qtbot, window, 3)
+    window.player.seek(0)
+    put(4)
+    qtbot.waitUntil(lambda: window.player.count == 5)
+    assert window.player.number == 0  # who looks at an old frame is left there
+    window.close()
+
+
+def test_a_frame_that_cannot_be_read_is_told(qtbot: Any, window: RecordWindow, record: Path) -> None:
+    _await_frame(qtbot, window, 0)
+    shards = [path for path in (record / "0" / "c" / "8").rglob("*") if path.is_file()]
+    assert shards
+    for shard in shards:
+        shard.write_bytes(b"damaged")
+    window.player.seek(8)
+    qtbot.waitUntil(lambda: window.banner.text.startswith("frame 8 cannot be read"))
+    window.player.seek(3)
+    _await_frame(qtbot, window, 3)
+    qtbot.waitUntil(lambda: window.banner.text == "")
+
+
+def test_what_is_no_record_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="not a livescope record"):
+        RecordPlayer(tmp_path)
+
+
+def test_a_record_without_frames_is_one_clear_error(recorder: Recorder) -> None:
+    recorder.close({})
+    with pytest.raises(RecordError):
+        RecordPlayer(recorder.path)
