@@ -103,10 +103,12 @@ class DetectorSettings(_Frozen):
 
     model: str = "simulated"
     """Name of a bundled model, or the path of a bundle's .onnx file."""
-    backend: Literal["auto", "onnx", "openvino", "coreml", "directml", "tensorrt", "tensorrt-rtx"] = "auto"
+    backend: Literal["auto", "onnx", "openvino", "coreml", "directml", "tensorrt", "tensorrt-rtx", "triton"] = "auto"
     """Inference backend; auto takes the fastest that works on this machine, measured once."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """Arithmetic of the network; auto is fp16 with TensorRT and fp32 elsewhere."""
+    triton_url: str = "localhost:8001"
+    """``host:port`` of a GPU server's gRPC endpoint, for `triton`."""
     threads: int | None = Field(default=None, ge=1, le=256)
     """CPU threads of the network; None leaves one core to acquisition and window."""
     max_cells: int = Field(default=1024, ge=1, le=3840)
@@ -165,6 +167,8 @@ class RunSettings(_Frozen):
 
     frames: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
+    plan: Path | None = None
+    """Instead of a stream, snap at the positions, times, z and channels of this useq-schema plan (YAML)."""
 
 
 class Settings(_Frozen):

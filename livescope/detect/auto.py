@@ -77,7 +77,7 @@ class AutoDetector:
     def prepare(self, spec: FrameSpec) -> None:
         """Take the backend remembered for such frames, or measure all, for some seconds; then prepare it.
 
-        A later shape (an ROI changed during a run) stays with the first one's choice: nobody waits for a measurement then.
+        A later shape (an ROI changed during a run) stays with the first choice: nobody waits for a measurement then.
         """
         key = self._key(spec)
         if not self._settled:

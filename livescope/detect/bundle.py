@@ -159,7 +159,7 @@ class Bundle:
         if gate is None:
             raise ModelError(
                 f"model {self.name!r} has no 8-bit version. Choose detector.precision fp32 or fp16, or make one with "
-                f"`livescope engine {self.name} --precision int8 --calibrate FRAMES`."
+                f"`livescope int8 {self.name} --frames FRAMES --out NAME.onnx`."
             )
         if not gate.passed:
             raise ModelError(

@@ -110,6 +110,8 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
             return OpenVinoDetector(bundle, settings.max_cells, settings.threads, precision)
         case "tensorrt" | "tensorrt-rtx":
             return _tensorrt(settings, bundle)
+        case "triton":
+            return _triton(settings, bundle, precision)
         case _:
             known = DetectorSettings.model_fields["backend"].annotation
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
@@ -140,3 +142,16 @@ def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:
     backend: TensorRt = "tensorrt" if settings.backend == "tensorrt" else "tensorrt-rtx"
     detector = TensorRtDetector(bundle, settings.max_cells, precision, backend)
     return FallbackDetector(lambda: detector, lambda: OnnxDetector(bundle, settings.max_cells, settings.threads))
+
+
+def _triton(settings: DetectorSettings, bundle: Bundle, precision: Precision) -> Detector:
+    """Open a GPU server with ONNX Runtime standing by; a server that goes away is tried again with growing pauses."""
+    from livescope.detect.fallback import FallbackDetector
+    from livescope.detect.onnx_runtime import OnnxDetector
+    from livescope.detect.triton import TritonDetector
+
+    return FallbackDetector(
+        lambda: TritonDetector(bundle, settings.max_cells, settings.triton_url, precision),
+        lambda: OnnxDetector(bundle, settings.max_cells, settings.threads),
+        retry_s=1.0,
+    )

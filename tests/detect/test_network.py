@@ -71,7 +71,7 @@ def test_eight_bits_need_images(bundle: Bundle) -> None:
 
 
 def test_no_eight_bit_version_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no 8-bit version.*--precision int8 --calibrate"):
+    with pytest.raises(ModelError, match=r"has no 8-bit version.*livescope int8 kit --frames FRAMES"):
         read_network(make_bundle(tmp_path, blob_network()), "int8")
 
 
