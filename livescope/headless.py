@@ -69,7 +69,7 @@ def summarise(session: Session, seconds: float) -> dict[str, Any]:
     status = session.status()
     analysis = session.latest_analysis()
     latency = status.latency_ms
-    tally = session.agreement()
+    tally = session.book.tally
     return {
         "state": status.state.value,
         "reason": status.reason,
@@ -79,8 +79,8 @@ def summarise(session: Session, seconds: float) -> dict[str, Any]:
         "frames_recorded": status.recorded,
         "frames_analysed": status.analysed,
         "frames_shown": status.shown,
-        "losses": session.losses(),
-        "fps": round(session.mean_fps(), 3),
+        "losses": session.book.ledger.rows(),
+        "fps": round(session.book.mean_fps(), 3),
         "latency_ms": None if latency is None else dict(zip(("p50", "p95", "p99"), latency, strict=True)),
         "deaths": status.deaths,
         "viability": None if analysis is None else _jsonable(analysis.viability),

@@ -22,19 +22,21 @@ from livescope.analysis import Follower, FrameAnalyser
 from livescope.calls import Analysis, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.errors import AcquisitionError, LivescopeError
-from livescope.frames import Frame, FrameSpec
+from livescope.frames import Frame
 from livescope.meters import Mailbox
 from livescope.recording import Recording
 from livescope.run_book import RunBook
 from livescope.settings import Settings
-from livescope.source import OpenSource, open_source
+from livescope.source import OpenSource, expected_spec, open_source, open_stream
 from livescope.status import SessionState, Status
 
 if TYPE_CHECKING:
+    import useq
+
     from livescope.acquire.changes import Change
     from livescope.acquire.health import HealthEvent
+    from livescope.acquire.planned import PlannedRun
     from livescope.acquire.stream import LiveStream
-    from livescope.assay.agreement import Tally
     from livescope.simulate.truth import Truth
 
 __all__ = ["Analysis", "Session", "SessionState", "Status"]
@@ -112,6 +114,18 @@ class Session:
         """Take exactly so many frames without a gap, as a segment of their own; a live run pauses for them."""
         return self._ask(f"burst of {frames} frames", lambda: self._burst(frames))
 
+    def pause(self) -> Future[None]:
+        """Let a planned run begin no other event until `resume`."""
+        return self._ask("pausing", lambda: self._plan().pause())
+
+    def resume(self) -> Future[None]:
+        """Go on after a `pause`."""
+        return self._ask("going on", lambda: self._plan().resume())
+
+    def add_events(self, *events: useq.MDAEvent) -> Future[None]:
+        """Execute events before the next one of a planned run."""
+        return self._ask("adding events", lambda: self._plan().add(*events))
+
     def start_recording(self) -> Future[None]:
         """Store frames and calls from now on, in a new record."""
         return self._ask("opening the record", self._open_record)
@@ -182,17 +196,10 @@ class Session:
         """Viability against seconds since the start of the run, thinned to a bounded number of points."""
         return self._run.curve.items()
 
-    def mean_fps(self) -> float:
-        """Frames a second from the first to the newest frame of the run."""
-        return self._run.mean_fps()
-
-    def losses(self) -> list[dict[str, int | str]]:
-        """The account by (segment, camera): delivered, and lost or skipped by cause."""
-        return self._run.ledger.rows()
-
-    def agreement(self) -> Tally | None:
-        """How the calls agree with the truth so far; None for sources without a truth."""
-        return self._run.tally
+    @property
+    def book(self) -> RunBook:
+        """The book of the newest run: losses by segment and camera, rates, agreement with a truth."""
+        return self._run
 
     def mark_shown(self, frame: Frame) -> None:
         """Count a painted frame; the window calls this at the end of its paint event."""
@@ -260,7 +267,7 @@ class Session:
     def _begin(self) -> None:
         stream, run = self._open_stream(), self._run
         assert self._analyser is not None
-        self._analyser.prepare(_expected_spec(stream))  # a model that does not fit is refused before the first frame
+        self._analyser.prepare(expected_spec(stream))  # a model that does not fit is refused before the first frame
         self._detecting = threading.Thread(
             target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True
         )
@@ -271,21 +278,21 @@ class Session:
 
     def _open_stream(self) -> LiveStream:
         """Open model and source if they are not; the model first, since its errors come at once."""
-        from livescope.acquire.stream import LiveStream
-
         if self._analyser is None:
             bundle = load_bundle(self.settings.detector.model)
             self._analyser = FrameAnalyser(bundle, self.settings.detector)
         if self._source is None:
             self._source = open_source(self.settings)
         if self._stream is None:
-            self._stream = LiveStream(
-                self._source.core,
-                self._receive,
-                self._run.ledger,
-                self.settings.camera,
-                on_health=self._health_changed,
-            )
+            run = self._run
+            self._stream = open_stream(self._source, self.settings, self._receive, run.ledger, self._health_changed)
+        return self._stream
+
+    def _plan(self) -> PlannedRun:
+        from livescope.acquire.planned import PlannedRun
+
+        if not isinstance(self._stream, PlannedRun) or not self._stream.running:
+            raise AcquisitionError("no planned run is going on; set run.plan and start the run.")
         return self._stream
 
     def _change(self, change: Change) -> None:
@@ -428,22 +435,15 @@ class Session:
 
     def _truth_of(self, frame: Frame) -> Truth | None:
         """Cells that are really there, where the source is simulated and knows."""
-        if self._source is None or self._source.truth is None:
-            return None
-        return self._source.truth(frame).in_frame()
+        truth = self._source.truth(frame) if self._source else None
+        return truth.in_frame() if truth else None
 
     @property
     def _capacity(self) -> int:
-        return _EVERY_FRAME_CAPACITY if self.settings.detector.every_frame else 1
+        every = self.settings.detector.every_frame or self.settings.run.plan is not None
+        return _EVERY_FRAME_CAPACITY if every else 1
 
     def _note_error(self, where: str, error: Exception) -> None:
         text = str(error) if isinstance(error, LivescopeError) else f"{type(error).__name__}: {error}"
         if len(self._errors) < _ERRORS_KEPT:
             self._errors.setdefault(f"{where}: {text}")
-
-
-def _expected_spec(stream: LiveStream) -> FrameSpec:
-    """Shape of the frames to come."""
-    core = stream.core
-    dtype = {1: "uint8", 2: "uint16"}.get(core.getBytesPerPixel(), f"{8 * core.getBytesPerPixel()} bit colour")
-    return FrameSpec(core.getImageHeight(), core.getImageWidth(), dtype, stream.bit_depth, stream.pixel_um)

@@ -9,23 +9,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from livescope.frames import Frame
+from livescope.errors import FrameError
+from livescope.frames import Frame, FrameSpec, LossLedger
 from livescope.settings import Settings
 
 if TYPE_CHECKING:
-    from livescope.acquire.stream import StreamCore
+    from livescope.acquire.health import HealthEvent
+    from livescope.acquire.stream import LiveStream, StreamCore
     from livescope.simulate.truth import Truth
 
-__all__ = ["OpenSource", "open_source"]
+__all__ = ["OpenSource", "expected_spec", "open_source", "open_stream"]
 
 
 @dataclass(slots=True, frozen=True)
 class OpenSource:
-    """An open source: its core, how to close it, and (simulated cells only) the truth of a frame."""
+    """An open source: its core, how to close it, and the truth of a frame where it is known."""
 
     core: StreamCore
     close: Callable[[], None]
-    truth: Callable[[Frame], Truth] | None = None
+    truth: Callable[[Frame], Truth | None] = lambda frame: None
 
 
 def open_source(settings: Settings) -> OpenSource:
@@ -49,8 +51,54 @@ def open_source(settings: Settings) -> OpenSource:
         from livescope.simulate.camera import open_simulated_core, truth_of
 
         simulated = open_simulated_core(settings.simulation, settings.camera)
-        return OpenSource(simulated, lambda: close_core(simulated), lambda frame: truth_of(simulated, frame))
+
+        def truth(frame: Frame) -> Truth | None:
+            try:
+                return truth_of(simulated, frame)
+            except FrameError:  # a snap: only frames of a sequence carry their number
+                return None
+
+        return OpenSource(simulated, lambda: close_core(simulated), truth)
     from livescope.acquire.core import open_core
 
     core = open_core(settings.source, settings.camera)
     return OpenSource(core, lambda: close_core(core))
+
+
+def open_stream(
+    source: OpenSource,
+    settings: Settings,
+    on_frame: Callable[[Frame], None],
+    ledger: LossLedger,
+    on_health: Callable[[HealthEvent], None],
+) -> LiveStream:
+    """Make the loop that drives a source: a live stream, or the plan that `run.plan` names.
+
+    Raises
+    ------
+    SettingsError
+        The plan cannot be read or has a wrong key.
+    CoreError
+        The core has no camera.
+    """
+    if settings.run.plan is None:
+        from livescope.acquire.stream import LiveStream
+
+        return LiveStream(source.core, on_frame, ledger, settings.camera, on_health=on_health)
+    from livescope.acquire.planned import PlannedRun, load_plan
+
+    plan = load_plan(settings.run.plan)
+    return PlannedRun(source.core, on_frame, ledger, settings.camera, plan=plan, on_health=on_health)
+
+
+def expected_spec(stream: LiveStream) -> FrameSpec:
+    """Shape of the frames that a stream will deliver.
+
+    Raises
+    ------
+    FrameError
+        Colour or other pixels that livescope cannot use.
+    """
+    core = stream.core
+    dtype = {1: "uint8", 2: "uint16"}.get(core.getBytesPerPixel(), f"{8 * core.getBytesPerPixel()} bit colour")
+    return FrameSpec(core.getImageHeight(), core.getImageWidth(), dtype, stream.bit_depth, stream.pixel_um)

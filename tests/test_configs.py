@@ -31,6 +31,13 @@ ON_PURPOSE: dict[str, dict[str, object]] = {
         "detector.every_frame": True,
         "record.path": Path("runs/replay-{time}.ome.zarr"),
     },
+    "plate.yaml": {
+        "simulation.minutes_per_frame": 5.0,
+        "simulation.width": 512,
+        "simulation.height": 512,
+        "run.plan": Path("configs/plan.yaml"),
+        "record.path": Path("runs/plate-{time}.ome.zarr"),
+    },
     "session.yaml": {
         "source.kind": "micromanager",
         "source.cfg": Path("MMConfig_demo.cfg"),

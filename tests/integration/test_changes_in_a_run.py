@@ -32,7 +32,7 @@ def test_roi_exposure_and_burst(tmp_path: Path) -> None:
         time.sleep(0.3)
         session.stop().result()
         status = session.status()
-        losses = session.losses()
+        losses = session.book.ledger.rows()
     assert status.recorded + status.lost["recorder"] == status.delivered
     assert status.lost["core"] == 0
     assert len(losses) >= 3
