@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from livescope import __version__
-from livescope.errors import LivescopeError
+from livescope.errors import LivescopeError, SettingsError
 
 __all__ = ["app", "main"]
 
@@ -162,18 +162,26 @@ def verify(record: RecordPath) -> None:
 def engine(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or the path of a bundle's .onnx file.")],
     shape: Annotated[str, typer.Option("--shape", help="Rows x columns of the frames, e.g. 2048x2048.")],
-    out: Annotated[Path, typer.Option("--out", help="Plan to write.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Plan to write.")] = None,
+    triton: Annotated[
+        Path | None, typer.Option("--triton", help="Model repository of a GPU server to write into.")
+    ] = None,
     dtype: Annotated[PixelType, typer.Option("--dtype", help="Pixel type of the frames.")] = PixelType.UINT16,
     precision: Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")] = Precision.FP16,
     backend: Annotated[TensorRt, typer.Option("--backend", help="Which TensorRT.")] = TensorRt.TENSORRT,
     pixel_um: PixelUm = None,
     max_cells: Annotated[int, typer.Option("--max-cells", min=1, max=3840, help="Rows of the table.")] = 1024,
 ) -> None:
-    """Build a TensorRT engine ahead of time, for frames of one shape."""
-    from livescope.engine import build_engine, frame_spec
+    """Build a TensorRT engine ahead of time, for frames of one shape; or hand the model to a GPU server."""
+    from livescope.engine import build_engine, export_triton, frame_spec
 
+    if out is None and triton is None:
+        raise SettingsError("engine has nothing to write: give --out PLAN, or --triton REPOSITORY.")
     spec = frame_spec(shape, dtype.value, pixel_um)
-    build_engine(model, spec, precision.value, backend.value, max_cells, out, Console())
+    if out is not None:
+        build_engine(model, spec, precision.value, backend.value, max_cells, out, Console())
+    if triton is not None:
+        export_triton(model, spec, precision.value, max_cells, triton, Console())
 
 
 @app.command(name="int8", epilog="Example: livescope int8 suspension --frames images/ --out suspension8.onnx")

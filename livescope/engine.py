@@ -19,7 +19,7 @@ from livescope.detect.scale import fit_scale
 from livescope.errors import SettingsError
 from livescope.frames import FrameSpec
 
-__all__ = ["build_engine", "frame_spec", "make_int8"]
+__all__ = ["build_engine", "export_triton", "frame_spec", "make_int8"]
 
 _CALIBRATION_FRAMES = 64
 """Frames read at most; half set the ranges, half judge."""
@@ -96,6 +96,30 @@ def build_engine(
         f"{spec.width} {spec.dtype}, {max_cells} rows. It loads with this version only."
     )
     return out
+
+
+def export_triton(
+    model: str, spec: FrameSpec, precision: Precision, max_cells: int, repository: Path, console: Console
+) -> Path:
+    """Write a model for frames of one shape into a GPU server's model repository; returns its folder there.
+
+    Raises
+    ------
+    ModelError
+        No such model or precision.
+    SettingsError
+        The repository cannot be written.
+    """
+    from livescope.detect.triton import export_repository
+
+    bundle = load_bundle(model)
+    graph = frame_graph_of(bundle, spec, precision, max_cells)
+    try:
+        folder = export_repository(bundle.name, graph, repository)
+    except OSError as error:
+        raise SettingsError(f"--triton {str(repository)!r} cannot be written: {error.strerror}.") from None
+    console.print(f"{folder}: {precision}, frames {spec.height} x {spec.width} {spec.dtype}, {max_cells} rows.")
+    return folder
 
 
 def make_int8(model: str, frames: Path, pixel_um: float | None, out: Path, console: Console) -> Bundle:

@@ -106,7 +106,7 @@ class DetectorSettings(_Frozen):
     backend: Literal["auto", "onnx", "openvino", "coreml", "directml", "tensorrt", "tensorrt-rtx", "triton"] = "auto"
     """Inference backend; auto takes the fastest that works on this machine, measured once."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
-    """Arithmetic of the network; auto is fp16 with TensorRT and fp32 elsewhere."""
+    """Arithmetic of the network; auto is fp16 with TensorRT and Triton, fp32 elsewhere."""
     triton_url: str = "localhost:8001"
     """``host:port`` of a GPU server's gRPC endpoint, for `triton`."""
     threads: int | None = Field(default=None, ge=1, le=256)

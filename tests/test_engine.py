@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from livescope.detect.bundle import load_bundle
-from livescope.engine import build_engine, frame_spec, make_int8
+from livescope.engine import build_engine, export_triton, frame_spec, make_int8
 from livescope.errors import FrameError, ModelError, SettingsError
 
 CONSOLE = Console(quiet=True)
@@ -35,6 +35,25 @@ def test_a_plan_is_written(tmp_path: Path) -> None:
         build_engine(
             "simulated", frame_spec("64x96", "uint8", 1.3), "fp16", "tensorrt-rtx", 64, tmp_path / "file" / "x", CONSOLE
         )
+
+
+def test_a_model_repository_is_written(tmp_path: Path) -> None:
+    folder = export_triton("simulated", frame_spec("64x96", "uint8", 1.3), "fp32", 64, tmp_path / "models", CONSOLE)
+    assert (folder / "1" / "model.onnx").stat().st_size > 100_000
+    assert f'name: "{folder.name}"' in (folder / "config.pbtxt").read_text()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"--triton .* cannot be written"):
+        export_triton("simulated", frame_spec("64x96", "uint8", 1.3), "fp32", 64, tmp_path / "file", CONSOLE)
+
+
+def test_the_command_wants_something_to_write() -> None:
+    from typer.testing import CliRunner
+
+    from livescope.cli import app
+
+    result = CliRunner().invoke(app, ["engine", "simulated", "--shape", "64x64"])
+    assert isinstance(result.exception, SettingsError)
+    assert "give --out PLAN, or --triton REPOSITORY" in str(result.exception)
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
         case "tensorrt" | "tensorrt-rtx":
             return _tensorrt(settings, bundle)
         case "triton":
-            return _triton(settings, bundle, precision)
+            return _triton(settings, bundle)
         case _:
             known = DetectorSettings.model_fields["backend"].annotation
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
@@ -144,12 +144,13 @@ def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:
     return FallbackDetector(lambda: detector, lambda: OnnxDetector(bundle, settings.max_cells, settings.threads))
 
 
-def _triton(settings: DetectorSettings, bundle: Bundle, precision: Precision) -> Detector:
+def _triton(settings: DetectorSettings, bundle: Bundle) -> Detector:
     """Open a GPU server with ONNX Runtime standing by; a server that goes away is tried again with growing pauses."""
     from livescope.detect.fallback import FallbackDetector
     from livescope.detect.onnx_runtime import OnnxDetector
     from livescope.detect.triton import TritonDetector
 
+    precision: Precision = "fp16" if settings.precision == "auto" else settings.precision
     return FallbackDetector(
         lambda: TritonDetector(bundle, settings.max_cells, settings.triton_url, precision),
         lambda: OnnxDetector(bundle, settings.max_cells, settings.threads),

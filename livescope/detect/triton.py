@@ -114,7 +114,8 @@ class TritonDetector(GraphDetector):
         if not ready:
             raise BackendError(
                 f"the GPU server at {self._url!r} has no model {served!r}. Write it into the server's model repository "
-                f"with `livescope engine {self._bundle.name} --triton REPOSITORY` for this frame shape and type."
+                f"with `livescope engine {self._bundle.name} --triton REPOSITORY` for this frame shape and type, "
+                f"in {self._precision}."
             )
         table = [self._grpc.InferRequestedOutput("table")]
 

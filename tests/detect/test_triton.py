@@ -178,7 +178,7 @@ def test_the_run_goes_on_while_the_server_is_away_and_comes_back_to_it(blobs: Bu
 
 @pytest.mark.usefixtures("exported")
 def test_triton_by_setting_falls_back_to_the_cpu(blobs: Bundle, host: Host) -> None:
-    settings = DetectorSettings(backend="triton", triton_url=host.url, max_cells=K, threads=1)
+    settings = DetectorSettings(backend="triton", precision="fp32", triton_url=host.url, max_cells=K, threads=1)
     detector = open_detector(settings, blobs)
     detector.prepare(FRAME.spec)
     detector.poll(detector.submit(FRAME))
