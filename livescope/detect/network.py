@@ -99,16 +99,8 @@ def quantised(network: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -
     ModelError
         There are no images.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the base is untyped
-        def __init__(self, source: Iterator[NDArray[np.float32]]) -> None:
-            self._source = source
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            image = next(self._source, None)
-            return None if image is None else {"image": image[None, None]}
 
     listed = list(images)
     if not listed:
@@ -127,7 +119,7 @@ def quantised(network: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -
         quantize_static(
             inferred,
             target,
-            Reader(iter(listed)),
+            _Reader(listed),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
@@ -144,6 +136,20 @@ def quantised(network: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -
         small = onnx.load(target)
     del small.graph.value_info[:]
     return small
+
+
+class _Reader:
+    """What ONNX Runtime's quantiser reads images from: its `CalibrationDataReader` by shape."""
+
+    def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        image = next(self._images, None)
+        return None if image is None else {"image": image[None, None]}
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        return iter(self.get_next, None)
 
 
 def _halve(tensor: TensorProto) -> None:
