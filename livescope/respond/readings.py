@@ -1,0 +1,129 @@
+"""Readings: what rules look at, made of each analysed frame, live or from a record.
+
+Owns the names' meaning and the running death rate. Decides nothing (`rules`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow.compute as pc
+
+from livescope.assay.viability import viability_of_counts
+from livescope.calls import Viability
+from livescope.record.reader import Record
+from livescope.respond.rules import Reading
+
+__all__ = ["Readings", "readings_of_record"]
+
+
+@dataclass(slots=True)
+class _Recent:
+    """Running sums of one position, and what they were at about a thousand moments of the window."""
+
+    deaths: int = 0
+    cell_hours: float = 0.0
+    latest: tuple[float, int] | None = None
+    """Time and living cells of the newest frame."""
+    marks: deque[tuple[float, int, float]] = field(default_factory=deque)
+    """(seconds, deaths, cell hours), the oldest just inside the window."""
+
+    def rate_per_h(self, time_s: float, deaths: int, living: int, window_s: float) -> float:
+        if self.latest is not None:
+            # a death in the very first frame belongs to the time before it
+            self.deaths += deaths
+            self.cell_hours += (time_s - self.latest[0]) / 3600 * 0.5 * (living + self.latest[1])
+        self.latest = time_s, living
+        if not self.marks or time_s - self.marks[-1][0] >= window_s / 1000:
+            self.marks.append((time_s, self.deaths, self.cell_hours))
+        while self.marks[0][0] < time_s - window_s:
+            self.marks.popleft()
+        hours = self.cell_hours - self.marks[0][2]
+        return (self.deaths - self.marks[0][1]) / hours if hours > 0 else math.nan
+
+
+class Readings:
+    """Makes readings; one thread uses it.
+
+    Parameters
+    ----------
+    window_s
+        The death rate is that of the latest `window_s` seconds.
+
+    Examples
+    --------
+    >>> from livescope.assay.viability import viability_of_counts
+    >>> readings = Readings()
+    >>> reading = readings.make(0, 0.0, None, viability_of_counts(80, 20), died=0, disk_free_gb=12.0)
+    >>> reading.n_cells, reading.values["viability"], reading.values["disk_free_gb"]
+    (100, 0.8, 12.0)
+    """
+
+    def __init__(self, window_s: float = 1800.0) -> None:
+        self._window_s = window_s
+        self._recent: dict[str | None, _Recent] = {}
+        self._start_s: float | None = None
+
+    def make(
+        self, frame_index: int, time_s: float, position: str | None, viability: Viability, died: int, **more: float
+    ) -> Reading:
+        """Return the reading of one frame.
+
+        Parameters
+        ----------
+        frame_index, time_s, position
+            Of the frame.
+        viability
+            Of the frame.
+        died
+            Cells declared dead in it that were seen alive (`Fates.died`).
+        **more
+            Other metrics where they are known: ``focus``, ``shift``, ``disk_free_gb``.
+        """
+        self._start_s = time_s if self._start_s is None else self._start_s
+        recent = self._recent.setdefault(position, _Recent())
+        values = {
+            "viability": viability.fraction,
+            "viability_low": viability.low,
+            "viability_high": viability.high,
+            "n_live": float(viability.n_live),
+            "n_dead": float(viability.n_dead),
+            "n_uncertain": float(viability.n_uncertain),
+            "n_cells": float(viability.n_live + viability.n_dead + viability.n_uncertain),
+            "death_rate_per_h": recent.rate_per_h(time_s, died, viability.n_live, self._window_s),
+            "elapsed_h": (time_s - self._start_s) / 3600,
+            **more,
+        }
+        return Reading(frame_index, time_s, position, values, viability.n_live + viability.n_dead)
+
+
+def readings_of_record(record: Record) -> Iterator[Reading]:
+    """Yield the readings of a record's analysed frames, as a live run made them but for focus, shift and disk.
+
+    The counts are those of single frames; deaths are those of the record's table of fates, where there is one.
+    """
+    died = _deaths_by_frame(record)
+    readings = Readings()
+    table = record.frame_table
+    for row in table.filter(pc.field("analysed")).sort_by("frame").to_pylist():
+        viability = viability_of_counts(row["n_live"], row["n_dead"], row["n_uncertain"])
+        yield readings.make(row["frame"], row["time_s"], row["position"], viability, died.get(row["frame"], 0))
+
+
+def _deaths_by_frame(record: Record) -> Mapping[int, int]:
+    """Count, by frame, the tracks that were dead there for the first time and had been seen alive."""
+    if "fates" not in record.tables:
+        return {}
+    table = record.table("fates").sort_by("frame")
+    counts: dict[int, int] = {}
+    known: set[int] = set()
+    columns = (table[name].to_pylist() for name in ("frame", "track", "p_dead", "arrived_dead"))
+    for frame, track, p_dead, arrived_dead in zip(*columns, strict=True):
+        if p_dead >= 0.95 and track not in known:
+            known.add(track)
+            if not arrived_dead:
+                counts[frame] = counts.get(frame, 0) + 1
+    return counts

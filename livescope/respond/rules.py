@@ -1,0 +1,278 @@
+"""Rules: when a reading crosses a threshold, for long enough and with enough cells, something is to be done.
+
+Owns the conditions and their memory. Carries nothing out (`actions`); the same engine runs live and in a dry run over
+a record.
+
+A condition is a Schmitt trigger: it turns on after `frames` readings in a row beyond its threshold and off after as
+many beyond `clear`, so that a value that wavers between the two changes nothing. A rule fires when all its conditions
+have come on, and again, if it repeats, once they were off in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from livescope.errors import SettingsError, one_of
+from livescope.respond.actions import Action
+
+__all__ = ["Condition", "Firing", "Metric", "Reading", "Rule", "RuleEngine", "Rules", "dry_run", "load_rules"]
+
+Metric = Literal[
+    "viability",
+    "viability_low",
+    "viability_high",
+    "n_live",
+    "n_dead",
+    "n_uncertain",
+    "n_cells",
+    "death_rate_per_h",
+    "focus",
+    "shift",
+    "disk_free_gb",
+    "elapsed_h",
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Condition(_Frozen):
+    """One threshold on one metric."""
+
+    metric: Metric
+    below: float | None = None
+    above: float | None = None
+    clear: float | None = None
+    """The condition is over only beyond this value, on the far side of the threshold; None is the threshold itself."""
+    frames: int = Field(default=1, ge=1, le=10_000)
+    """Readings in a row that it takes to come on, and to go off."""
+    min_cells: int = Field(default=0, ge=0)
+    """Readings with fewer live and dead cells count neither way."""
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("give exactly one of below and above")
+        if self.clear is not None:
+            if self.below is not None and self.clear < self.below:
+                raise ValueError(f"clear ({self.clear:g}) must not lie under below ({self.below:g})")
+            if self.above is not None and self.clear > self.above:
+                raise ValueError(f"clear ({self.clear:g}) must not lie over above ({self.above:g})")
+        return self
+
+    def beyond(self, value: float) -> bool:
+        """Whether a value lies beyond the threshold."""
+        return value < self.below if self.below is not None else value > (self.above or 0.0)
+
+    def cleared(self, value: float) -> bool:
+        """Whether a value ends the condition."""
+        if self.below is not None:
+            return value >= (self.below if self.clear is None else self.clear)
+        return value <= ((self.above or 0.0) if self.clear is None else self.clear)
+
+    def __str__(self) -> str:
+        sign, limit = ("<", self.below) if self.below is not None else (">", self.above)
+        return f"{self.metric} {sign} {limit:g}"
+
+
+class Rule(_Frozen):
+    """Conditions that must all hold, and what is then to be done."""
+
+    name: str = Field(min_length=1)
+    when: tuple[Condition, ...] = Field(min_length=1)
+    per: Literal["position", "run"] = "position"
+    """position: each stage position by itself; run: all readings together."""
+    repeat: bool = False
+    """Fire each time the conditions come on anew, instead of once."""
+    cooldown_s: float = Field(default=0.0, ge=0)
+    """Least time between two firings of a rule that repeats."""
+    do: tuple[Action, ...] = Field(min_length=1)
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _single(cls, value: object) -> object:
+        return [value] if isinstance(value, Mapping) else value
+
+
+class Rules(_Frozen):
+    """A rules file."""
+
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"rule names must differ; twice: {one_of(sorted(twice))}")
+        return self
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """What was measured at one analysed frame; a metric that is not known is left out or NaN.
+
+    Attributes
+    ----------
+    frame_index, time_s, position
+        Of the frame.
+    values
+        By name of `Metric`.
+    n_cells
+        Live and dead cells that the values rest on.
+    """
+
+    frame_index: int
+    time_s: float
+    position: str | None
+    values: Mapping[str, float]
+    n_cells: int
+
+
+@dataclass(slots=True, frozen=True)
+class Firing:
+    """A rule fired; stored with the record.
+
+    Attributes
+    ----------
+    rule
+        Its name.
+    position, frame_index, time_s
+        Where and when.
+    reason
+        The values that did it, in words.
+    actions
+        What is to be done.
+    """
+
+    rule: str
+    position: str | None
+    frame_index: int
+    time_s: float
+    reason: str
+    actions: tuple[Action, ...]
+
+
+@dataclass(slots=True)
+class _Trigger:
+    """Memory of one condition at one place."""
+
+    on: bool = False
+    in_a_row: int = 0
+
+    def update(self, condition: Condition, reading: Reading) -> None:
+        value = reading.values.get(condition.metric, math.nan)
+        if math.isnan(value) or reading.n_cells < condition.min_cells:
+            self.in_a_row = 0  # what is not known is not in a row
+            return
+        changes = condition.cleared(value) if self.on else condition.beyond(value)
+        self.in_a_row = self.in_a_row + 1 if changes else 0
+        if self.in_a_row >= condition.frames:
+            self.on, self.in_a_row = not self.on, 0
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Memory of one rule at one place."""
+
+    triggers: list[_Trigger]
+    held: bool = False
+    fired_s: float | None = None
+    latest: dict[str, float] = field(default_factory=dict)
+
+
+class RuleEngine:
+    """Watches readings; one thread uses it.
+
+    Examples
+    --------
+    >>> when = {"metric": "viability", "below": 0.8, "clear": 0.85, "frames": 2}
+    >>> rules = Rules.model_validate({"rules": [{"name": "dying", "when": when, "do": [{"action": "stop"}]}]})
+    >>> engine = RuleEngine(rules)
+    >>> for index, value in enumerate([0.9, 0.79, 0.78, 0.77]):
+    ...     for firing in engine.update(Reading(index, float(index), None, {"viability": value}, 100)):
+    ...         print(firing.frame_index, firing.reason)
+    2 viability < 0.8 (0.78) in 2 frames in a row, 100 cells
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules.rules
+        self._memory: dict[tuple[str, str | None], _Memory] = {}
+
+    def update(self, reading: Reading) -> list[Firing]:
+        """Take in a reading and return what fires at it."""
+        return [firing for rule in self._rules if (firing := self._update(rule, reading)) is not None]
+
+    def _update(self, rule: Rule, reading: Reading) -> Firing | None:
+        place = reading.position if rule.per == "position" else None
+        memory = self._memory.setdefault((rule.name, place), _Memory([_Trigger() for _ in rule.when]))
+        for trigger, condition in zip(memory.triggers, rule.when, strict=True):
+            trigger.update(condition, reading)
+        held_before, memory.held = memory.held, all(trigger.on for trigger in memory.triggers)
+        if not memory.held or held_before:
+            return None
+        if memory.fired_s is not None and (not rule.repeat or reading.time_s - memory.fired_s < rule.cooldown_s):
+            return None
+        memory.fired_s = reading.time_s
+        reason = " and ".join(_words(condition, reading) for condition in rule.when)
+        return Firing(
+            rule.name,
+            reading.position,
+            reading.frame_index,
+            reading.time_s,
+            f"{reason}, {reading.n_cells} cells",
+            rule.do,
+        )
+
+
+def _words(condition: Condition, reading: Reading) -> str:
+    value = reading.values.get(condition.metric, math.nan)
+    row = f" in {condition.frames} frames in a row" if condition.frames > 1 else ""
+    return f"{condition} ({value:.4g}){row}"
+
+
+def dry_run(rules: Rules, readings: Iterable[Reading]) -> list[Firing]:
+    """Return when each rule would have fired; nothing is carried out."""
+    engine = RuleEngine(rules)
+    return [firing for reading in readings for firing in engine.update(reading)]
+
+
+def load_rules(path: Path) -> Rules:
+    """Read a rules file (YAML with the section ``rules``).
+
+    Raises
+    ------
+    SettingsError
+        The file is missing, not YAML, or a rule is wrong; the message names it.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"rules {str(path)!r} cannot be read: {error.strerror}. An example lies in configs/."
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"rules {str(path)!r} are not YAML: {error}") from None
+    try:
+        return Rules.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(path, tree, dict(e)) for e in error.errors())) from None
+
+
+def _explain(path: Path, tree: object, error: Mapping[str, object]) -> str:
+    where = list(error["loc"]) if isinstance(error["loc"], tuple) else []
+    name = ""
+    if len(where) > 1 and where[0] == "rules" and isinstance(tree, Mapping):
+        rule = tree["rules"][where[1]]
+        name = f", rule {rule.get('name', where[1])!r}" if isinstance(rule, Mapping) else ""
+    key = ".".join(str(part) for part in where[2:] if part not in ("function-after", "tuple"))
+    known = f" Metrics: {one_of(get_args(Metric))}." if where and where[-1] == "metric" else ""
+    return f"rules {str(path)!r}{name}: {key + ': ' if key else ''}{error['msg']} (given: {error['input']!r}).{known}"

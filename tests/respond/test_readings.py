@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livescope.assay.viability import viability_of_counts
+from livescope.frames import LossLedger
+from livescope.record.reader import open_record
+from livescope.record.writer import Recorder
+from livescope.respond.readings import Readings, readings_of_record
+from livescope.respond.rules import Rules, dry_run
+from livescope.settings import RecordSettings, Settings
+from livescope.track.testing import calls_at, frame_of
+
+
+def test_death_rate_is_deaths_over_cell_hours_of_the_window() -> None:
+    readings = Readings(window_s=3600)
+    rates = [
+        readings.make(k, 600.0 * k, "A", viability_of_counts(100, 10), died=1).values["death_rate_per_h"]
+        for k in range(20)
+    ]
+    assert np.isnan(rates[0])
+    assert rates[1:] == pytest.approx([0.06] * 19)
+    other = readings.make(20, 12_000.0, "B", viability_of_counts(100, 10), died=5)
+    assert np.isnan(other.values["death_rate_per_h"])
+    assert other.values["elapsed_h"] == pytest.approx(12_000 / 3600)
+
+
+def test_nothing_counted_is_unknown() -> None:
+    reading = Readings().make(0, 0.0, None, viability_of_counts(0, 0), died=0)
+    assert np.isnan(reading.values["viability"])
+    assert reading.n_cells == 0
+
+
+def test_dry_run_over_a_record(tmp_path: Path) -> None:
+    """A recorded run in which the viability falls: the rule fires where it first lay low three times in a row."""
+    places = np.random.default_rng(0).uniform(20, 100, (40, 2))
+    recorder = Recorder(
+        tmp_path / "run.ome.zarr",
+        RecordSettings(),
+        LossLedger(),
+        run_settings=Settings(),
+        on_error=lambda error: pytest.fail(str(error)),
+    )
+    for index in range(12):
+        frame = frame_of(index, time_s=60.0 * index, pixels=np.zeros((128, 128), np.uint8))
+        dead = np.where(np.arange(40) < 2 * index, 0.97, 0.03)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls_at(places, p_dead=dead, radius_px=4.0, frame_index=index))
+    recorder.close({})
+    record = open_record(tmp_path / "run.ome.zarr")
+    readings = list(readings_of_record(record))
+    assert [reading.values["n_dead"] for reading in readings] == [2.0 * index for index in range(12)]
+    rule = {
+        "name": "drop",
+        "when": {"metric": "viability", "below": 0.8, "frames": 3, "min_cells": 30},
+        "do": [{"action": "snap", "channel": "Cy5"}],
+    }
+    (firing,) = dry_run(Rules.model_validate({"rules": [rule]}), readings)
+    assert firing.frame_index == 7
+    assert firing.reason == "viability < 0.8 (0.65) in 3 frames in a row, 40 cells"
