@@ -47,8 +47,8 @@ nothing = Mul (total, zero)
 score = Add (real_score, nothing)
 """
 """A peak is a cell of the map not below its eight neighbours. Where several neighbours are equal (flat tops after
-saturation, coarse arithmetic) the first in reading order wins: a second pass of the same filter over reading-order ranks. A
-map that is not finite makes every score so."""
+saturation, coarse arithmetic) the first in reading order wins: a second pass of the same filter over the ranks.
+A map that is not finite makes every score so."""
 _CELLS = """
 row = Div (index, width)
 row_start = Mul (row, width)
@@ -78,8 +78,8 @@ columns = Concat <axis = 0> (score_1, dead, centre_yx, radii_raw)
 found = Transpose <perm = [1, 0]> (columns)
 table = Pad (found, fill_rows, zero)
 """
-"""Dead logit, centre and radii at the peaks, in raw pixels. Radii are gathered with the rays last, as runtimes hold them:
-5 % of a frame in ONNX Runtime, 13 % in OpenVINO."""
+"""Dead logit, centre and radii at the peaks, in raw pixels. Radii are gathered with the rays last, as runtimes hold
+them: 5 % of a frame in ONNX Runtime, 13 % in OpenVINO."""
 
 
 @dataclass(frozen=True)

@@ -201,3 +201,30 @@ def test_asking_for_tensorrt_without_a_gpu_is_an_error(blobs: Bundle) -> None:
 def test_a_missing_tensorrt_says_how_to_install_it(blobs: Bundle) -> None:
     with pytest.raises(BackendError, match=r"'tensorrt' is not usable: .*pip install .*detector\.backend onnx"):
         open_detector(DetectorSettings(backend="tensorrt"), blobs)
+
+
+def test_the_fake_runtime_has_the_real_one_s_functions_and_arguments() -> None:
+    """What the fake takes, `cuda.bindings` takes: names, and as many arguments as its documentation counts."""
+    pytest.importorskip("cuda.bindings", reason="pip install 'livescope[tensorrt-rtx]'")
+    runtime = import_cuda()
+    names = [name for name in vars(FakeCuda) if name.startswith("cuda") and callable(vars(FakeCuda)[name])]
+    assert len(names) > 20
+    for name in names:
+        head = getattr(runtime, name).__doc__.splitlines()[0]  # e.g. cudaMemcpyAsync(dst, src, size_t count, ...)
+        taken = head.removeprefix(f"{name}(").removesuffix(")")
+        assert head.startswith(f"{name}("), head
+        count = len([argument for argument in taken.split(",") if argument.strip()])
+        assert count == vars(FakeCuda)[name].__code__.co_argcount - 1, head
+    assert runtime.cudaStreamNonBlocking == FakeCuda.cudaStreamNonBlocking
+    assert runtime.cudaEventBlockingSync == FakeCuda.cudaEventBlockingSync
+    assert runtime.cudaEventDisableTiming == FakeCuda.cudaEventDisableTiming
+    assert int(runtime.cudaMemcpyKind.cudaMemcpyHostToDevice) == FakeCuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+    assert int(runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost) == FakeCuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+
+
+def test_the_fake_tensorrt_has_the_real_one_s_names() -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="pip install 'livescope[tensorrt-rtx]'", exc_type=ImportError)
+    assert hasattr(trt.Runtime, "deserialize_cuda_engine")
+    assert hasattr(trt.ICudaEngine, "create_execution_context")
+    for name in ("set_tensor_address", "execute_async_v3"):
+        assert hasattr(trt.IExecutionContext, name)
