@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
+from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPainter, QPen
+from qtpy.QtWidgets import QApplication, QRubberBand
 
 from livescope.calls import State
 from livescope.frames import Frame
@@ -36,6 +37,10 @@ class Canvas(pg.GraphicsView):
 
     read_out = Signal(str)
     """What lies under the mouse: place in pixels and micrometres, grey value; empty outside the picture."""
+    clicked = Signal(QPointF, object, object)
+    """While `picking`: place of this widget, button and modifiers of a click."""
+    boxed = Signal(QRectF)
+    """While `picking`: a box that was drawn with the left button, in pixels of the frame."""
     step_changed = Signal(int)
     """Only every so many-th camera pixel can be seen at the new zoom."""
 
@@ -45,6 +50,10 @@ class Canvas(pg.GraphicsView):
     def __init__(self, on_painted: Callable[[Frame], None], theme: Theme) -> None:
         super().__init__(background=theme.canvas)
         self.picture: Picture | None = None
+        self.picking = False
+        """True while clicks are for cells; the middle button still pans, the wheel zooms."""
+        self._pressed: QPoint | None = None
+        self._band = QRubberBand(QRubberBand.Shape.Rectangle, self)
         self.hint = ""
         self._theme = theme
         self._on_painted = on_painted
@@ -111,8 +120,8 @@ class Canvas(pg.GraphicsView):
         if drawing is None or not self.calls.isVisible() or not len(drawing.analysis.calls):
             return None
         calls = drawing.analysis.calls
-        point = self.box.mapSceneToView(self.mapToScene(place.toPoint()))
-        dy, dx = point.y() - 0.5 - calls.y_px, point.x() - 0.5 - calls.x_px
+        point = self.place_px(place)
+        dy, dx = point.y() - calls.y_px, point.x() - calls.x_px
         row = int(np.argmin(dy * dy + dx * dx))
         n_rays = calls.radii_px.shape[1]
         ray = int(np.rint(np.arctan2(dy[row], dx[row]) / (2 * np.pi) * n_rays)) % n_rays
@@ -126,6 +135,9 @@ class Canvas(pg.GraphicsView):
 
     def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Fit the picture."""
+        if self.picking:
+            self.mousePressEvent(event)
+            return
         super().mouseDoubleClickEvent(event)
         self.fit()
 
@@ -143,9 +155,35 @@ class Canvas(pg.GraphicsView):
             frame, self._unstamped = self._unstamped, None
             self._on_painted(frame)
 
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Begin a click or a box while picking."""
+        if self.picking and event.button() != Qt.MouseButton.MiddleButton:
+            self._pressed = event.position().toPoint()
+            return
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """End a click or a box while picking."""
+        if self._pressed is None:
+            super().mouseReleaseEvent(event)
+            return
+        pressed, self._pressed = self._pressed, None
+        if self._band.isVisible():
+            self._band.hide()
+            corners = [self.place_px(QPointF(p)) for p in (pressed, event.position().toPoint())]
+            self.boxed.emit(QRectF(*corners).normalized())
+        else:
+            self.clicked.emit(event.position(), event.button(), event.modifiers())
+
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Follow the mouse for the read-out."""
-        super().mouseMoveEvent(event)
+        """Follow the mouse for the read-out; draw the box while picking."""
+        if self._pressed is None:
+            super().mouseMoveEvent(event)
+        else:
+            here = event.position().toPoint()
+            if (here - self._pressed).manhattanLength() >= QApplication.startDragDistance():
+                self._band.setGeometry(QRect(self._pressed, here).normalized())
+                self._band.show()
         self._mouse = QPointF(event.position())
         self._tell_read_out()
 
@@ -154,6 +192,14 @@ class Canvas(pg.GraphicsView):
         super().leaveEvent(event)
         self._mouse = None
         self._tell_read_out()
+
+    def place_px(self, place: QPointF) -> Any:
+        """Point of the frame at a place of this widget, in pixels; (0, 0) is the centre of the top left pixel."""
+        return self.box.mapSceneToView(self.mapToScene(place.toPoint())) - QPointF(0.5, 0.5)
+
+    def look_at(self, y_px: float, x_px: float, half_px: float) -> None:
+        """Show a square of the frame, `half_px` to each side of a point."""
+        self.box.setRange(QRectF(x_px + 0.5 - half_px, y_px + 0.5 - half_px, 2 * half_px, 2 * half_px), padding=0)
 
     def pixel_at(self, place: QPointF) -> tuple[int, int] | None:
         """Row and column of the camera pixel at a place of this widget, None outside the picture."""

@@ -22,6 +22,8 @@ from livescope.status import Status
 from livescope.view.actions import Actions, HelpSheet
 from livescope.view.banner import Banner
 from livescope.view.canvas import Canvas
+from livescope.view.correct import CorrectedFeed
+from livescope.view.correcting import CorrectingMode
 from livescope.view.levels import LevelsPlate
 from livescope.view.picture import save_picture
 from livescope.view.readouts import SidePanel
@@ -98,19 +100,29 @@ class FrameWindow(QMainWindow):
         self.levels = LevelsPlate(self.canvas)
         self.canvas.corner = self.levels
         self.side = SidePanel(theme)
-        self.commands = Actions(self, (self.control_group, "Calls", "Picture", "Window"))
+        self.commands = Actions(self, (self.control_group, "Calls", "Corrections", "Picture", "Window"))
         self._pixel, self._message = QLabel(), QLabel()
         self.place = QLabel()
         """What is written or read, at the bottom right."""
         self.setWindowTitle("livescope")
         self.resize(1280, 800)
+        self.feed = CorrectedFeed(shown)
         self._add_actions()
+        self.correcting = CorrectingMode(
+            self.canvas,
+            self.feed,
+            self.commands,
+            self.record_path,
+            self.tell,
+            self.errors.append,
+            lambda write: self._guarded("saving a correction", write),
+        )
         self.bar = self.make_bar()
         self._lay_out()
         self._connect()
         self._apply()
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="livescope-window")
-        self.render_thread = RenderThread(shown, self._picture_ready.emit, view.rate_fps)
+        self.render_thread = RenderThread(self.feed, self._picture_ready.emit, view.rate_fps)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.refresh)
         self.canvas.step_changed.connect(self._set_step)
@@ -130,13 +142,17 @@ class FrameWindow(QMainWindow):
         names = {self.overlay: "Calls", self.outlines: "Outlines", self.markers: "Markers", self.fit: "Fit"}
         return [self.commands.button(action, name) for action, name in names.items()]
 
+    def record_path(self) -> Path | None:
+        """Folder of the record that is written or shown, None if there is none."""
+        return self.shown.status().record
+
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
         return status.busy or ""
 
     def refresh(self) -> None:
         """Show the status; every figure on the window but the picture comes from here."""
-        status, analysis, frame = self.shown.status(), self.shown.latest_analysis(), self.shown.latest_frame()
+        status, analysis, frame = self.shown.status(), self.feed.latest_analysis(), self.shown.latest_frame()
         self.side.show_status(status, analysis, frame)
         self.side.show_cells(analysis)
         if self._ticks % _CURVE_EVERY == 0:
@@ -159,23 +175,25 @@ class FrameWindow(QMainWindow):
 
     def in_background(self, what: str, do: Callable[[], str]) -> Future[None]:
         """Do something slow in the helper thread and tell what it returns; what it raises goes to the banner."""
+        self.tell(f"{what}\u2026")
+        return self._guarded(what, lambda: self.tell(do()))
 
+    def _guarded(self, what: str, do: Callable[[], None]) -> Future[None]:
         def run() -> None:
             try:
-                self.tell(do())
+                do()
             except LivescopeError as error:
                 self.errors.append(f"{what}: {error}")
             except Exception as error:  # noqa: BLE001 - boundary of the helper thread
                 self.errors.append(f"{what}: {type(error).__name__}: {error}")
 
-        self.tell(f"{what}\u2026")
         return self._helper.submit(run)
 
     # ---- what the user does ----------------------------------------------------------------------------------------
 
     def save_picture(self) -> Future[None] | None:
         """Write the newest analysed frame with its calls as PNG into the pictures' folder."""
-        analysis = self.shown.latest_analysis()
+        analysis = self.feed.latest_analysis()
         if analysis is None:
             self.tell("no analysed frame to save yet")
             return None
@@ -225,6 +243,7 @@ class FrameWindow(QMainWindow):
             add("Calls", f"Show or hide {state.label} cells", state.label[0].upper(), switch.toggle)
         self.fit = add("Picture", "Fit the whole picture", "F", self.canvas.fit)
         add("Picture", "One camera pixel on one screen pixel", "1", self.canvas.actual_size)
+        self.freeze = add("Picture", "Hold the picture", "Z", lambda _: self._take_picture(), checked=False)
         self.show_levels = add("Picture", "Contrast plate", "C", self.levels.setVisible, checked=True)
         add("Picture", "Automatic contrast", "A", lambda: self._set_contrast(Contrast()))
         add("Picture", "Full screen", "F11", self._toggle_full_screen)
@@ -275,6 +294,8 @@ class FrameWindow(QMainWindow):
         self._picture_ready.connect(self._take_picture, Qt.ConnectionType.QueuedConnection)
 
     def _take_picture(self) -> None:
+        if self.freeze.isChecked():
+            return  # what is rendered in the meantime is replaced by newer pictures, as always
         picture = self.render_thread.take()
         if picture is not None:
             self.canvas.show_picture(picture)

@@ -1,0 +1,222 @@
+"""What people said against the calls of a run: a log beside the frames, only ever added to.
+
+Owns `Correction`, the log's file and how corrections change calls. The calls as the model made them are never touched;
+training and re-analysis read both. The log lies in a folder of its own, outside the manifest's hashes: it may grow
+after the run has been finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from livescope.calls import N_RAYS, CellCalls, State
+from livescope.errors import RecordError, one_of
+
+__all__ = ["LOG", "Correction", "CorrectionLog", "apply_corrections"]
+
+LOG = Path("corrections") / "log.ndjson"
+"""The log inside a record."""
+_KINDS = ("state", "remove", "add", "undo")
+
+
+@dataclass(slots=True, frozen=True)
+class Correction:
+    """One thing a person said of one cell.
+
+    Attributes
+    ----------
+    number
+        Number in the log, from 0.
+    kind
+        ``"state"``: the cell is in `state`; ``"remove"``: there is no cell; ``"add"``: there is one that was missed;
+        ``"undo"``: correction `undone` does not hold any more.
+    frame_index
+        `Frame.index` of the frame looked at.
+    track
+        Identity of the cell, -1 where it has none. What is said holds for the track from this frame on.
+    y_px, x_px, radius_px
+        Where it is, and how large, in pixels of the raw frame.
+    state
+        What it is, None for ``"remove"`` and ``"undo"``.
+    called, p_dead
+        What the model said of it, None for a cell that it missed.
+    author, wall_time
+        Who said so, and when (seconds since the epoch).
+    undone
+        Number of the correction that is undone, else None.
+    """
+
+    number: int
+    kind: str
+    frame_index: int
+    track: int
+    y_px: float
+    x_px: float
+    radius_px: float
+    state: State | None
+    called: State | None
+    p_dead: float | None
+    author: str
+    wall_time: float
+    undone: int | None = None
+
+
+class CorrectionLog:
+    """The log of one record: read at once, then only added to.
+
+    Parameters
+    ----------
+    record
+        Folder of the record; the log may not exist yet.
+
+    Raises
+    ------
+    RecordError
+        The log cannot be read, or a line of it is damaged.
+    """
+
+    def __init__(self, record: Path) -> None:
+        self.path = record / LOG
+        self._lines: tuple[Correction, ...] = tuple(_read(self.path))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @property
+    def lines(self) -> tuple[Correction, ...]:
+        """Every line ever written, undone ones among them."""
+        return self._lines
+
+    @property
+    def standing(self) -> tuple[Correction, ...]:
+        """The corrections that hold, oldest first."""
+        gone = {line.undone for line in self._lines if line.kind == "undo"}
+        return tuple(line for line in self._lines if line.kind != "undo" and line.number not in gone)
+
+    def take(self, corrections: Iterable[Correction]) -> tuple[Correction, ...]:
+        """Number corrections and let them hold; `save` puts them on the disk."""
+        first = len(self._lines)
+        new = tuple(replace(line, number=first + k) for k, line in enumerate(corrections))
+        self._lines = (*self._lines, *new)
+        return new
+
+    def save(self, new: Iterable[Correction]) -> None:
+        """Write corrections and make sure they are on the disk. In the order of `take`; any thread.
+
+        Raises
+        ------
+        RecordError
+            The log cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(_to_json(line)) + "\n" for line in new)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise RecordError(
+                f"correction log {str(self.path)!r} cannot be written: {error.strerror}. Free space or make the record "
+                "writable, then say it again: the last correction is not on the disk."
+            ) from None
+
+
+def apply_corrections(calls: CellCalls, corrections: Iterable[Correction]) -> CellCalls:
+    """Return the calls of a frame as the standing corrections say.
+
+    A tracked cell follows the newest correction of its track made at this frame or before it. An untracked one follows
+    the newest correction of this very frame whose place lies inside it.
+    """
+    state, keep = calls.state.copy(), np.ones(len(calls), bool)
+    added: list[Correction] = []
+    for line in corrections:
+        if line.kind == "add":
+            if line.frame_index == calls.frame_index:
+                added.append(line)
+            continue
+        if line.track >= 0:
+            rows = (calls.track == line.track) if line.frame_index <= calls.frame_index else np.zeros(len(calls), bool)
+        else:
+            near = np.hypot(calls.y_px - line.y_px, calls.x_px - line.x_px) <= max(line.radius_px, 1.0)
+            rows = near & (line.frame_index == calls.frame_index)
+            added = [kept for one in added for kept in _change(one, line)]
+        keep[rows] = line.kind != "remove"
+        if line.state is not None:
+            state[rows] = int(line.state)
+    return _with_added(_rows(replace(calls, state=state), keep), added)
+
+
+def _change(added: Correction, line: Correction) -> list[Correction]:
+    """Return what becomes of a cell that was added, after a later correction of the same frame."""
+    away_px = float(np.hypot(added.y_px - line.y_px, added.x_px - line.x_px))
+    if line.frame_index != added.frame_index or away_px > max(line.radius_px, 1.0):
+        return [added]
+    return [] if line.kind == "remove" else [replace(added, state=line.state)]
+
+
+def _rows(calls: CellCalls, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> CellCalls:
+    if keep.all():
+        return calls
+    columns = ("y_px", "x_px", "radii_px", "p_cell", "p_dead", "state", "area_px", "edge", "track")
+    return replace(calls, **{name: getattr(calls, name)[keep] for name in columns})
+
+
+def _with_added(calls: CellCalls, added: list[Correction]) -> CellCalls:
+    """Append cells that were missed, as circles; their probability of being dead is that of their state."""
+    if not added:
+        return calls
+    radius = np.array([line.radius_px for line in added], np.float32)
+    states = [line.state or State.UNCERTAIN for line in added]
+    new = {
+        "y_px": np.array([line.y_px for line in added], np.float32),
+        "x_px": np.array([line.x_px for line in added], np.float32),
+        "radii_px": np.repeat(radius[:, None], N_RAYS, axis=1),
+        "p_cell": np.ones(len(added), np.float32),
+        "p_dead": np.array([{State.LIVE: 0.0, State.DEAD: 1.0}.get(s, 0.5) for s in states], np.float32),
+        "state": np.array([int(s) for s in states], np.uint8),
+        "area_px": (np.pi * radius**2).astype(np.float32),
+        "edge": np.zeros(len(added), bool),
+        "track": np.full(len(added), -1, np.int64),
+    }
+    columns: dict[str, Any] = {name: np.concatenate([getattr(calls, name), values]) for name, values in new.items()}
+    return replace(calls, **columns)
+
+
+def _to_json(line: Correction) -> dict[str, Any]:
+    plain = asdict(line)
+    for name in ("state", "called"):
+        plain[name] = None if plain[name] is None else State(plain[name]).label
+    return plain
+
+
+def _read(path: Path) -> list[Correction]:
+    if not path.exists():
+        return []
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RecordError(f"correction log {str(path)!r} cannot be read: {error.strerror}.") from None
+    lines = []
+    for number, text in enumerate(texts):
+        try:
+            plain = json.loads(text)
+            for name in ("state", "called"):
+                plain[name] = None if plain[name] is None else State[plain[name].upper()]
+            line = Correction(**plain)
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(texts) - 1:
+                break  # torn by a crash while it was written; it was never reported as taken
+            raise RecordError(
+                f"line {number + 1} of correction log {str(path)!r} is damaged: {error}. Delete that line."
+            ) from None
+        if line.kind not in _KINDS:
+            raise RecordError(f"line {number + 1} of {str(path)!r} has kind {line.kind!r}; known: {one_of(_KINDS)}.")
+        lines.append(line)
+    return lines

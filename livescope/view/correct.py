@@ -1,0 +1,159 @@
+"""Correcting calls with the mouse: flip, box, add, remove, undo, redo, and the cells worth looking at first.
+
+Owns what a click means. What was said is kept by `livescope.record.corrections`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from livescope.assay.viability import viability
+from livescope.calls import Analysis, CellCalls, State
+from livescope.frames import Frame
+from livescope.record.corrections import Correction, CorrectionLog, apply_corrections
+from livescope.view.render import FrameFeed
+
+__all__ = ["CorrectedFeed", "Corrector"]
+
+_FLIPPED = {State.LIVE: State.DEAD, State.DEAD: State.LIVE, State.UNCERTAIN: State.DEAD}
+_KEPT = 16
+"""Frames whose calls by the model are kept, to say what it had called a cell that is corrected again."""
+
+
+class Corrector:
+    """Takes corrections of one record. GUI thread, but for `apply`.
+
+    Parameters
+    ----------
+    record
+        Folder of the record.
+    write
+        Runs what writes to the disk, in the order given; the window does it in its helper thread.
+
+    Raises
+    ------
+    RecordError
+        Its log is damaged.
+    """
+
+    def __init__(self, record: Path, write: Callable[[Callable[[], None]], object]) -> None:
+        self.log = CorrectionLog(record)
+        self._run_write = write
+        self._author = getpass.getuser()
+        self._done: list[tuple[Correction, ...]] = []
+        self._undone: list[tuple[Correction, ...]] = []
+        self._standing = self.log.standing
+        self._originals: dict[int, CellCalls] = {}
+
+    @property
+    def standing(self) -> tuple[Correction, ...]:
+        """The corrections that hold; a new tuple whenever they change."""
+        return self._standing
+
+    @property
+    def count(self) -> int:
+        """Corrections that hold."""
+        return len(self._standing)
+
+    def apply(self, analysis: Analysis) -> Analysis:
+        """Return the analysis with corrected calls, the viability counted anew. Any thread."""
+        self._originals[analysis.calls.frame_index] = analysis.calls
+        while len(self._originals) > _KEPT:
+            self._originals.pop(next(iter(self._originals)), None)
+        standing = self._standing
+        if not standing:
+            return analysis
+        calls = apply_corrections(analysis.calls, standing)
+        return replace(analysis, calls=calls, viability=viability(calls))
+
+    def flip(self, calls: CellCalls, row: int) -> None:
+        """Turn a call round: live to dead, dead to live, uncertain to dead."""
+        self.set_state(calls, [row], _FLIPPED[State(int(calls.state[row]))])
+
+    def set_state(self, calls: CellCalls, rows: Sequence[int], state: State) -> None:
+        """Say what some cells are."""
+        self._take([self._line("state", calls, row, state) for row in rows])
+
+    def remove(self, calls: CellCalls, rows: Sequence[int]) -> None:
+        """Say that some calls are no cells."""
+        self._take([self._line("remove", calls, row, None) for row in rows])
+
+    def add_cell(self, calls: CellCalls, y_px: float, x_px: float, state: State) -> None:
+        """Say that a cell was missed; it is as large as the others."""
+        radius_px = float(np.median(calls.radii_px)) if len(calls) else 10.0
+        index, now = calls.frame_index, time.time()
+        self._take([Correction(0, "add", index, -1, y_px, x_px, radius_px, state, None, None, self._author, now)])
+
+    def undo(self) -> bool:
+        """Take back what was said last; False if there is nothing."""
+        if not self._done:
+            return False
+        lines = self._done[-1]
+        self._write([self._undo_line(line) for line in lines])
+        self._undone.append(self._done.pop())
+        return True
+
+    def redo(self) -> bool:
+        """Say again what was taken back last; False if there is nothing."""
+        if not self._undone:
+            return False
+        self._done.append(self._write(self._undone[-1]))
+        self._undone.pop()
+        return True
+
+    def _take(self, lines: list[Correction]) -> None:
+        if lines:
+            self._done.append(self._write(lines))
+            self._undone.clear()
+
+    def _write(self, lines: Sequence[Correction]) -> tuple[Correction, ...]:
+        new = self.log.take(lines)
+        self._standing = self.log.standing
+        self._run_write(lambda: self.log.save(new))
+        return new
+
+    def _line(self, kind: str, calls: CellCalls, row: int, state: State | None) -> Correction:
+        y_px, x_px = float(calls.y_px[row]), float(calls.x_px[row])
+        original = self._originals.get(calls.frame_index, calls)
+        (same,) = np.nonzero((original.y_px == calls.y_px[row]) & (original.x_px == calls.x_px[row]))
+        called = State(int(original.state[same[0]])) if len(same) else None
+        p_dead = float(original.p_dead[same[0]]) if len(same) else None
+        radius_px = float(np.median(calls.radii_px[row]))
+        track, now = int(calls.track[row]), time.time()
+        return Correction(
+            0, kind, calls.frame_index, track, y_px, x_px, radius_px, state, called, p_dead, self._author, now
+        )
+
+    def _undo_line(self, line: Correction) -> Correction:
+        kept = replace(line, kind="undo", state=None, called=None, p_dead=None)
+        return replace(kept, author=self._author, wall_time=time.time(), undone=line.number)
+
+
+class CorrectedFeed:
+    """What is shown, with the corrections of a corrector. Any thread."""
+
+    def __init__(self, shown: FrameFeed) -> None:
+        self._shown = shown
+        self.corrector: Corrector | None = None
+        """Whose corrections are applied; None shows the calls as they are."""
+        self._last: tuple[Analysis, tuple[Correction, ...], Analysis] | None = None
+
+    def latest_frame(self) -> Frame | None:
+        """Return the newest frame."""
+        return self._shown.latest_frame()
+
+    def latest_analysis(self) -> Analysis | None:
+        """Return the newest analysis as corrected: the same object until calls or corrections change."""
+        analysis, corrector, last = self._shown.latest_analysis(), self.corrector, self._last
+        if analysis is None or corrector is None:
+            return analysis
+        standing = corrector.standing
+        if last is None or last[0] is not analysis or last[1] is not standing:
+            self._last = last = (analysis, standing, corrector.apply(analysis))
+        return last[2]

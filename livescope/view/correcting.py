@@ -1,0 +1,182 @@
+"""The correcting mode of a window: which click, box or key asks what of the corrector.
+
+Owns the mode's actions. What a correction is lies in `livescope.view.correct` and `livescope.record.corrections`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QObject, QPointF, QRectF, Qt
+from qtpy.QtGui import QCursor
+from qtpy.QtWidgets import QMenu
+
+from livescope.calls import CellCalls, State
+from livescope.errors import RecordError
+from livescope.view.actions import Actions
+from livescope.view.canvas import Canvas
+from livescope.view.correct import CorrectedFeed, Corrector
+
+__all__ = ["CorrectingMode"]
+
+_LOOK_RADII = 8.0
+"""A cell to be looked at is shown with so many of its radii to each side."""
+
+_HOW = "click flips, box for many, Shift+click adds, right click removes; wheel zooms, middle button pans"
+
+
+class CorrectingMode(QObject):
+    """Lets the user correct the calls that are drawn.
+
+    Parameters
+    ----------
+    canvas, feed, actions
+        Of the window.
+    record
+        Says where the record is, None while nothing is recorded.
+    tell, fail
+        Show a line of text; show an error.
+    write
+        Runs what writes to the disk, in order, without making the window wait.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        feed: CorrectedFeed,
+        actions: Actions,
+        record: Callable[[], Path | None],
+        tell: Callable[[str], None],
+        fail: Callable[[str], None],
+        write: Callable[[Callable[[], None]], object],
+    ) -> None:
+        super().__init__(canvas)
+        self._canvas, self._feed, self._record, self._tell, self._fail = canvas, feed, record, tell, fail
+        self._write = write
+        self._path: Path | None = None
+        self._looked: set[int] = set()
+        add = actions.add
+        self.on = add("Corrections", "Correct calls with the mouse", "K", self._switch, checked=False)
+        add("Corrections", "Take back", "Ctrl+Z", self.undo)
+        add("Corrections", "Say again", "Ctrl+Y", self.redo)
+        add("Corrections", "Next uncertain cell", "N", self.next_uncertain)
+        canvas.clicked.connect(self._clicked)
+        canvas.boxed.connect(self._boxed)
+
+    def undo(self) -> None:
+        """Take back the last correction."""
+        self._do(lambda corrector: corrector.undo() or self._tell("nothing to take back"))
+
+    def redo(self) -> None:
+        """Say again what was taken back."""
+        self._do(lambda corrector: corrector.redo() or self._tell("nothing to say again"))
+
+    def next_uncertain(self) -> None:
+        """Look at the cell of the drawn frame that is nearest to undecided and was not looked at yet."""
+        calls = self._calls()
+        if calls is None:
+            return
+        order = np.argsort(np.abs(calls.p_dead - 0.5))
+        corrector = self._feed.corrector
+        said = set() if corrector is None else {line.track for line in corrector.standing if line.track >= 0}
+        left = [row for row in order.tolist() if self._key(calls, row) not in self._looked | said]
+        if not left:
+            self._looked.clear()
+            self._tell("every cell of this frame was looked at; N begins again")
+            return
+        row = left[0]
+        self._looked.add(self._key(calls, row))
+        radius_px = max(float(np.median(calls.radii_px[row])), 4.0)
+        self._canvas.look_at(float(calls.y_px[row]), float(calls.x_px[row]), _LOOK_RADII * radius_px)
+        self._tell(
+            f"{State(int(calls.state[row])).label}, probability of dead {calls.p_dead[row]:.2f}; {len(left) - 1} left"
+        )
+
+    def _switch(self, on: bool) -> None:
+        if on and self._open() is None:
+            self.on.setChecked(False)
+            return
+        was_on, self._canvas.picking = self._canvas.picking, on
+        self._canvas.setCursor(Qt.CursorShape.CrossCursor if on else Qt.CursorShape.ArrowCursor)
+        if on or was_on:
+            self._tell(_HOW if on else "")
+
+    def _open(self) -> Corrector | None:
+        path = self._record()
+        if path is None or not path.exists():
+            self._tell("corrections are stored with the record: press Record (R) first")
+            return None
+        if path != self._path:
+            try:
+                self._feed.corrector = Corrector(path, self._write)
+            except RecordError as error:
+                self._fail(str(error))
+                return None
+            self._path = path
+        return self._feed.corrector
+
+    def _calls(self) -> CellCalls | None:
+        drawing = self._canvas.calls.drawing
+        return None if drawing is None else drawing.analysis.calls
+
+    def _do(self, act: Callable[[Corrector], object]) -> None:
+        corrector = self._open()
+        if corrector is None:
+            return
+        before = corrector.standing
+        act(corrector)
+        if corrector.standing is not before:
+            self._tell(f"{corrector.count} corrections")
+
+    def _say(self, act: Callable[[Corrector], object], _checked: bool = False) -> None:
+        """Do what a menu entry says; Qt hands over whether it is checked."""
+        self._do(act)
+
+    def _clicked(self, place: QPointF, button: Any, modifiers: Any) -> None:
+        calls = self._calls()
+        if calls is None:
+            return
+        row = self._canvas.cell_at(place)
+        if row is not None and button == Qt.MouseButton.RightButton:
+            self._do(lambda corrector: corrector.remove(calls, [row]))
+        elif row is not None:
+            self._do(lambda corrector: corrector.flip(calls, row))
+        elif modifiers & Qt.KeyboardModifier.ShiftModifier:
+            point = self._canvas.place_px(place)
+            self._do(lambda corrector: corrector.add_cell(calls, point.y(), point.x(), State.LIVE))
+
+    def _boxed(self, box: QRectF) -> None:
+        calls = self._calls()
+        if calls is None:
+            return
+        inside = (calls.x_px >= box.left()) & (calls.x_px <= box.right())
+        rows = np.flatnonzero(inside & (calls.y_px >= box.top()) & (calls.y_px <= box.bottom())).tolist()
+        if not rows:
+            self._tell("no cell in the box")
+            return
+        menu = self.box_menu(calls, rows)
+        menu.popup(QCursor.pos())
+
+    def box_menu(self, calls: CellCalls, rows: list[int]) -> Any:
+        """Return the menu of what can be said of several cells."""
+        menu = QMenu(self._canvas)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addSection(f"{len(rows)} cells are")
+
+        def in_state(state: State) -> Callable[[Corrector], None]:
+            return lambda corrector: corrector.set_state(calls, rows, state)
+
+        for state in State:
+            menu.addAction(state.label).triggered.connect(partial(self._say, in_state(state)))
+        menu.addAction("not cells").triggered.connect(partial(self._say, lambda c: c.remove(calls, rows)))
+        return menu
+
+    @staticmethod
+    def _key(calls: CellCalls, row: int) -> int:
+        """Tell cells apart: by track, or by frame and row where cells are not followed."""
+        track = int(calls.track[row])
+        return track if track >= 0 else -1 - (calls.frame_index * 100_000 + row)

@@ -1,0 +1,151 @@
+"""Correcting calls with mouse and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtWidgets import QMenu
+
+from livescope.calls import State
+from livescope.record.corrections import CorrectionLog
+from livescope.view.window import MainWindow
+
+LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
+
+
+@pytest.fixture
+def window(qtbot: Any, scripted: Any, new_frame: Any, new_analysis: Any, tmp_path: Path) -> Iterator[MainWindow]:
+    """A window on a frame with a live, a dead and an uncertain cell, being recorded."""
+    scripted.frame = new_frame(3)
+    scripted.analysis = new_analysis(scripted.frame, [LIVE, DEAD, UNCERTAIN])
+    scripted.fields = {"record": tmp_path, "recording": True}
+    window = MainWindow(scripted)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitUntil(lambda: window.canvas.calls.drawing is not None)
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def correcting(qtbot: Any, window: MainWindow) -> MainWindow:
+    qtbot.keyClicks(window, "K")
+    assert window.canvas.picking
+    return window
+
+
+def _place(window: MainWindow, x_px: float, y_px: float) -> QPoint:
+    point = window.canvas.box.mapViewToScene(QPointF(x_px + 0.5, y_px + 0.5))
+    return QPoint(window.canvas.mapFromScene(point))
+
+
+def _click(qtbot: Any, window: MainWindow, x_px: float, y_px: float, button: Any = None, keys: Any = None) -> None:
+    qtbot.mouseClick(
+        window.canvas.viewport(),
+        button or Qt.MouseButton.LeftButton,
+        keys or Qt.KeyboardModifier.NoModifier,
+        _place(window, x_px, y_px),
+    )
+
+
+def _states(window: MainWindow) -> list[int]:
+    return [int(s) for s in window.canvas.calls.drawing.analysis.calls.state]
+
+
+def test_a_click_flips_and_is_stored_with_who_and_when(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> None:
+    for x_px in (30, 70, 110):
+        _click(qtbot, correcting, x_px, 50)
+    qtbot.waitUntil(lambda: _states(correcting) == [DEAD, LIVE, DEAD])
+    qtbot.waitUntil(lambda: correcting.side.cells.counts[DEAD].number == "2")
+    qtbot.waitUntil(lambda: len(CorrectionLog(tmp_path)) == 3)
+    first = CorrectionLog(tmp_path).lines[0]
+    assert (first.kind, first.frame_index, first.track, first.state, first.called) == ("state", 3, 1, DEAD, LIVE)
+    assert first.p_dead == pytest.approx(0.03)
+    assert first.author
+    assert first.wall_time > 1.7e9
+
+
+def test_flipping_back_still_says_what_the_model_had_called(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> None:
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: _states(correcting)[0] == DEAD)
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: _states(correcting)[0] == LIVE)
+    qtbot.waitUntil(lambda: [line.called for line in CorrectionLog(tmp_path).lines] == [LIVE, LIVE])
+
+
+def test_undo_and_redo(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> None:
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: _states(correcting)[0] == DEAD)
+    qtbot.keyClick(correcting, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: _states(correcting)[0] == LIVE)
+    qtbot.keyClick(correcting, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: _states(correcting)[0] == DEAD)
+    qtbot.keyClick(correcting, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: correcting.message == "nothing to say again")
+    qtbot.waitUntil(lambda: len(CorrectionLog(tmp_path)) == 3)
+    assert len(CorrectionLog(tmp_path).standing) == 1
+
+
+def test_adding_and_removing_cells(qtbot: Any, correcting: MainWindow) -> None:
+    _click(qtbot, correcting, 150, 120, keys=Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, DEAD, UNCERTAIN, LIVE])
+    _click(qtbot, correcting, 150, 120)
+    qtbot.waitUntil(lambda: _states(correcting)[3] == DEAD)
+    _click(qtbot, correcting, 70, 50, button=Qt.MouseButton.RightButton)
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, UNCERTAIN, DEAD])
+
+
+def test_a_box_is_for_many(qtbot: Any, correcting: MainWindow) -> None:
+    view = correcting.canvas.viewport()
+    start, end = _place(correcting, 55, 30), _place(correcting, 130, 70)
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(view, (start + end) / 2)
+    qtbot.mouseMove(view, end)
+    with qtbot.waitSignal(correcting.canvas.boxed) as boxed:
+        qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end)
+    (box,) = boxed.args
+    assert (round(box.left() / 5), round(box.right() / 5)) == (11, 26)
+    (menu,) = correcting.canvas.findChildren(QMenu)
+    (live,) = [action for action in menu.actions() if action.text() == "live"]
+    live.trigger()
+    menu.close()
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, LIVE, LIVE])
+    correcting.correcting.undo()  # what a box said is taken back as one
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, DEAD, UNCERTAIN])
+
+
+def test_the_most_uncertain_cell_is_looked_at_first(qtbot: Any, window: MainWindow) -> None:
+    qtbot.keyClicks(window, "N")
+    middle = window.canvas.box.viewRect().center()
+    assert (middle.x(), middle.y()) == (pytest.approx(110.5, abs=1), pytest.approx(50.5, abs=1))
+    assert window.message.startswith("uncertain, probability of dead 0.50; 2 left")
+    for _ in range(3):
+        qtbot.keyClicks(window, "N")
+    assert "begins again" in window.message
+
+
+def test_without_a_record_nothing_can_be_corrected(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {}
+    qtbot.keyClicks(window, "K")
+    assert not window.canvas.picking
+    assert "press Record" in window.message
+
+
+def test_corrections_that_cannot_be_saved_are_an_error(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> None:
+    (tmp_path / "corrections").write_text("a file where the folder should be")
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: "not on the disk" in correcting.banner.text)
+
+
+def test_a_held_picture_stands_still(qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any) -> None:
+    held = window.canvas.picture
+    qtbot.keyClicks(window, "Z")
+    scripted.frame = new_frame(4)
+    qtbot.wait(150)
+    assert window.canvas.picture is held
+    qtbot.keyClicks(window, "Z")
+    qtbot.waitUntil(lambda: window.canvas.picture.frame.index == 4)
