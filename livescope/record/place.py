@@ -108,8 +108,8 @@ def lock_record(path: Path) -> FileLock:
 
 def is_locked(path: Path) -> bool:
     """Return True while another writer holds the record."""
-    if not (path / LOCK).exists():
-        return False
+    if not isinstance(path, Path) or not (path / LOCK).exists():
+        return False  # a URL is read only
     lock = FileLock(path / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -39,14 +39,24 @@ def open_record(path: Path | str) -> Record:
     Parameters
     ----------
     path
-        The folder, ``NAME.ome.zarr``.
+        The folder, ``NAME.ome.zarr``, or a URL that fsspec knows, e.g. ``s3://bucket/NAME.ome.zarr``. Endpoint and
+        credentials are the environment's (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ...).
 
     Raises
     ------
     RecordError
-        There is no record, or its journal is missing.
+        There is no record, its journal is missing, or a URL is given and universal-pathlib is not installed.
     """
-    return Record(Path(path).expanduser().absolute())
+    if "://" not in str(path):
+        return Record(Path(path).expanduser().absolute())
+    try:
+        from upath import UPath
+    except ImportError:
+        raise RecordError(
+            f"{str(path)!r} is a URL; reading it needs universal-pathlib and the store's driver: "
+            "pip install 'livescope[cluster]'."
+        ) from None
+    return Record(cast(Path, UPath(path)))  # a UPath does all of a Path that is used here
 
 
 @dataclass(slots=True, frozen=True)
@@ -211,16 +221,23 @@ class Record:
         trimmed: da.Array = whole[:length]
         return trimmed
 
-    def frame(self, number: int) -> Frame:
-        """Return the `number`-th frame on disk (over all images, in order of arrival) as the camera delivered it."""
+    def frame(self, number: int, *, pixels: bool = True) -> Frame:
+        """Return the `number`-th frame on disk (over all images, in order of arrival) as the camera delivered it.
+
+        Without `pixels` nothing is read: they are all 0, in the frame's shape.
+        """
         line = self._committed.frames[number]
-        array = zarr.open_array(str(self.path / line["image"] / "0"), mode="r")
-        pixels = np.ascontiguousarray(array[line["t"], line["c"]])
-        pixels.flags.writeable = False
+        about = self._committed.images[line["image"]]
+        if pixels:
+            array = zarr.open_array(str(self.path / line["image"] / "0"), mode="r")
+            plane = np.ascontiguousarray(array[line["t"], line["c"]])
+            plane.flags.writeable = False
+        else:
+            plane = np.broadcast_to(np.zeros((), about["dtype"]), (about["height"], about["width"]))
         names = ("segment", "camera", "time_s", "wall_time", "bit_depth", "lost_before", "metadata")
         unsure = ("elapsed_ms", "pixel_um", "position", "x_um", "y_um", "z_um", "channel", "exposure_ms")
         facts = {name: line[name] for name in names} | {name: line.get(name) for name in unsure}
-        return Frame(pixels=pixels, index=line["frame"], **facts)
+        return Frame(pixels=plane, index=line["frame"], **facts)
 
     def iter_frames(self) -> Iterator[Frame]:
         """Yield all frames on disk in the order of arrival, one in memory at a time."""
@@ -282,7 +299,8 @@ class Record:
         """
         parquet, stream = self.path / f"{name}.parquet", self.path / f"{name}.arrow"
         if parquet.exists():
-            return pq.read_table(parquet)
+            with parquet.open("rb") as file:
+                return pq.read_table(file)
         if stream.exists():
             schema, batches = read_stream(stream)
             if schema is not None:

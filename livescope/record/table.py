@@ -137,7 +137,7 @@ def _column(values: NDArray[Any]) -> pa.Array:
 
 def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
     """Return the schema and the whole batches of a stream that may have been cut off anywhere, or is still growing."""
-    source = pa.OSFile(str(path))
+    source = pa.PythonFile(path.open("rb"), mode="r")
     try:
         reader = pa.ipc.open_stream(source)
     except pa.ArrowInvalid:  # cut off within the schema
