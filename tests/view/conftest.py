@@ -140,8 +140,9 @@ def left_behind(before: set[int]) -> list[str]:
     windows = [] if application is None else [w for w in application.topLevelWidgets() if w.isVisible()]
     # by type, since isinstance asks the object, and torch's deprecated ones answer with a warning
     timers = [o for o in gc.get_objects() if issubclass(type(o), QTimer) and _active(o)]
-    # zarr keeps its event loop and its pool for as long as the process lives
-    ours = [t for t in threading.enumerate() if t.name != "zarr_io" and not t.name.startswith("asyncio_")]
+    # zarr keeps its event loop and its pool for as long as the process lives, pymmcore-plus (unicore) one worker
+    pools = ("zarr_io", "asyncio_", "ThreadPoolExecutor-")
+    ours = [t for t in threading.enumerate() if not t.name.startswith(pools)]
     threads = [t for t in ours if t.ident not in before]
     return [f"window {w!r}" for w in windows] + [f"timer {t!r}" for t in timers] + [f"thread {t!r}" for t in threads]
 
