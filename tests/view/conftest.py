@@ -140,7 +140,7 @@ def left_behind(before: set[int]) -> list[str]:
     windows = [] if application is None else [w for w in application.topLevelWidgets() if w.isVisible()]
     # by type, since isinstance asks the object, and torch's deprecated ones answer with a warning
     timers = [o for o in gc.get_objects() if issubclass(type(o), QTimer) and _active(o)]
-    # zarr keeps its event loop and its pool for as long as the process lives, pymmcore-plus (unicore) one worker
+    # zarr keeps its event loop and its pool as long as the process lives, and openvino_telemetry one worker
     pools = ("zarr_io", "asyncio_", "ThreadPoolExecutor-")
     ours = [t for t in threading.enumerate() if not t.name.startswith(pools)]
     threads = [t for t in ours if t.ident not in before]
