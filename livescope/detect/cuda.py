@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livescope.errors import BackendError
+
+if TYPE_CHECKING:
+    import tensorrt  # the enterprise bindings' types, also right for tensorrt_rtx; checked by tests/detect
 
 __all__ = ["Gpu", "Slot", "check", "import_cuda", "open_gpu"]
 
@@ -103,7 +106,7 @@ class Slot:
     def __init__(
         self,
         cuda: Any,
-        engine: Any,
+        engine: tensorrt.ICudaEngine,
         inputs: dict[str, tuple[tuple[int, ...], type]],
         table: tuple[str, tuple[int, ...]],
         others: dict[str, int],
@@ -111,7 +114,7 @@ class Slot:
         self._cuda = cuda
         self._closers: list[tuple[str, Any]] = []
         self._inputs: dict[str, NDArray[Any]] = {}
-        self._context: Any = None
+        self._context: tensorrt.IExecutionContext | None = None
         self._stream: Any = None
         self._host_in: Any = None
         self._host_out: Any = None
@@ -153,7 +156,7 @@ class Slot:
 
     def _allocate(
         self,
-        engine: Any,
+        engine: tensorrt.ICudaEngine,
         inputs: dict[str, tuple[tuple[int, ...], type]],
         table: tuple[str, tuple[int, ...]],
         others: dict[str, int],
@@ -196,7 +199,7 @@ class Slot:
         stream = self._stream
         to_device, to_host = kind.cudaMemcpyHostToDevice, kind.cudaMemcpyDeviceToHost
         check(self._cuda, "cudaMemcpyAsync", self._device_in, self._host_in, self._in_bytes, to_device, stream)
-        if not self._context.execute_async_v3(int(stream)):
+        if self._context is None or not self._context.execute_async_v3(int(stream)):
             raise BackendError("TensorRT could not enqueue the network.")
         check(self._cuda, "cudaMemcpyAsync", self._host_out, self._device_out, self._out_bytes, to_host, stream)
 

@@ -12,7 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -28,6 +28,9 @@ from livescope.detect.scale import fit_scale
 from livescope.detect.tensorrt_build import build_plan, import_tensorrt, logger_of
 from livescope.errors import BackendError
 from livescope.frames import Frame, FrameSpec
+
+if TYPE_CHECKING:
+    import tensorrt  # the enterprise bindings' types, also right for tensorrt_rtx; checked by tests/detect
 
 __all__ = ["SLOTS", "TensorRtDetector"]
 
@@ -74,8 +77,8 @@ class TensorRtDetector:
         self._gpu = open_gpu(self._cuda)
         self._cache = cache or EngineCache()
         self._on_progress = on_progress
-        self._runtime = self._trt.Runtime(logger_of(self._trt))
-        self._engine: Any = None
+        self._runtime: tensorrt.Runtime = self._trt.Runtime(logger_of(self._trt))
+        self._engine: tensorrt.ICudaEngine | None = None
         self._slots: list[Slot] = []
         self._free: deque[Slot] = deque()
         self._flying: dict[int, tuple[Slot, int]] = {}
@@ -164,7 +167,7 @@ class TensorRtDetector:
             self._slots.pop().close()
         self._engine = None
 
-    def _load(self, graph: onnx.ModelProto) -> Any:
+    def _load(self, graph: onnx.ModelProto) -> tensorrt.ICudaEngine:
         """Load the engine; one that does not load is built again, once."""
         key = EngineKey(
             hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),

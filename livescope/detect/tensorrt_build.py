@@ -10,12 +10,15 @@ import importlib
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from livescope.detect.bundle import TensorRt
 from livescope.errors import BackendError
+
+if TYPE_CHECKING:
+    import tensorrt  # the enterprise bindings' types, also right for tensorrt_rtx; checked by tests/detect
 
 __all__ = ["build_plan", "import_tensorrt", "logger_of", "parse_network"]
 
@@ -63,7 +66,7 @@ def logger_of(trt: ModuleType) -> Any:
     return _loggers[trt.__name__]
 
 
-def parse_network(trt: ModuleType, graph: onnx.ModelProto) -> tuple[Any, Any]:
+def parse_network(trt: ModuleType, graph: onnx.ModelProto) -> tuple[tensorrt.Builder, tensorrt.INetworkDefinition]:
     """Parse a frame graph into a strongly typed network; returns (builder, network).
 
     Raises
@@ -72,9 +75,9 @@ def parse_network(trt: ModuleType, graph: onnx.ModelProto) -> tuple[Any, Any]:
         TensorRT does not support some node; all of them are named.
     """
     log = logger_of(trt)
-    builder = trt.Builder(log)
+    builder: tensorrt.Builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
+    parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse(graph.SerializeToString()):
         errors = [parser.get_error(k) for k in range(parser.num_errors)]
         faults = "; ".join(f"{e.node_operator()} {e.node_name()!r}: {e.desc()}" for e in errors)
@@ -109,7 +112,8 @@ def build_plan(
     if on_progress is not None:
         monitor = _monitor(trt, on_progress)
         config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
+    # Any: it has the buffer protocol, which its signatures do not tell
+    plan: Any = builder.build_serialized_network(network, config)
     if plan is None:
         raise BackendError(f"{trt.__name__} {trt.__version__} could not build this graph: {_last(logger_of(trt))}")
     return bytes(plan)
