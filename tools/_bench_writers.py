@@ -109,7 +109,7 @@ class BareTensorstore:
         """Begin one write, after waiting for the sixth last."""
         if len(self._futures) == 6:
             self._futures.pop(0).result()
-        self._futures += self._pyramid.write(self._count, 0, [frame])
+        self._futures += self._pyramid.write((self._count, 0), [frame])
         self._count += 1
 
     def close(self) -> None:

@@ -120,8 +120,9 @@ def _delete_unfinished(path: Path, committed: Committed) -> int:
         if home not in committed.images and (path / home).is_dir():
             shutil.rmtree(path / home)
     if not committed.images:
+        made = {"images", "labels", *(home.partition("/")[0] for home in homes)}
         for child in path.iterdir():
-            if child.is_dir():
+            if child.is_dir() and (child.name.isdigit() or child.name in made):
                 shutil.rmtree(child)
         write_group(path, {"livescope": {"format": FORMAT}})
     return unfinished

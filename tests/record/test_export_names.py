@@ -1,0 +1,31 @@
+"""Every format that the command line offers is written, beside the record by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livescope.calls import CellCalls
+from livescope.errors import RecordError
+from livescope.frames import Frame
+from livescope.view.exports import SUFFIXES, export_record
+
+
+def test_every_format_is_written_beside_the_record(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    for module in ("anndata", "imageio_ffmpeg"):
+        pytest.importorskip(module)
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.put_calls(make_frame(0), make_calls(0, 3))
+    recorder.close()
+    for to, suffix in SUFFIXES.items():
+        files = export_record(recorder.path, to)
+        assert files[0] == tmp_path / f"run{suffix}"
+        assert all(file.stat().st_size > 0 for file in files)
+    with pytest.raises(RecordError, match=r"'xls'; choose one of 'csv', 'anndata'"):
+        export_record(recorder.path, "xls")
