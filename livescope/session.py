@@ -134,6 +134,11 @@ class Session:
         """Flush and close the record; the run goes on."""
         return self._ask("closing the record", self._close_record)
 
+    @property
+    def core(self) -> object | None:
+        """The open core, for device widgets; None while no source is open. What it is depends on the source."""
+        return None if self._source is None else self._source.core
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until the run has ended and its record is closed; False after `timeout_s` seconds."""
         return self._ended.wait(timeout_s)
