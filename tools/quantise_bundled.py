@@ -1,0 +1,53 @@
+"""Give the bundled networks their 8-bit versions, judged: ``python tools/quantise_bundled.py [NAME ...]``.
+
+To be run after a bundled network was trained anew; then run ``python tests/detect/golden_kit.py``. The frames are the
+simulator's for `simulated`, and the LDC tiles of the data folder (LIVESCOPE_DATA) for `suspension`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tools"))
+
+from livescope.acquire.files import iter_frames  # noqa: E402
+from livescope.detect.bundle import bundled_names, load_bundle  # noqa: E402
+from livescope.frames import Frame  # noqa: E402
+from livescope.quantise import quantise  # noqa: E402
+
+DATA = Path(os.environ.get("LIVESCOPE_DATA", ROOT / ".." / "shared" / "data"))
+EVERY = 10
+"""One tile in ten sets the ranges or judges: some 600 cells."""
+
+
+def frames_of(name: str) -> tuple[list[Frame], str]:
+    """Frames as the network will see them, and what they are."""
+    if name == "simulated":
+        from bench_detect import scene
+
+        densities = (40, 120, 250, 500)
+        frames = [scene(n, 1024, seed=20 + k) for k, n in enumerate(densities * 3)]
+        return frames, f"{len(frames)} simulated fields of {min(densities)} to {max(densities)} cells"
+    tiles = list(iter_frames(DATA / "ldc" / "images"))
+    frames = [frame for _, frame in tiles[::EVERY]]
+    return frames, f"{len(frames)} LDC tiles, every {EVERY}th"
+
+
+def main() -> int:
+    """Quantise and judge each model; 1 where one did not pass."""
+    good = True
+    for name in sys.argv[1:] or bundled_names():
+        frames, frames_are = frames_of(name)
+        gate = quantise(load_bundle(name), frames, frames_are).card.int8
+        assert gate is not None
+        good &= gate.passed
+        print(f"{name}: {'passed' if gate.passed else 'NOT PASSED'}: {gate}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
