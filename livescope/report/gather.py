@@ -1,0 +1,288 @@
+"""What a record says of its run, put together for a report: curves, conditions, lives, crops.
+
+Owns reading and joining the record's tables. Draws nothing (`figures`) and writes nothing (`run`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livescope.assay.plate import Plate
+from livescope.assay.pooled import pooled_viability
+from livescope.assay.survival import Lives
+from livescope.assay.viability import viability_of_counts
+from livescope.calls import State, Viability
+from livescope.detect.bundle import Card, load_bundle
+from livescope.errors import ModelError
+from livescope.record.reader import Record, open_record
+
+__all__ = ["EVERYTHING", "Crop", "Curve", "RunFacts", "gather"]
+
+Floats = NDArray[np.float64]
+
+EVERYTHING = "all cells"
+"""The one condition of a run without a plate map."""
+_CROP_PX = 72
+_CROPS_EACH = 12
+
+
+@dataclass(slots=True, frozen=True)
+class Curve:
+    """Viability over time of one condition; one entry a point in time, wells and fields together."""
+
+    hours: Floats
+    viability: tuple[Viability, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Crop:
+    """A cell as it was seen."""
+
+    pixels: NDArray[Any]
+    state: State
+    p_dead: float
+    frame: int
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """Everything a report shows of one run.
+
+    Attributes
+    ----------
+    path, manifest, settings_yaml
+        Of the record.
+    card
+        The model's card, None where the model is not at hand.
+    hours
+        Length of the run.
+    n_frames, n_analysed, n_positions
+        Recorded frames, analysed ones, stage positions.
+    curves
+        By condition.
+    lives
+        By condition; empty where cells were not followed.
+    resurrected, tracks
+        Tracks declared dead and alive again, and all tracks.
+    wells
+        (well, viability at the end) of wells on the plate map.
+    crops
+        Cells of each state, chosen at random from the last third of the run.
+    frame_rows
+        One row an analysed frame, for the CSV.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    settings_yaml: str
+    card: Card | None
+    hours: float
+    n_frames: int
+    n_analysed: int
+    n_positions: int
+    curves: dict[str, Curve]
+    lives: dict[str, Lives]
+    resurrected: int
+    tracks: int
+    wells: dict[str, Viability]
+    crops: list[Crop]
+    frame_rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def gather(path: Path, plate: Plate | None = None) -> RunFacts:
+    """Read a record.
+
+    Parameters
+    ----------
+    path
+        The record.
+    plate
+        Which position got what; None takes all cells together.
+
+    Raises
+    ------
+    RecordError
+        It is not a record.
+    """
+    record = open_record(path)
+    card = _card(record)
+    frames = record.frame_table.sort_by("frame").to_pylist()
+    start_s = min((row["time_s"] for row in frames), default=0.0)
+    for row in frames:
+        row["hours"] = (row["time_s"] - start_s) / 3600
+        row["condition"] = _condition(row["position"], plate)
+    analysed = [row for row in frames if row["analysed"]]
+    followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
+    return RunFacts(
+        path=path,
+        manifest=record.manifest,
+        settings_yaml=(path / "run.yaml").read_text(encoding="utf-8"),
+        card=card,
+        hours=max((row["hours"] for row in frames), default=0.0),
+        n_frames=len(frames),
+        n_analysed=len(analysed),
+        n_positions=len({row["position"] for row in frames}),
+        curves=_curves(analysed, card),
+        lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
+        resurrected=followed.resurrected,
+        tracks=followed.tracks,
+        wells=_wells(analysed, plate, card),
+        crops=_crops(record, [row["frame"] for row in analysed]),
+        frame_rows=[_csv_row(row) for row in analysed],
+    )
+
+
+def _card(record: Record) -> Card | None:
+    """Return the card of the model that made the calls, if it is at hand and still the same file."""
+    wanted = record.manifest.get("backend", {}).get("model_sha256")
+    try:
+        bundle = load_bundle(record.settings.detector.model)
+    except ModelError:
+        return None
+    return bundle.card if wanted in (None, bundle.sha256) else None
+
+
+def _condition(position: str | None, plate: Plate | None) -> str | None:
+    if plate is None:
+        return EVERYTHING
+    well = plate.at_position(position)
+    return None if well is None else well.condition
+
+
+def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
+    """Return sensitivity and specificity with the numbers of cells behind them, as `pooled_viability` takes them."""
+    if card is None or card.sensitivity is None or card.specificity is None or not card.validation:
+        return {}
+    sheet = card.validation[0]
+    return {"sensitivity": (card.sensitivity, sheet.n_live), "specificity": (card.specificity, sheet.n_dead)}
+
+
+def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
+    counts = (np.array([row[name] for row in rows]) for name in ("n_live", "n_dead", "n_uncertain"))
+    return pooled_viability(*counts, **_rates(card))
+
+
+def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curve]:
+    """Pool the frames of each condition in at most 200 stretches of time, by field."""
+    curves = {}
+    for name in dict.fromkeys(row["condition"] for row in analysed if row["condition"] is not None):
+        rows = [row for row in analysed if row["condition"] == name]
+        hours = np.array([row["hours"] for row in rows])
+        # a stretch holds one visit to every field, or a 200th of the run
+        fields = len({row["position"] for row in rows})
+        n_stretches = max(1, min(200, len(rows) // fields))
+        edges = np.quantile(hours, np.linspace(0, 1, n_stretches + 1))
+        stretch = np.clip(np.searchsorted(edges, hours, side="right") - 1, 0, n_stretches - 1)
+        middles, values = [], []
+        for k in np.unique(stretch):
+            chosen = [rows[i] for i in np.flatnonzero(stretch == k)]
+            # the newest frame of each field: the same cells must not count twice
+            newest = {row["position"]: row for row in chosen}
+            middles.append(float(np.mean([row["hours"] for row in newest.values()])))
+            values.append(_pool(list(newest.values()), card))
+        curves[name] = Curve(np.array(middles), tuple(values))
+    return curves
+
+
+def _wells(analysed: list[dict[str, Any]], plate: Plate | None, card: Card | None) -> dict[str, Viability]:
+    """Viability of each well at the end, from the newest frame of each of its fields."""
+    if plate is None:
+        return {}
+    newest: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in analysed:
+        well = plate.at_position(row["position"])
+        if well is not None:
+            newest.setdefault(well.well, {})[row["position"]] = row
+    return {name: _pool(list(fields.values()), card) for name, fields in newest.items()}
+
+
+@dataclass(slots=True)
+class _FollowedCells:
+    by_condition: dict[str, tuple[Floats, Floats, Floats, NDArray[np.bool_]]]
+    tracks: int
+    resurrected: int
+
+
+def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float) -> _FollowedCells:
+    """Return first and last sight, death and "dead on arrival" of every track, by condition; seconds of the run."""
+    if "fates" not in record.tables or not frames:
+        return _FollowedCells({}, 0, 0)
+    table = record.table("fates")
+    frame, track = table["frame"].to_numpy(), table["track"].to_numpy()
+    known = np.isin(frame, list(frames))
+    order = np.lexsort((frame[known], track[known]))
+    frame, track = frame[known][order], track[known][order]
+    if not len(track):
+        return _FollowedCells({}, 0, 0)
+    last = np.flatnonzero(np.append(np.diff(track) != 0, True))
+    first = np.append(0, last[:-1] + 1)
+    index = np.array(sorted(frames), float)
+    seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])
+    columns = {
+        name: table[name].to_numpy(zero_copy_only=False)[known][order][last]
+        for name in ("death_frame", "p_dead", "arrived_dead", "resurrected")
+    }
+    death_frame = columns["death_frame"].astype(float)
+    dead = np.isfinite(death_frame) & (columns["p_dead"] >= 0.5)
+    death_s = np.where(dead, np.interp(np.where(dead, death_frame, 0.0), index, seconds), np.nan)
+    first_s, last_s = np.interp(frame[first], index, seconds), np.interp(frame[last], index, seconds)
+    # dead without a time, though it was seen alive: nothing is known of when
+    arrived = columns["arrived_dead"].astype(bool) | ((columns["p_dead"] >= 0.5) & ~dead)
+    condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
+    by_condition = {
+        str(name): (first_s[rows], last_s[rows], death_s[rows], arrived[rows])
+        for name in dict.fromkeys(condition.tolist())
+        if name and (rows := condition == name).any()
+    }
+    return _FollowedCells(by_condition, len(last), int(columns["resurrected"].astype(bool).sum()))
+
+
+def _crops(record: Record, analysed: list[int]) -> list[Crop]:
+    """Choose cells of each state from frames of the last third; always the same ones for the same record."""
+    rng = np.random.default_rng(0)
+    late = analysed[-max(1, len(analysed) // 3) :] if analysed else []
+    number_of = {int(frame): number for number, frame in enumerate(record.frame_table["frame"].to_pylist())}
+    wanted = dict.fromkeys(State, _CROPS_EACH)
+    crops: list[Crop] = []
+    for index in rng.permutation(late)[:12].tolist():
+        calls = record.calls_of(index)
+        if calls is None or not len(calls) or index not in number_of:
+            continue
+        frame = record.frame(number_of[index])
+        for row in rng.permutation(len(calls)).tolist():
+            state = State(int(calls.state[row]))
+            pixels = _cut(frame.pixels, float(calls.y_px[row]), float(calls.x_px[row]))
+            # no more than four of a state from one frame, so that the gallery shows the run and not a moment
+            if pixels is None or wanted[state] == 0 or sum(c.frame == index and c.state == state for c in crops) >= 4:
+                continue
+            wanted[state] -= 1
+            crops.append(Crop(pixels, state, float(calls.p_dead[row]), index))
+    return crops
+
+
+def _cut(pixels: NDArray[Any], y: float, x: float) -> NDArray[Any] | None:
+    top, left = round(y) - _CROP_PX // 2, round(x) - _CROP_PX // 2
+    if top < 0 or left < 0 or top + _CROP_PX > pixels.shape[0] or left + _CROP_PX > pixels.shape[1]:
+        return None
+    return pixels[top : top + _CROP_PX, left : left + _CROP_PX].copy()
+
+
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    viability = viability_of_counts(row["n_live"], row["n_dead"], row["n_uncertain"])
+    return {
+        "frame": row["frame"],
+        "hours": round(row["hours"], 6),
+        "position": row["position"],
+        "condition": row["condition"],
+        "n_live": row["n_live"],
+        "n_dead": row["n_dead"],
+        "n_uncertain": row["n_uncertain"],
+        "viability": viability.fraction,
+        "viability_low": viability.low,
+        "viability_high": viability.high,
+    }

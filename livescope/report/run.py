@@ -1,0 +1,362 @@
+"""The report of one run or several: one HTML page that opens anywhere, and its numbers as CSV and Parquet.
+
+Owns the page and its words. Numbers come from `gather`, drawings from `figures`.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from livescope.assay.dose import fit_dose_response, z_prime
+from livescope.assay.plate import Plate, load_plate
+from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.calls import State, Viability
+from livescope.errors import AssayError, RecordError
+from livescope.report import figures
+from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
+
+__all__ = ["write_report"]
+
+CITATION = (
+    "Pattarone G, Acion L, Simian M, Mertelsmann R, Follo M, Iarussi E. Learning deep features for dead and living "
+    "breast "
+    "cancer cell classification without staining. Scientific Reports 11, 10304 (2021)."
+)
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}svg{max-width:100%;height:auto}
+table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
+th{border-bottom:1px solid #999}figure{display:inline-block;margin:.3rem;text-align:center;font-size:.75rem}
+figure
+img{width:96px;height:96px;image-rendering:pixelated;display:block}pre{background:#f5f5f5;padding:1rem;overflow:auto}
+.note{color:#8a4b00}
+"""
+
+
+def write_report(records: Sequence[Path], out: Path | None = None, plate: Path | None = None) -> list[Path]:
+    """Write the report of one record, or of several beside each other.
+
+    Parameters
+    ----------
+    records
+        Records; the first gives the name.
+    out
+        The HTML file; None stands ``NAME.report.html`` beside the first record.
+    plate
+        Plate map (CSV or YAML) that says which stage position got what.
+
+    Returns
+    -------
+    The files written: HTML, then for each record a CSV of its frames and a Parquet table of its cells' lives.
+
+    Raises
+    ------
+    RecordError
+        A record cannot be read, or the report not be written.
+    AssayError
+        The plate map is wrong, or a package for figures is missing.
+    """
+    wells = None if plate is None else load_plate(plate)
+    runs = [gather(path, wells) for path in records]
+    page = out or records[0].with_name(_stem(records[0]) + ".report.html")
+    body = [f"<h1>{_text(_stem(records[0]) if len(runs) == 1 else f'{len(runs)} runs compared')}</h1>"]
+    if len(runs) > 1:
+        body.append(_comparison(runs))
+    for run in runs:
+        if len(runs) > 1:
+            body.append(f"<h1>{_text(_stem(run.path))}</h1>")
+        body.extend(_run(run, wells))
+    head = f'<meta charset="utf-8"><title>{_text(_stem(records[0]))}</title><style>{_STYLE}</style>'
+    text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+    try:
+        page.write_text(text, encoding="utf-8")
+        tables = [path for run in runs for path in _write_tables(run, page)]
+    except OSError as error:
+        raise RecordError(
+            f"report {str(page)!r} cannot be written: {error.strerror}. Give another path with --out."
+        ) from None
+    return [page, *tables]
+
+
+def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
+    yield _summary(run)
+    yield _section("Viability", lambda: _viability(run))
+    if plate is not None:
+        yield _section("Plate", lambda: _plate(run, plate))
+        yield _section("Dose and response", lambda: _doses(run, plate))
+    yield _section("Deaths", lambda: _deaths(run))
+    yield _section("Cells", lambda: _gallery(run.crops))
+    yield _section("Losses and warnings", lambda: _losses(run))
+    yield _section("Model", lambda: _model(run))
+    yield _section("Methods", lambda: _methods(run, plate))
+    yield _section("Settings", lambda: f"<pre>{_text(run.settings_yaml)}</pre>")
+
+
+def _section(title: str, content: Callable[[], str]) -> str:
+    """Return a section; where the data do not allow it, it says why."""
+    try:
+        inside = content()
+    except AssayError as error:
+        inside = f'<p class="note">{_text(str(error))}</p>'
+    return f"<h2>{_text(title)}</h2>{inside}"
+
+
+def _summary(run: RunFacts) -> str:
+    backend = run.manifest.get("backend", {})
+    deaths = sum(int(lives.died.sum()) for lives in run.lives.values())
+    scale, unit = figures.time_unit(run.hours)
+    rows = [
+        ("Record", str(run.path)),
+        ("Began", str(run.manifest.get("opened", "not known"))),
+        ("Length", f"{scale * run.hours:.3g} {unit}, {run.n_frames} frames recorded, {run.n_analysed} analysed"),
+        ("Positions", str(run.n_positions)),
+        ("Model", f"{backend.get('model', 'not known')} on {backend.get('backend', 'not known')}"),
+        ("Cells followed", f"{run.tracks}, {deaths} of them seen to die"),
+    ]
+    return _table(None, rows)
+
+
+def _viability(run: RunFacts) -> str:
+    if not run.curves:
+        raise AssayError("no frame was analysed, so there is no viability.")
+    rows = []
+    for name, curve in run.curves.items():
+        rows.append((name, _words(curve.viability[0]), _words(curve.viability[-1]), _corrected(curve.viability[-1])))
+    counts = figures.count_curves(run.curves[EVERYTHING]) if EVERYTHING in run.curves else ""
+    return (
+        figures.viability_curves(run.curves)
+        + counts
+        + _table(("condition", "first", "last", "last, corrected for the model's errors"), rows)
+        + "<p>Viability is live / (live + dead), with its 95 % interval; uncertain cells are left out.</p>"
+    )
+
+
+def _plate(run: RunFacts, plate: Plate) -> str:
+    if not run.wells:
+        raise AssayError("no stage position names a well of the plate map, e.g. 'A1' or 'Plate1_B03_field2'.")
+    negative, positive = (
+        [run.wells[well.well].fraction for well in plate.controls(kind) if well.well in run.wells]
+        for kind in ("negative", "positive")
+    )
+    quality = z_prime(negative, positive)
+    words = "not known: it needs two wells of each control" if math.isnan(quality) else f"{quality:.2f}"
+    return figures.plate_map(plate.wells, run.wells) + f"<p>Z' of the controls at the end: {words}.</p>"
+
+
+def _doses(run: RunFacts, plate: Plate) -> str:
+    seen = [well for well in plate.wells if well.well in run.wells]
+    untreated = [well for well in seen if well.control == "negative" or (not well.compound and well.dose == 0)]
+    parts, rows = [], []
+    for compound in dict.fromkeys(
+        well.compound for well in seen if well.compound and well.dose > 0 and not well.control
+    ):
+        treated = [well for well in seen if well.compound == compound and well.dose > 0] + untreated
+        dose = np.array([well.dose for well in treated])
+        response = np.array([run.wells[well.well].fraction for well in treated])
+        unit = next(well.unit for well in treated if well.dose > 0)
+        try:
+            fit = fit_dose_response(dose, response)
+        except AssayError as error:
+            parts.append(figures.dose_curve(compound, unit, dose, response, None))
+            rows.append((compound, str(error), "", "", ""))
+            continue
+        parts.append(figures.dose_curve(compound, unit, dose, response, fit))
+        beyond = "" if fit.bounded else " (outside the doses: an extrapolation)"
+        ec50 = f"{fit.ec50.value:.3g} ({fit.ec50.low:.3g} to {fit.ec50.high:.3g}) {unit}{beyond}"
+        plateaus = f"{fit.top.value:.2f} to {fit.bottom.value:.2f}"
+        rows.append((compound, ec50, f"{fit.slope.value:.2f}", plateaus, str(fit.n)))
+    if not parts:
+        raise AssayError("the plate map has no compound with a dose.")
+    return "".join(parts) + _table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
+
+
+def _deaths(run: RunFacts) -> str:
+    if not run.lives:
+        raise AssayError("cells were not followed in this run, so nothing is known of when they died.")
+    survivals = {name: kaplan_meier(lives) for name, lives in run.lives.items() if len(lives)}
+    if not survivals:
+        raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
+    rows = []
+    for name, survival in survivals.items():
+        rate = death_rate(run.lives[name])
+        median = f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else "not reached"
+        per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
+        rows.append((name, str(survival.n), str(survival.deaths), median, per_h, _lag(run, name)))
+    text = figures.survival_curves(survivals)
+    text += _table(
+        ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
+    )
+    if len(survivals) > 1:
+        statistic, p = log_rank({name: run.lives[name] for name in survivals})
+        text += f"<p>Log-rank test that all conditions die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+    if run.resurrected:
+        text += (
+            f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '
+            "there the "
+            "model or the tracking erred.</p>"
+        )
+    return text
+
+
+def _lag(run: RunFacts, name: str) -> str:
+    curve = run.curves.get(name)
+    if curve is None:
+        return ""
+    try:
+        fit = fit_lag_death(curve.hours, [1 - v.fraction for v in curve.viability])
+    except AssayError:
+        return "no rise to fit"
+    return f"{fit.onset_h:.3g} h, {fit.rate_per_h:.3g} an hour"
+
+
+def _gallery(crops: Sequence[Crop]) -> str:
+    if not crops:
+        raise AssayError("no analysed frame with cells away from the border is in the record.")
+    low, high = np.percentile(np.stack([crop.pixels for crop in crops]), [0.3, 99.7])
+    parts = []
+    for state in State:
+        chosen = [crop for crop in crops if crop.state == state]
+        pictures = "".join(
+            f'<figure><img alt="{state.label} cell" src="{figures.crop_png(crop, float(low), float(high))}">'
+            f"p dead {crop.p_dead:.2f}</figure>"
+            for crop in chosen
+        )
+        parts.append(f"<h3>Called {state.label}</h3>{pictures or '<p>None among the frames looked at.</p>'}")
+    return "".join(parts) + "<p>Chosen at random from the last third of the run, all at the same grey levels.</p>"
+
+
+def _losses(run: RunFacts) -> str:
+    rows = run.manifest.get("losses", [])
+    text = (
+        _table(tuple(rows[0]), [tuple(str(v) for v in row.values()) for row in rows]) if rows else "<p>No account.</p>"
+    )
+    for kind in ("warnings", "errors"):
+        entries = run.manifest.get(kind, [])
+        text += f"<p>{kind.capitalize()}: {'none' if not entries else ''}</p>"
+        text += "".join(f'<p class="note">{_text(str(entry))}</p>' for entry in entries)
+    return text
+
+
+def _model(run: RunFacts) -> str:
+    backend = run.manifest.get("backend", {})
+    rows = [(name, str(value)) for name, value in backend.items()]
+    if run.card is None:
+        return (
+            _table(None, rows) + '<p class="note">The model\'s card is not at hand here, or it has changed since.</p>'
+        )
+    card = run.card
+    rows += [("trained on", card.trained_on), ("licence", card.licence), ("limits", card.limits)]
+    sheet = [
+        (v.data, str(v.n_live), str(v.n_dead), f"{v.f1:.3f}", *(_number(x) for x in (v.balanced_accuracy, v.auc_dead)))
+        for v in card.validation
+    ]
+    return _table(None, rows) + _table(("validated on", "live", "dead", "F1", "balanced accuracy", "AUC dead"), sheet)
+
+
+def _methods(run: RunFacts, plate: Plate | None) -> str:
+    versions, backend = run.manifest.get("versions", {}), run.manifest.get("backend", {})
+    sentences = [
+        "Cells were imaged label-free and called live, dead or uncertain with livescope "
+        f"{versions.get('livescope', '')} "
+        f"(network {backend.get('model', 'unknown')}, SHA-256 {str(backend.get('model_sha256', 'unknown'))[:12]}, "
+        f"{backend.get('backend', 'unknown')}).",
+        "Viability is the number of live cells over live and dead cells; its 95 % interval is Wilson's, with an "
+        "effective "
+        "sample size from the scatter between fields where there are several (Dean and Pagano 2015).",
+    ]
+    if run.card is not None and run.card.sensitivity is not None:
+        sentences.append(
+            "It was corrected for the network's sensitivity and specificity (Rogan and Gladen 1978), with the "
+            "interval of Lang "
+            "and Reiczigel (2014)."
+        )
+    if run.lives:
+        sentences.append(
+            "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
+            "over the "
+            "network's probabilities, motion and texture; survival was estimated after Kaplan and Meier with entry "
+            "at first "
+            "sight, conditions compared by the log-rank test (lifelines)."
+        )
+    if plate is not None:
+        sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
+    return f"<p>{_text(' '.join(sentences))}</p><p>{_text(CITATION)}</p>"
+
+
+def _comparison(runs: Sequence[RunFacts]) -> str:
+    curves = {f"{_stem(run.path)}: {name}": curve for run in runs for name, curve in run.curves.items()}
+    rows = [
+        (name, f"{curve.hours[-1]:.3g} h", _words(curve.viability[0]), _words(curve.viability[-1]))
+        for name, curve in curves.items()
+    ]
+    text = figures.viability_curves(curves) + _table(("run and condition", "length", "first", "last"), rows)
+    lives = {f"{_stem(run.path)}: {name}": lives for run in runs for name, lives in run.lives.items() if len(lives)}
+    if len(lives) < 2:
+        return text
+    return text + _section("Survival", lambda: _compared_survival(lives))
+
+
+def _compared_survival(lives: Mapping[str, Lives]) -> str:
+    statistic, p = log_rank(lives)
+    curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
+    return f"{curves}<p>Log-rank test that all die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+
+
+def _words(v: Viability) -> str:
+    if math.isnan(v.fraction):
+        return "no cell called"
+    return f"{100 * v.fraction:.1f} % ({100 * v.low:.1f} to {100 * v.high:.1f}), {v.n_live + v.n_dead} cells"
+
+
+def _corrected(v: Viability) -> str:
+    if v.corrected is None or v.corrected_low is None or v.corrected_high is None:
+        return "the model's card states no error rates"
+    return f"{100 * v.corrected:.1f} % ({100 * v.corrected_low:.1f} to {100 * v.corrected_high:.1f})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".zarr").removesuffix(".ome")
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> str:
+    top = "" if head is None else "<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr>"
+    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{top}{body}</table>"
+
+
+def _write_tables(run: RunFacts, page: Path) -> list[Path]:
+    frames = page.with_name(f"{_stem(run.path)}.viability.csv")
+    with frames.open("w", newline="", encoding="utf-8") as file:
+        if run.frame_rows:
+            writer = csv.DictWriter(file, list(run.frame_rows[0]))
+            writer.writeheader()
+            writer.writerows(run.frame_rows)
+    lives = page.with_name(f"{_stem(run.path)}.lives.parquet")
+    columns = {
+        "condition": [name for name, group in run.lives.items() for _ in range(len(group))],
+        "entry_h": [float(v) for group in run.lives.values() for v in group.entry_h],
+        "exit_h": [float(v) for group in run.lives.values() for v in group.exit_h],
+        "died": [bool(v) for group in run.lives.values() for v in group.died],
+    }
+    schema = pa.schema(
+        [("condition", pa.string()), ("entry_h", pa.float64()), ("exit_h", pa.float64()), ("died", pa.bool_())]
+    )
+    pq.write_table(pa.table(columns, schema=schema), lives)
+    return [frames, lives]

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
+
+from livescope.errors import AssayError, RecordError
+from livescope.frames import LossLedger
+from livescope.record.writer import Recorder
+from livescope.report.gather import EVERYTHING, gather
+from livescope.report.run import write_report
+from livescope.settings import RecordSettings, Settings
+from livescope.track.fate import FateFilter
+from livescope.track.link import Linker
+from livescope.track.testing import calls_at, frame_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+PLATE = """well,compound,dose,control
+A1,,,negative
+A2,,,negative
+B1,killer,0.1,
+B2,killer,1,
+B3,killer,10,
+B4,killer,100,
+H1,detergent,1,positive
+H2,detergent,1,positive
+"""
+SURVIVE = {"A1": 1.0, "A2": 0.97, "B1": 0.95, "B2": 0.75, "B3": 0.3, "B4": 0.1, "H1": 0.0, "H2": 0.03}
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to and shows; complains of tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.refers: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        self.refers += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(path: Path) -> Page:
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    assert not page.open
+    return page
+
+
+def record_run(path: Path, positions: dict[str | None, float], frames: int = 24) -> Path:
+    """A run in which the cells of each position die at even intervals until its fraction survives; five minutes a
+    frame."""
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(np.arange(40, 216, 25.0), np.arange(40, 216, 25.0)), axis=-1).reshape(-1, 2)
+    recorder = Recorder(
+        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
+    )
+    linker, fate, index = Linker(), FateFilter(), 0
+    for round_ in range(frames):
+        for position, survive in positions.items():
+            pixels = rng.integers(90, 110, (256, 256)).astype(np.uint8)
+            frame = frame_of(
+                index, time_s=300.0 * round_ + index * 1e-3, position=position, pixels=pixels, pixel_um=0.65
+            )
+            doomed = np.arange(len(places)) < (1 - survive) * len(places)
+            dies = 3 + (frames - 6) * np.arange(len(places)) / len(places)
+            p_dead = np.where(doomed & (round_ >= dies), 0.98, 0.02)
+            calls = linker.update(calls_at(places, p_dead=p_dead, radius_px=9.0, frame_index=index), frame)
+            fates = fate.update(calls, frame, linker.report.shift_yx_px)
+            assert recorder.put(frame)
+            recorder.put_calls(frame, calls)
+            columns = ("p_dead", "death_frame", "arrived_dead", "resurrected")
+            table = {name: getattr(fates, name) for name in columns}
+            recorder.put_table("fates", {"frame": np.full(len(calls), index), "track": calls.track, **table})
+            index += 1
+    recorder.close({})
+    return path
+
+
+@pytest.fixture(scope="module")
+def plate_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plate")
+    (folder / "plate.csv").write_text(PLATE)
+    return record_run(folder / "killer.ome.zarr", dict(SURVIVE))
+
+
+def test_page_stands_alone_and_says_the_main_things(plate_run: Path) -> None:
+    files = write_report([plate_run], plate=plate_run.with_name("plate.csv"))
+    assert [file.name for file in files] == ["killer.report.html", "killer.viability.csv", "killer.lives.parquet"]
+    page = read(files[0])
+    assert all(reference.startswith(("data:", "#")) for reference in page.refers)
+    assert sum(reference.startswith("data:image/png") for reference in page.refers) >= 12
+    words = " ".join(page.words)
+    for section in (
+        "Viability",
+        "Plate",
+        "Dose and response",
+        "Deaths",
+        "Cells",
+        "Losses",
+        "Model",
+        "Methods",
+        "Settings",
+    ):
+        assert section in words
+    assert "Pattarone" in words
+    assert re.search(r"Z' of the controls at the end: 0\.\d\d", words)
+    assert "Log-rank test" in words
+    assert not re.search(r"\bnan\b", words)
+
+
+def test_numbers_of_the_run_are_right(plate_run: Path) -> None:
+    from livescope.assay.plate import load_plate
+
+    run = gather(plate_run, load_plate(plate_run.with_name("plate.csv")))
+    for well, survive in SURVIVE.items():
+        assert run.wells[well].fraction == pytest.approx(survive, abs=0.02)
+    killed = run.lives["killer 10 uM"]
+    # a cell that dies within a few frames may have been dead on arrival for all that is known: it is not followed
+    assert 62 <= len(killed) <= 64
+    assert int(killed.died.sum()) == pytest.approx(64 * 0.7, abs=2)
+    # the first dies in round 3 of five minutes
+    assert killed.exit_h[killed.died].min() == pytest.approx(3 * 5 / 60, abs=2.5 * 5 / 60)
+    assert run.curves["killer 100 uM"].viability[0].fraction == 1.0
+
+
+def test_tables_hold_what_the_page_shows(plate_run: Path, tmp_path: Path) -> None:
+    files = write_report([plate_run], tmp_path / "page.html")
+    with files[1].open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 * len(SURVIVE)
+    assert {row["position"] for row in rows} == set(SURVIVE)
+    lives = pq.read_table(files[2])
+    assert 62 * len(SURVIVE) <= lives.num_rows <= 64 * len(SURVIVE)
+    assert set(lives["condition"].to_pylist()) == {EVERYTHING}
+
+
+def test_runs_side_by_side(plate_run: Path, tmp_path: Path) -> None:
+    other = record_run(tmp_path / "gentle.ome.zarr", {None: 0.9}, frames=12)
+    words = " ".join(read(write_report([plate_run, other], tmp_path / "both.html")[0]).words)
+    assert "2 runs compared" in words
+    assert f"killer: {EVERYTHING}" in words
+    assert f"gentle: {EVERYTHING}" in words
+
+
+def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    recorder = Recorder(
+        tmp_path / "bare.ome.zarr",
+        RecordSettings(),
+        LossLedger(),
+        run_settings=Settings(),
+        on_error=lambda error: pytest.fail(str(error)),
+    )
+    recorder.put(frame_of(0, pixels=np.zeros((64, 64), np.uint8)))
+    recorder.close({})
+    words = " ".join(read(write_report([tmp_path / "bare.ome.zarr"])[0]).words)
+    assert "no frame was analysed" in words
+    assert "cells were not followed" in words
+
+
+def test_wrong_paths_are_one_clear_error(plate_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordError):
+        write_report([tmp_path / "none.ome.zarr"])
+    with pytest.raises(RecordError, match="--out"):
+        write_report([plate_run], tmp_path / "no" / "folder" / "page.html")
+    with pytest.raises(AssayError, match="cannot be read"):
+        write_report([plate_run], plate=tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the page in")
+def test_page_opens_in_a_browser(plate_run: Path, tmp_path: Path) -> None:
+    page = write_report([plate_run], tmp_path / "page.html", plate_run.with_name("plate.csv"))[0]
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--enable-logging=stderr",
+    ]
+    done = subprocess.run(
+        [*command, f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    assert "Dose and response" in done.stdout
+    assert done.stdout.count("<svg") >= 4
+    assert "CONSOLE" not in done.stderr
