@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,12 @@ SIDES = (512, 1024, 2048, 4096)
 PIXEL_UM = 0.65
 MAX_CELLS = 3840
 
+OURS = "300 cells"
+"""Livescope on the frame that all comparisons share."""
+
 Case = Callable[[], object]
+Times = dict[str, dict[str, float]]
+"""Milliseconds by group and case."""
 
 
 def scene(n_cells: int, side: int, seed: int = 1) -> Frame:
@@ -135,41 +140,57 @@ def cases_of(bundle: Bundle, threads: int, folder: Path) -> tuple[dict[str, Case
     return cases, skipped
 
 
-def measure(cases: dict[str, Case], rounds: int, console: Console) -> tuple[dict[str, float], dict[str, int]]:
-    """Median milliseconds of each case over interleaved rounds, after one that warms up, and the cells found."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
+def groups_of(names: Sequence[str]) -> dict[str, list[str]]:
+    """What is timed in turns with what: a case's neighbours change its caches, so only neighbours are compared."""
+    chosen = {
+        "runtime": ["bare onnxruntime", OURS],
+        "cells": [f"{n} cells" for n in CELLS],
+        "pixels": [*(f"{side} px" for side in SIDES), OURS],
+        "backends": [OURS, "onnx int8", "openvino fp32", "openvino int8"],
+        "stages": [OURS, "two stages, scikit-image", "two stages, OpenCV"],
+    }
+    return {group: [name for name in wanted if name in names] for group, wanted in chosen.items()}
+
+
+def measure(cases: dict[str, Case], rounds: int, console: Console) -> tuple[Times, dict[str, int]]:
+    """Median milliseconds of each case in its group over interleaved rounds after a warm-up, and the cells found."""
+    medians: Times = {}
     found = {}
-    for turn in track(range(rounds + 1), "measuring", console=console, transient=True):
-        for name, case in cases.items():
-            begin = time.perf_counter()
-            result: Any = case()
-            if turn:
-                times[name].append((time.perf_counter() - begin) * 1e3)
-            found[name] = len(result)
-    return {name: statistics.median(values) for name, values in times.items()}, found
+    for group, names in groups_of(list(cases)).items():
+        times: dict[str, list[float]] = {name: [] for name in names}
+        turns = 1 + (max(2, rounds // 4) if group == "stages" else rounds)  # the two stages take seconds
+        for turn in track(range(turns), f"measuring {group}", console=console, transient=True):
+            for name in names:
+                begin = time.perf_counter()
+                result: Any = cases[name]()
+                if turn:
+                    times[name].append((time.perf_counter() - begin) * 1e3)
+                found[name] = len(result)
+        medians[group] = {name: statistics.median(values) for name, values in times.items()}
+    return medians, found
 
 
-def rows_of(ms: dict[str, float], found: dict[str, int]) -> list[dict[str, Any]]:
+def rows_of(ms: Times, found: dict[str, int]) -> list[dict[str, Any]]:
     """One row a comparison; ratio > 1 where ours is better."""
-    ours = ms["300 cells"]
     rows = []
 
     def add(case: str, metric: str, ours: float, peer: str, theirs: float) -> None:
         figures = {"ours": round(ours, 2), "peer": peer, "theirs": round(theirs, 2), "ratio": round(theirs / ours, 3)}
         rows.append({"case": case, "metric": metric, **figures})
 
-    case = f"{SIDE} x {SIDE} uint16, {found['300 cells']} cells"
-    add(f"{case}: frame to calls", "ms", ours, "bare onnxruntime", ms["bare onnxruntime"])
-    for name in ("two stages, scikit-image", "two stages, OpenCV"):
-        if name in ms:
-            add(f"{case}: frame to calls", "ms", ours, f"{name} ({found[name]} found)", ms[name])
-    for name in ("onnx int8", "openvino fp32", "openvino int8"):
-        if name in ms:
-            add(f"{case}: {name}", "ms", ms[name], "onnx fp32", ours)
-    for n in CELLS[1:]:
-        peer = f"{found[f'{CELLS[0]} cells']} cells found"
-        add(f"cost of cells: {found[f'{n} cells']} found", "ms", ms[f"{n} cells"], peer, ms[f"{CELLS[0]} cells"])
-    per_megapixel = {side: ms.get(f"{side} px", ours) / (side / 1000) ** 2 for side in SIDES}
+    case = f"{SIDE} x {SIDE} uint16, {found[OURS]} cells"
+    group = ms["runtime"]
+    add(f"{case}: frame to calls", "ms", group[OURS], "bare onnxruntime", group["bare onnxruntime"])
+    for name, theirs in ms["stages"].items():
+        if name != OURS:
+            add(f"{case}: frame to calls", "ms", ms["stages"][OURS], f"{name} ({found[name]} found)", theirs)
+    for name, ours in ms["backends"].items():
+        if name != OURS:
+            add(f"{case}: {name}", "ms", ours, "onnx fp32", ms["backends"][OURS])
+    none, *more = (f"{n} cells" for n in CELLS)
+    for name in more:
+        add(f"cost of cells: {found[name]} found", "ms", ms["cells"][name], f"{found[none]} found", ms["cells"][none])
+    per_megapixel = {side: ms["pixels"].get(f"{side} px", ms["pixels"][OURS]) / (side / 1000) ** 2 for side in SIDES}
     for side in SIDES:
         add(f"cost of pixels: {side} x {side}", "ms/MP", per_megapixel[side], f"{SIDE} x {SIDE}", per_megapixel[SIDE])
     return rows
@@ -179,7 +200,7 @@ def main() -> int:
     """Parse, measure, print or write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows to this file instead of printing them")
-    parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
+    parser.add_argument("--quick", action="store_true", help="five rounds instead of 21")
     parser.add_argument("--model", default="simulated", help="bundled model, or path of a bundle's .onnx file")
     parser.add_argument("--threads", type=int, default=default_threads(), help="CPU threads of every case")
     options = parser.parse_args()
@@ -191,7 +212,7 @@ def main() -> int:
         cv2.setNumThreads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         cases, skipped = cases_of(load_bundle(options.model), options.threads, Path(folder))
-        ms, found = measure(cases, 3 if options.quick else 15, console)
+        ms, found = measure(cases, 5 if options.quick else 21, console)
     rows = rows_of(ms, found)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads used"
     if options.json:
