@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,30 @@ from livescope.simulate.truth import Truth, View, truth_of_view
 __all__ = ["CAMERA_LABEL", "SimulatedCore", "open_simulated_core", "truth_of"]
 
 CAMERA_LABEL = "Camera"
+FILTER_LABEL = "Filter"
+CHANNEL_GROUP = "Channel"
+CHANNELS = ("Brightfield", "Cy5")
+"""Presets of the channel group; the filter's state is the place in this list."""
 DEFAULT_EXPOSURE_MS = 20.0
 _FRAME, _TOP, _LEFT = "SimulatedFrame", "SimulatedTopPx", "SimulatedLeftPx"
+
+
+@dataclass(slots=True, frozen=True)
+class _Scope:
+    """Where the stages are, and which filter is in."""
+
+    x_um: float
+    y_um: float
+    z_um: float
+    filter: int
 
 
 class _CultureCamera(SimpleCameraDevice):
     """Camera that looks at a simulated culture of adherent cells."""
 
-    def __init__(self, simulation: SimulationSettings, stage_um: Callable[[], tuple[float, float, float]]) -> None:
+    def __init__(self, simulation: SimulationSettings, scope: Callable[[], _Scope]) -> None:
         super().__init__()
-        self._stage_um = stage_um
+        self._scope = scope
         self._simulation = simulation
         self._optics = Optics(simulation, Culture(simulation))
         self._exposure_ms = DEFAULT_EXPOSURE_MS
@@ -79,12 +94,12 @@ class _CultureCamera(SimpleCameraDevice):
     def snap(self, buffer: NDArray[np.uint16]) -> Mapping[str, str]:
         """Draw the next frame into the buffer, not before its time."""
         with self._making:
-            x_um, y_um, z_um = self._stage_um()
-            exposure_ms = self._exposure_ms
-            view = self._optics.view(y_um, x_um)
+            scope, exposure_ms = self._scope(), self._exposure_ms
+            view = self._optics.view(scope.y_um, scope.x_um)
+            render = self._optics.render_dye if scope.filter else self._optics.render
             number = self._frames_made
             self._frames_made += 1
-            self._optics.render(buffer, number, view, z_um=z_um, exposure_ms=exposure_ms)
+            render(buffer, number, view, z_um=scope.z_um, exposure_ms=exposure_ms)
         self._pace(exposure_ms)
         return {_FRAME: str(number), _TOP: str(view.y_px), _LEFT: str(view.x_px), "Exposure-ms": str(exposure_ms)}
 
@@ -98,12 +113,12 @@ class _CultureCamera(SimpleCameraDevice):
             self.halt.wait(self._due_s - now_s)
 
 
-def _stage_um(core: UniMMCore | None) -> tuple[float, float, float]:
-    """Where the stages are, (x, y, z)."""
+def _look(core: UniMMCore | None) -> _Scope:
+    """Where stages and filter are."""
     if core is None:
         raise CoreError("the simulated camera's core is gone; open it again with `open_simulated_core`.")
     x_um, y_um = core.getXYPosition()
-    return x_um, y_um, core.getPosition()
+    return _Scope(x_um, y_um, core.getPosition(), core.getState(FILTER_LABEL))
 
 
 class SimulatedCore(UniMMCore):
@@ -119,18 +134,22 @@ class SimulatedCore(UniMMCore):
         super().__init__()
         self.simulation = simulation
         myself = weakref.ref(self)  # no cycle: the core must be freed when its last user lets go
-        self._culture_camera = _CultureCamera(simulation, lambda: _stage_um(myself()))
+        self._culture_camera = _CultureCamera(simulation, lambda: _look(myself()))
         self._truth_culture = Culture(simulation)
         self._truth_lock = threading.Lock()
         self.loadDevice("XY", "DemoCamera", "DXYStage")
         self.loadDevice("Z", "DemoCamera", "DStage")
         self.loadDevice("Objective", "DemoCamera", "DObjective")
+        self.loadDevice(FILTER_LABEL, "DemoCamera", "DWheel")
         self.loadPyDevice(CAMERA_LABEL, self._culture_camera)
         self.initializeAllDevices()
         self.setCameraDevice(CAMERA_LABEL)
         self.setXYStageDevice("XY")
         self.setFocusDevice("Z")
         self.setAutoShutter(False)
+        for state, channel in enumerate(CHANNELS):
+            self.defineConfig(CHANNEL_GROUP, channel, FILTER_LABEL, "State", str(state))
+        self.setChannelGroup(CHANNEL_GROUP)
         self.definePixelSizeConfig("Simulated", "Objective", "State", self.getProperty("Objective", "State"))
         self.setPixelSizeUm("Simulated", simulation.pixel_um)
 

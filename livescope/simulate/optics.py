@@ -25,6 +25,7 @@ from scipy import fft
 from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
 from livescope.simulate.culture import REACH_UM, Appearance, Culture
+from livescope.simulate.dye import draw_dye
 from livescope.simulate.paint import N_ANGLES, TILE_PX, Painter, band_noise, sprite_size_px
 from livescope.simulate.truth import Truth, View, cells_near_view, truth_of_view
 
@@ -157,6 +158,25 @@ class Optics:
         ):
             self._blit(relative, cell, top, left, minute)
         self._expose(out, relative, frame_number, exposure_ms)
+
+    def render_dye(
+        self, out: NDArray[np.uint16], frame_number: int, view: View, *, z_um: float, exposure_ms: float
+    ) -> None:
+        """Draw a frame of the dead-cell dye into `out` (H, W). The same arguments always give the same pixels."""
+        minute = frame_number * self._settings.minutes_per_frame
+        shown, y, x = cells_near_view(self._culture, minute, view, self._pixel_um)
+        electrons = draw_dye(
+            (view.height, view.width),
+            shown,
+            y,
+            x,
+            pixel_um=self._pixel_um,
+            z_um=z_um + self._settings.defocus_um,
+            exposure_ms=exposure_ms,
+            rng=np.random.default_rng([self._settings.seed, 13, frame_number]),
+        )
+        full_scale = float(2**self._settings.bit_depth - 1)
+        out[:] = np.clip(full_scale * (OFFSET + (1 - OFFSET) * electrons / FULL_WELL_E) + 0.5, 0.0, full_scale)
 
     # ------------------------------------------------------------------ light and camera
 

@@ -10,6 +10,7 @@ pytest.importorskip(
     "mm_test_adapters", reason="the simulated microscope needs the demo stages: pip install livescope[demo]"
 )
 
+from livescope.calls import State
 from livescope.errors import CoreError, FrameError
 from livescope.frames import Frame
 from livescope.settings import CameraSettings, SimulationSettings
@@ -108,3 +109,22 @@ def test_frame_from_elsewhere_has_no_truth(core: SimulatedCore) -> None:
 def test_refused_property_names_the_known_ones() -> None:
     with pytest.raises(CoreError, match=r"Gain.*Binning"):
         open_simulated_core(SIMULATION, CameraSettings(properties={"Gain": 3.0}))
+
+
+def test_the_dye_channel_stains_the_dead_and_only_them(core: SimulatedCore) -> None:
+    assert core.getChannelGroup() == "Channel"
+    assert list(core.getAvailableConfigs("Channel")) == ["Brightfield", "Cy5"]
+    core.setExposure(50.0)
+    core.setConfig("Channel", "Cy5")
+    core.waitForConfig("Channel", "Cy5")
+    frame = take(core, 1)[0]
+    core.setConfig("Channel", "Brightfield")
+    truth = truth_of(core, frame).in_frame()
+    rows, columns = truth.y_px.round().astype(int), truth.x_px.round().astype(int)
+    middle = frame.pixels[rows, columns].astype(float)
+    dead = truth.state == State.DEAD
+    # a living cell beside a dead one may be lit by its neighbour
+    assert np.median(middle[dead]) > 4 * np.median(middle[~dead])
+    assert (middle[dead].min() > np.percentile(middle[~dead], 80)) or dead.sum() == 0
+    bright_field = take(core, 1)[0]
+    assert np.median(bright_field.pixels) > 3 * np.median(frame.pixels)
