@@ -11,7 +11,7 @@ from livescope.assay.viability import viability
 from livescope.calls import Analysis
 from livescope.detect.bundle import Bundle
 from livescope.detect.decode import decode
-from livescope.detect.detector import BackendInfo, Detector, open_detector
+from livescope.detect.detector import BackendInfo, Detector, Progress, open_detector
 from livescope.detect.scale import fit_scale
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings, TrackSettings
@@ -30,6 +30,8 @@ class FrameAnalyser:
         The model.
     settings
         Backend, threads and thresholds.
+    on_progress
+        Told what `prepare` does where it takes seconds or more.
 
     Raises
     ------
@@ -37,10 +39,10 @@ class FrameAnalyser:
         The backend is not to be had on this machine.
     """
 
-    def __init__(self, bundle: Bundle, settings: DetectorSettings) -> None:
+    def __init__(self, bundle: Bundle, settings: DetectorSettings, on_progress: Progress = lambda _: None) -> None:
         self._bundle = bundle
         self._settings = settings
-        self._detector: Detector = open_detector(settings, bundle)
+        self._detector: Detector = open_detector(settings, bundle, on_progress)
         self._spec: FrameSpec | None = None
         self.warnings: dict[str, None] = {}
         """What the user must be told of the calls so far, each text once, in the order in which it first applied."""

@@ -253,6 +253,10 @@ class Session:
         finally:
             self._busy = None
 
+    def _say_busy(self, what: str) -> None:
+        if self._busy is not None:  # a shape that changes during a run is prepared on another thread
+            self._busy = what
+
     def _start(self) -> None:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
             return
@@ -285,7 +289,7 @@ class Session:
         """Open model and source if they are not; the model first, since its errors come at once."""
         if self._analyser is None:
             bundle = load_bundle(self.settings.detector.model)
-            self._analyser = FrameAnalyser(bundle, self.settings.detector)
+            self._analyser = FrameAnalyser(bundle, self.settings.detector, self._say_busy)
         if self._source is None:
             self._source = open_source(self.settings)
         if self._stream is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from livescope.detect.detector import BackendInfo, Detector, Table
+from livescope.detect.detector import BackendInfo, Detector, Progress, Table
 from livescope.errors import BackendError
 from livescope.frames import Frame, FrameSpec
 
@@ -48,6 +48,8 @@ class AutoDetector:
         no candidate on this machine.
     asked
         What, besides machine and frame shape, a choice depends on: model, precision, threads.
+    on_progress
+        Told what is measured.
     memory
         JSON file of the choices made; None takes one in the user's cache folder.
     measure
@@ -58,11 +60,13 @@ class AutoDetector:
         self,
         candidates: Mapping[str, Callable[[], Detector]],
         asked: str,
+        on_progress: Progress = lambda _: None,
         memory: Path | None = None,
         measure: Callable[[Detector, Frame], float] = milliseconds,
     ) -> None:
         self._candidates = candidates
         self._asked = asked
+        self._on_progress = on_progress
         self._memory = memory or user_cache_path("livescope") / "backends.json"
         self._measure = measure
         self._open: dict[str, Detector] = {}
@@ -135,6 +139,7 @@ class AutoDetector:
         reasons = {}
         for name in self._candidates:
             try:
+                self._on_progress(f"measuring backend {name}")
                 detector = self._detector(name)
                 detector.prepare(spec)
                 times[name] = self._measure(detector, frame)

@@ -18,7 +18,9 @@ from livescope.errors import BackendError, one_of
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings
 
-__all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Table", "open_detector"]
+__all__ = ["TABLE_COLUMNS", "BackendInfo", "Detector", "Progress", "Table", "open_detector"]
+
+Progress = Callable[[str], None]
 
 _PROVIDERS = {"onnx": "CPU", "coreml": "CoreML", "directml": "Dml"}
 """Backends that are execution providers of ONNX Runtime."""
@@ -82,8 +84,15 @@ class Detector(Protocol):
         """What the user should know, e.g. why another backend than the one asked for is in use."""
 
 
-def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
+def open_detector(settings: DetectorSettings, bundle: Bundle, on_progress: Progress = lambda _: None) -> Detector:
     """Open the backend that the settings ask for. Nothing is built before `Detector.prepare`.
+
+    Parameters
+    ----------
+    settings, bundle
+        What to open, and the model.
+    on_progress
+        Called during `Detector.prepare` with what is being done, where it takes seconds or more.
 
     Raises
     ------
@@ -93,7 +102,7 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
     precision: Precision = "fp32" if settings.precision == "auto" else settings.precision
     match settings.backend:
         case "auto":
-            return _auto(settings, bundle)
+            return _auto(settings, bundle, on_progress)
         case "onnx" | "coreml" | "directml":
             from livescope.detect.onnx_runtime import OnnxDetector
 
@@ -109,7 +118,7 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
                 ) from None
             return OpenVinoDetector(bundle, settings.max_cells, settings.threads, precision)
         case "tensorrt" | "tensorrt-rtx":
-            return _tensorrt(settings, bundle)
+            return _tensorrt(settings, bundle, on_progress)
         case "triton":
             return _triton(settings, bundle)
         case _:
@@ -117,22 +126,22 @@ def open_detector(settings: DetectorSettings, bundle: Bundle) -> Detector:
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
 
 
-def _auto(settings: DetectorSettings, bundle: Bundle) -> Detector:
+def _auto(settings: DetectorSettings, bundle: Bundle, on_progress: Progress) -> Detector:
     """Open the fastest of the backends that are installed; ONNX Runtime at once where it is the only one."""
     installed = [name for name, module in _OPTIONAL.items() if importlib.util.find_spec(module) is not None]
 
     def maker(name: str) -> Callable[[], Detector]:
-        return lambda: open_detector(settings.model_copy(update={"backend": name}), bundle)
+        return lambda: open_detector(settings.model_copy(update={"backend": name}), bundle, on_progress)
 
     if not installed:
         return maker("onnx")()
     from livescope.detect.auto import AutoDetector
 
     asked = f"{bundle.sha256} {settings.precision} {settings.threads} {settings.max_cells}"
-    return AutoDetector({name: maker(name) for name in ("onnx", *installed)}, asked)
+    return AutoDetector({name: maker(name) for name in ("onnx", *installed)}, asked, on_progress)
 
 
-def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:
+def _tensorrt(settings: DetectorSettings, bundle: Bundle, on_progress: Progress) -> Detector:
     """Open TensorRT with ONNX Runtime standing by. Not installed or no GPU is an error, as it was asked for by name."""
     from livescope.detect.fallback import FallbackDetector
     from livescope.detect.onnx_runtime import OnnxDetector
@@ -140,7 +149,7 @@ def _tensorrt(settings: DetectorSettings, bundle: Bundle) -> Detector:
 
     precision: Precision = "fp16" if settings.precision == "auto" else settings.precision
     backend: TensorRt = "tensorrt" if settings.backend == "tensorrt" else "tensorrt-rtx"
-    detector = TensorRtDetector(bundle, settings.max_cells, precision, backend)
+    detector = TensorRtDetector(bundle, settings.max_cells, precision, backend, on_progress=on_progress)
     return FallbackDetector(lambda: detector, lambda: OnnxDetector(bundle, settings.max_cells, settings.threads))
 
 

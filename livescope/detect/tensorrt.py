@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import onnx
 
 from livescope.detect.bundle import Bundle, Precision, TensorRt
 from livescope.detect.cuda import Slot, import_cuda, open_gpu
-from livescope.detect.detector import TABLE_COLUMNS, BackendInfo, Table
+from livescope.detect.detector import TABLE_COLUMNS, BackendInfo, Progress, Table
 from livescope.detect.engine_cache import EngineCache, EngineKey
 from livescope.detect.frame_graph import build_frame_graph
 from livescope.detect.graph_detector import graph_inputs
@@ -50,7 +49,7 @@ class TensorRtDetector:
     cache
         Where engines are stored; None takes the user's.
     on_progress
-        Called during a build with (phase, step, steps).
+        Told the steps of a build.
     trt, cuda
         Modules to use instead of the installed ones.
 
@@ -67,7 +66,7 @@ class TensorRtDetector:
         precision: Precision = "fp16",
         backend: TensorRt = "tensorrt-rtx",
         cache: EngineCache | None = None,
-        on_progress: Callable[[str, int, int], None] | None = None,
+        on_progress: Progress = lambda _: None,
         trt: ModuleType | Any = None,
         cuda: Any = None,
     ) -> None:
@@ -167,6 +166,9 @@ class TensorRtDetector:
             self._slots.pop().close()
         self._engine = None
 
+    def _tell(self, phase: str, step: int, steps: int) -> None:
+        self._on_progress(f"building the engine, once: {phase} {step}/{steps}")
+
     def _load(self, graph: onnx.ModelProto) -> tensorrt.ICudaEngine:
         """Load the engine; one that does not load is built again, once."""
         key = EngineKey(
@@ -177,7 +179,7 @@ class TensorRtDetector:
             self._gpu.driver,
         )
         for _ in range(2):
-            plan = self._cache.get_or_build(key, lambda: build_plan(self._trt, graph, self._on_progress))
+            plan = self._cache.get_or_build(key, lambda: build_plan(self._trt, graph, self._tell))
             # returns None, and raises nothing, for a plan of another version or device
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is not None:

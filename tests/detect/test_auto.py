@@ -26,10 +26,13 @@ class Lab:
         self.speeds: dict[str, float] = {"a": 3.0, "b": 1.0, "c": 2.0}
         self.absent: set[str] = set()
         self.measured: list[str] = []
+        self.told: list[str] = []
         self.live: dict[int, str] = {}
 
     def auto(self, asked: str = "model 1") -> AutoDetector:
-        return AutoDetector({name: self.maker(name) for name in self.speeds}, asked, self.memory, self.measure)
+        return AutoDetector(
+            {name: self.maker(name) for name in self.speeds}, asked, self.told.append, self.memory, self.measure
+        )
 
     def maker(self, name: str) -> Callable[[], Detector]:
         def make() -> Detector:
@@ -64,6 +67,7 @@ def test_the_fastest_is_taken_and_the_others_are_closed(lab: Lab) -> None:
     auto = lab.auto()
     auto.prepare(FRAME.spec)
     assert lab.measured == ["a", "b", "c"]
+    assert lab.told == ["measuring backend a", "measuring backend b", "measuring backend c"]
     assert list(lab.live.values()) == ["b"]
     assert auto.poll(auto.submit(FRAME)).rows[0, 0] > 0.5
     auto.close()

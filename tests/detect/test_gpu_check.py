@@ -44,7 +44,7 @@ def test_what_is_compared_and_measured(tool: ModuleType, tmp_path: Path, monkeyp
     bundle = load_bundle("simulated")
     cuda = FakeCuda()
     trt = FakeTrt(cuda)
-    monkeypatch.setattr(tensorrt, "build_plan", lambda trt, graph, on_progress: trt.plan(graph))
+    monkeypatch.setattr(tensorrt, "build_plan", lambda trt, graph, tell: tell("tactics", 1, 2) or trt.plan(graph))
     monkeypatch.setattr(tensorrt, "logger_of", lambda trt: SimpleNamespace(lines=[]))
     gpu = TensorRtDetector(bundle, tool.MAX_CELLS, "fp32", cache=EngineCache(tmp_path / "e"), trt=trt, cuda=cuda)
     figures = tool.compare(bundle, gpu, OnnxDetector(bundle, tool.MAX_CELLS, 1), "fp32")

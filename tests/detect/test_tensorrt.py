@@ -37,7 +37,7 @@ def cuda() -> FakeCuda:
 @pytest.fixture
 def trt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeTrt:
     fake = FakeTrt(cuda)
-    monkeypatch.setattr(tensorrt, "build_plan", lambda trt, graph, on_progress: trt.plan(graph))
+    monkeypatch.setattr(tensorrt, "build_plan", lambda trt, graph, tell: tell("tactics", 1, 2) or trt.plan(graph))
     monkeypatch.setattr(tensorrt, "logger_of", lambda trt: type("Log", (), {"lines": ["the log's last line"]}))
     return fake
 
@@ -159,6 +159,14 @@ def test_a_stored_engine_that_does_not_load_is_built_again_once(make: Any, trt: 
     path.unlink()
     with pytest.raises(BackendError, match="does not load: the log's last line"):
         make().prepare(spec)
+
+
+def test_a_build_tells_its_steps(blobs: Bundle, trt: FakeTrt, cuda: FakeCuda, cache: EngineCache) -> None:
+    told: list[str] = []
+    TensorRtDetector(blobs, K, "fp32", cache=cache, on_progress=told.append, trt=trt, cuda=cuda).prepare(
+        frames(1)[0].spec
+    )
+    assert told == ["building the engine, once: tactics 1/2"]
 
 
 def test_no_gpu_is_said(blobs: Bundle, trt: FakeTrt) -> None:
