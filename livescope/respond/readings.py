@@ -122,7 +122,7 @@ def _deaths_by_frame(record: Record) -> Mapping[int, int]:
     known: set[int] = set()
     columns = (table[name].to_pylist() for name in ("frame", "track", "p_dead", "arrived_dead"))
     for frame, track, p_dead, arrived_dead in zip(*columns, strict=True):
-        if p_dead >= 0.95 and track not in known:
+        if p_dead >= 0.99 and track not in known:
             known.add(track)
             if not arrived_dead:
                 counts[frame] = counts.get(frame, 0) + 1

@@ -64,7 +64,7 @@ class FateSettings:
         A track not seen for so many frames is forgotten.
     """
 
-    hazard: float = 2e-3
+    hazard: float = 5e-3
     weight: float = 0.7
     most_look: float = 5.0
     persist: float = 0.2
@@ -72,8 +72,8 @@ class FateSettings:
     most_still: float = 2.0
     most_nats: float = 4.0
     window_frames: int = 64
-    most_odds: float = 12.0
-    declare: float = 0.95
+    most_odds: float = 16.0
+    declare: float = 0.99
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
 
@@ -235,7 +235,7 @@ class FateFilter:
         again = row[old]
         looks = tracks.looks[again] + gain[old, None]
         below = np.minimum(looks + s.most_look, 0.0)
-        tracks.looks[again] = looks - below
+        tracks.looks[again] = np.minimum(looks - below, s.most_look)
         tracks.odds[again] += (gain + motion)[old, None] - (1.0 - s.persist) * below
         tracks.unseen[row] = 0
 
