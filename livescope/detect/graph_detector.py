@@ -69,6 +69,8 @@ class GraphDetector(ABC):
         Arithmetic of the network.
     """
 
+    _sums_by_convolution = False
+
     def __init__(self, bundle: Bundle, max_cells: int, precision: Precision = "fp32") -> None:
         self._bundle = bundle
         self._max_cells = max_cells
@@ -115,7 +117,9 @@ class GraphDetector(ABC):
         key = (*spec.shape, spec.dtype, factor)
         runner = self._runners.pop(key, None)
         if runner is None:
-            runner = self._compile(build_frame_graph(self._network(), spec, self._max_cells, factor))
+            runner = self._compile(
+                build_frame_graph(self._network(), spec, self._max_cells, factor, self._sums_by_convolution)
+            )
         self._runners[key] = runner
         if len(self._runners) > _KEPT_GRAPHS:
             self._runners.popitem(last=False)

@@ -26,6 +26,8 @@ class OpenVinoDetector(GraphDetector):
         CPU threads; None leaves one core free.
     """
 
+    _sums_by_convolution = True
+
     def __init__(
         self, bundle: Bundle, max_cells: int, threads: int | None = None, precision: Precision = "fp32"
     ) -> None:

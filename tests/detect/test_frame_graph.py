@@ -61,8 +61,10 @@ def reference(
     return table, foreground[:rows, :columns]
 
 
-def run(bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    graph = build_frame_graph(read_network(bundle), as_frame(pixels).spec, max_cells, k)
+def run(
+    bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int, by_convolution: bool = False
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    graph = build_frame_graph(read_network(bundle), as_frame(pixels).spec, max_cells, k, by_convolution)
     session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     black, inv_gain = levels(pixels, bundle.card.normalisation)
     one = np.ones(1, np.float32)
@@ -72,7 +74,12 @@ def run(bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int) -> tuple[np.
 
 
 def check(bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int) -> None:
-    table, foreground, black, inv_gain = run(bundle, pixels, k, max_cells)
+    for by_convolution in (False, True):
+        _check(bundle, pixels, k, max_cells, by_convolution)
+
+
+def _check(bundle: Bundle, pixels: np.ndarray, k: int, max_cells: int, by_convolution: bool) -> None:
+    table, foreground, black, inv_gain = run(bundle, pixels, k, max_cells, by_convolution)
     expected, expected_foreground = reference(pixels, black, inv_gain, k, max_cells)
     found = table[:, 0] > 0
     np.testing.assert_array_equal(found, expected[:, 0] > 0)
