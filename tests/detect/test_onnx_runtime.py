@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from network_kit import as_frame, blob_network, disc_frame, make_bundle
 from onnx import helper
 
 from livescope.calls import CellCalls, State
-from livescope.detect.bundle import Bundle
+from livescope.detect.bundle import Bundle, load_bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import Detector, open_detector
 from livescope.detect.graph_detector import default_threads
@@ -123,3 +125,34 @@ def test_describe_tells_what_is_used(blobs: Bundle) -> None:
     assert (info.precision, info.model, info.model_sha256) == ("fp32", "kit", blobs.sha256)
     detector.close()
     detector.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_any_frame_through_a_real_network_gives_sound_calls(data: st.DataObject) -> None:
+    """Sizes that no stride divides, any content, any rows: calls inside the frame, or the table said to be full."""
+    bundle = load_bundle("simulated")
+    shape = data.draw(st.tuples(st.integers(1, 140), st.integers(1, 140)), "shape")
+    dtype = np.dtype(data.draw(st.sampled_from(["uint8", "uint16"]), "dtype"))
+    content = data.draw(st.sampled_from(["empty", "saturated", "noise", "steps", "discs"]), "content")
+    max_cells = data.draw(st.integers(1, 200), "max_cells")
+    top = np.iinfo(dtype).max
+    rng = np.random.default_rng(data.draw(st.integers(0, 9), "seed"))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    pixels = {
+        "empty": lambda: np.zeros(shape, dtype),
+        "saturated": lambda: np.full(shape, top, dtype),
+        "noise": lambda: rng.integers(0, top, shape, dtype, endpoint=True),
+        "steps": lambda: (top * ((y // 9 + x // 7) % 2)).astype(dtype),
+        "discs": lambda: disc_frame([(20, 30), (80, 90)], [(60, 20)], shape, dtype.name),
+    }[content]()
+    chosen = DetectorSettings(threads=1, max_cells=max_cells)
+    frame = as_frame(pixels, pixel_um=data.draw(st.sampled_from([None, 1.3, 0.65, 0.4]), "pixel_um"))
+    calls = calls_of(OnnxDetector(bundle, max_cells, 1), bundle, frame, chosen)
+    assert len(calls) <= max_cells
+    assert calls.saturated or len(calls) < max_cells
+    assert ((calls.y_px >= -0.5) & (calls.y_px < shape[0] - 0.5)).all()
+    assert ((calls.x_px >= -0.5) & (calls.x_px < shape[1] - 0.5)).all()
+    assert (calls.radii_px > 0).all()
+    assert ((calls.p_dead >= 0) & (calls.p_dead <= 1)).all()
+    assert np.isfinite(calls.outlines_yx()).all()
