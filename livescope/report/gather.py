@@ -69,8 +69,8 @@ class RunFacts:
         By condition; empty where cells were not followed.
     resurrected, tracks
         Tracks declared dead and alive again, and all tracks.
-    wells
-        (well, viability at the end) of wells on the plate map.
+    wells, at_h
+        (well, viability) of wells on the plate map, at that time; None is the end.
     crops
         Cells of each state, chosen at random from the last third of the run.
     frame_rows
@@ -90,11 +90,12 @@ class RunFacts:
     resurrected: int
     tracks: int
     wells: dict[str, Viability]
+    at_h: float | None
     crops: list[Crop]
     frame_rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def gather(path: Path, plate: Plate | None = None) -> RunFacts:
+def gather(path: Path, plate: Plate | None = None, at_h: float | None = None) -> RunFacts:
     """Read a record.
 
     Parameters
@@ -103,6 +104,8 @@ def gather(path: Path, plate: Plate | None = None) -> RunFacts:
         The record.
     plate
         Which position got what; None takes all cells together.
+    at_h
+        Time of the wells' viability, hours since the start; None is the end.
 
     Raises
     ------
@@ -131,7 +134,8 @@ def gather(path: Path, plate: Plate | None = None) -> RunFacts:
         lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
         resurrected=followed.resurrected,
         tracks=followed.tracks,
-        wells=_wells(analysed, plate, card),
+        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], plate, card),
+        at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
         frame_rows=[_csv_row(row) for row in analysed],
     )
@@ -190,7 +194,7 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
 
 
 def _wells(analysed: list[dict[str, Any]], plate: Plate | None, card: Card | None) -> dict[str, Viability]:
-    """Viability of each well at the end, from the newest frame of each of its fields."""
+    """Viability of each well, from the newest of these frames of each of its fields."""
     if plate is None:
         return {}
     newest: dict[str, dict[str, dict[str, Any]]] = {}

@@ -42,7 +42,9 @@ img{width:96px;height:96px;image-rendering:pixelated;display:block}pre{backgroun
 """
 
 
-def write_report(records: Sequence[Path], out: Path | None = None, plate: Path | None = None) -> list[Path]:
+def write_report(
+    records: Sequence[Path], out: Path | None = None, plate: Path | None = None, at_h: float | None = None
+) -> list[Path]:
     """Write the report of one record, or of several beside each other.
 
     Parameters
@@ -53,6 +55,8 @@ def write_report(records: Sequence[Path], out: Path | None = None, plate: Path |
         The HTML file; None stands ``NAME.report.html`` beside the first record.
     plate
         Plate map (CSV or YAML) that says which stage position got what.
+    at_h
+        Time of plate map and dose response, hours since the start of the run; None is its end.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def write_report(records: Sequence[Path], out: Path | None = None, plate: Path |
         The plate map is wrong, or a package for figures is missing.
     """
     wells = None if plate is None else load_plate(plate)
-    runs = [gather(path, wells) for path in records]
+    runs = [gather(path, wells, at_h) for path in records]
     page = out or records[0].with_name(_stem(records[0]) + ".report.html")
     body = [f"<h1>{_text(_stem(records[0]) if len(runs) == 1 else f'{len(runs)} runs compared')}</h1>"]
     if len(runs) > 1:
@@ -149,7 +153,11 @@ def _plate(run: RunFacts, plate: Plate) -> str:
     )
     quality = z_prime(negative, positive)
     words = "not known: it needs two wells of each control" if math.isnan(quality) else f"{quality:.2f}"
-    return figures.plate_map(plate.wells, run.wells) + f"<p>Z' of the controls at the end: {words}.</p>"
+    return figures.plate_map(plate.wells, run.wells) + f"<p>Z' of the controls {_when(run)}: {words}.</p>"
+
+
+def _when(run: RunFacts) -> str:
+    return "at the end" if run.at_h is None else f"at {run.at_h:g} h"
 
 
 def _doses(run: RunFacts, plate: Plate) -> str:
@@ -176,7 +184,11 @@ def _doses(run: RunFacts, plate: Plate) -> str:
         rows.append((compound, ec50, f"{fit.slope.value:.2f}", plateaus, str(fit.n)))
     if not parts:
         raise AssayError("the plate map has no compound with a dose.")
-    return "".join(parts) + _table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
+    return (
+        f"<p>Viability {_when(run)}.</p>"
+        + "".join(parts)
+        + _table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
+    )
 
 
 def _deaths(run: RunFacts) -> str:

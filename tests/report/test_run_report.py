@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
 
+from livescope.assay.plate import load_plate
 from livescope.errors import AssayError, RecordError
 from livescope.frames import LossLedger
 from livescope.record.writer import Recorder
@@ -129,8 +130,6 @@ def test_page_stands_alone_and_says_the_main_things(plate_run: Path) -> None:
 
 
 def test_numbers_of_the_run_are_right(plate_run: Path) -> None:
-    from livescope.assay.plate import load_plate
-
     run = gather(plate_run, load_plate(plate_run.with_name("plate.csv")))
     for well, survive in SURVIVE.items():
         assert run.wells[well].fraction == pytest.approx(survive, abs=0.02)
@@ -141,6 +140,15 @@ def test_numbers_of_the_run_are_right(plate_run: Path) -> None:
     # the first dies in round 3 of five minutes
     assert killed.exit_h[killed.died].min() == pytest.approx(3 * 5 / 60, abs=2.5 * 5 / 60)
     assert run.curves["killer 100 uM"].viability[0].fraction == 1.0
+
+
+def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
+    words = " ".join(
+        read(write_report([plate_run], tmp_path / "early.html", plate_run.with_name("plate.csv"), at_h=0.2)[0]).words
+    )
+    assert "Viability at 0.2 h." in words
+    early = gather(plate_run, load_plate(plate_run.with_name("plate.csv")), at_h=0.2)
+    assert early.wells["B4"].fraction == 1.0
 
 
 def test_tables_hold_what_the_page_shows(plate_run: Path, tmp_path: Path) -> None:
