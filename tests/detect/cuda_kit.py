@@ -245,6 +245,7 @@ class FakeTrt:
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
         self.builds = 0
+        self.loads = "plans of version 1"
 
     def Runtime(self, log: Any) -> Any:
         return SimpleNamespace(deserialize_cuda_engine=self._deserialise)
@@ -255,7 +256,7 @@ class FakeTrt:
 
     @property
     def _stamp(self) -> bytes:
-        return f"plan {self.__version__}\n".encode()
+        return f"{self.loads}\n".encode()
 
     def _deserialise(self, plan: bytes) -> Any:
         if not plan.startswith(self._stamp):

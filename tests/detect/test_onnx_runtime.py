@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from livescope.calls import CellCalls, State
 from livescope.detect.bundle import Bundle, load_bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import Detector, open_detector
-from livescope.detect.graph_detector import default_threads
+from livescope.detect.graph_detector import Runner, default_threads
 from livescope.detect.onnx_runtime import OnnxDetector
 from livescope.errors import BackendError, ModelError
 from livescope.frames import Frame
@@ -72,6 +73,27 @@ def test_shapes_can_change_back_and_forth(blobs: Bundle) -> None:
     ]
     for frame in [*frames, *reversed(frames)]:
         assert near(centres(calls_of(detector, blobs, frame), State.LIVE), [(30, 30)], 2.5)
+
+
+def test_the_shapes_used_last_are_kept(blobs: Bundle) -> None:
+    compiled = []
+
+    class Counting(OnnxDetector):
+        def _compile(self, graph: onnx.ModelProto) -> Runner:
+            compiled.append(graph)
+            return super()._compile(graph)
+
+    detector = Counting(blobs, 10, 1)
+    frames = [as_frame(disc_frame([(30, 30)], [], (64, 64 + n))) for n in range(6)]
+    for frame in frames:
+        detector.prepare(frame.spec)
+    assert len(compiled) == 6
+    for _ in range(2):
+        for frame in frames[-4:]:
+            calls_of(detector, blobs, frame)
+    assert len(compiled) == 6
+    detector.prepare(frames[0].spec)
+    assert len(compiled) == 7
 
 
 @pytest.mark.parametrize("value", [0, 1, 65535])

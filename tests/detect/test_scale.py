@@ -21,7 +21,8 @@ def spec(pixel_um: float | None) -> FrameSpec:
 
 
 @pytest.mark.parametrize(
-    ("pixel_um", "factor"), [(1.3, 1), (1.6, 1), (1.1, 1), (0.65, 2), (0.6, 2), (0.325, 4), (0.3, 4)]
+    ("pixel_um", "factor"),
+    [(1.3, 1), (1.6, 1), (1.1, 1), (0.65, 2), (0.6, 2), (0.7, 2), (0.34, 4), (0.3, 4)],
 )
 def test_the_bin_comes_nearest_to_the_model_s_pixel(card: Card, pixel_um: float, factor: int) -> None:
     assert fit_scale(spec(pixel_um), card).bin == factor

@@ -73,7 +73,12 @@ def test_frames_in_flight_come_back_whole_and_in_order(make: Any, blobs: Bundle,
             table = detector.poll(ticket)
             assert table.frame_index == frame.index
             np.testing.assert_array_equal(table.rows, expected(blobs, frame))
+    cuda.calls.clear()
     detector.close()
+    assert cuda.calls.count("cudaStreamDestroy") == SLOTS
+    per_slot = len(cuda.calls) // SLOTS
+    for end in range(per_slot, len(cuda.calls) + 1, per_slot):  # what uses a stream goes before it
+        assert cuda.calls[end - 1] == "cudaStreamDestroy"
     detector.close()
     assert cuda.alive == 0
 
@@ -155,6 +160,9 @@ def test_a_stored_engine_that_does_not_load_is_built_again_once(make: Any, trt: 
     make().prepare(spec)
     assert trt.builds == 3
     assert path.read_bytes() == content
+    trt.loads = "plans of a new driver"  # the stored one is whole, and does not load
+    make().prepare(spec)
+    assert trt.builds == 4
     trt.plan = lambda graph: b"of another device"  # type: ignore[method-assign]
     path.unlink()
     with pytest.raises(BackendError, match="does not load: the log's last line"):
