@@ -68,6 +68,15 @@ def test_area_is_the_polygon_s_and_edge_cells_are_marked(card: Card) -> None:
     assert calls.edge.tolist() == [False, True, True]
 
 
+def test_area_is_that_of_the_outline_s_polygon(card: Card) -> None:
+    rows = table((0.9, 0, 50, 100, 1))
+    rows.rows[0, 4:] = np.random.default_rng(0).uniform(5, 30, 32)
+    calls = decode(rows, SPEC, card, DEFAULTS)
+    y, x = calls.outlines_yx()[0].astype(float).T
+    shoelace = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    np.testing.assert_allclose(calls.area_px, shoelace, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("y", "x", "inside"), [(-0.5, 0, True), (-0.6, 0, False), (99.4, 199.4, True), (99.5, 9, False)]
 )
