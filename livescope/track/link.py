@@ -31,8 +31,8 @@ Ints = NDArray[np.int64]
 _GOOD_SHIFT = 0.5
 """A shift is believed without a search if it finds this part of the cells."""
 _NEIGHBOURS = 4
-_UNPAIRED_COST = 1.2
-"""Leaving a track without a call costs more than any pair inside the gate with the same area."""
+_ROUND = 0.35
+"""Most unevenness of the radii of a cell about to divide: two daughters not yet parted have about 0.3."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,13 +74,15 @@ class _Field:
     track: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     place: Floats = field(default_factory=lambda: np.empty((0, 2)))
     area: Floats = field(default_factory=lambda: np.empty(0))
+    uneven: Floats = field(default_factory=lambda: np.empty(0))
+    """Standard deviation of its radii over their mean when last seen: 0 for a ball."""
     missed: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """Frames since it was seen although it should have been in the field."""
     away: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """Frames since it was seen because the field was elsewhere."""
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
-        for name in ("track", "place", "area", "missed", "away"):
+        for name in ("track", "place", "area", "uneven", "missed", "away"):
             setattr(self, name, getattr(self, name)[rows])
 
 
@@ -144,7 +146,7 @@ class Linker:
         before = known.origin.copy()
         self._follow(known, tree, here, shape, radius, _stage_yx_px(frame))
         row_of_call = self._pair(known, tree, area, radius, shape)
-        track, divisions = self._take_over(known, row_of_call, here, area, shape, radius)
+        track, divisions = self._take_over(known, row_of_call, here, calls, shape, radius)
         linked = int(np.count_nonzero(row_of_call >= 0))
         dy, dx = (before - known.origin).tolist()
         missing = int(np.count_nonzero((known.missed > 0) & (known.away == 0)))
@@ -223,9 +225,12 @@ class Linker:
         return row_of_call
 
     def _take_over(
-        self, known: _Field, row_of_call: Ints, here: Floats, area: Floats, shape: tuple[int, int], radius: float
+        self, known: _Field, row_of_call: Ints, here: Floats, calls: CellCalls, shape: tuple[int, int], radius: float
     ) -> tuple[Ints, tuple[Division, ...]]:
         """Move tracks to their calls, begin tracks for the others, forget old ones."""
+        area = calls.area_px.astype(np.float64)
+        radii = calls.radii_px.astype(np.float64)
+        uneven = radii.std(axis=1) / np.maximum(radii.mean(axis=1), 1e-6)
         old = row_of_call >= 0
         rows = row_of_call[old]
         new = np.flatnonzero(~old)
@@ -244,10 +249,12 @@ class Linker:
         known.away = np.where(seen | in_field, 0, known.away + 1)
         known.place[rows] = here[old] + known.origin
         known.area[rows] += 0.3 * (area[old] - known.area[rows])
+        known.uneven[rows] = uneven[old]
         known.keep((known.missed <= self._memory_frames) & (known.away <= self._away_frames))
         known.track = np.concatenate([known.track, track[new]])
         known.place = np.concatenate([known.place, here[new] + known.origin])
         known.area = np.concatenate([known.area, area[new]])
+        known.uneven = np.concatenate([known.uneven, uneven[new]])
         known.missed = np.concatenate([known.missed, np.zeros(len(new), np.int64)])
         known.away = np.concatenate([known.away, np.zeros(len(new), np.int64)])
         return track, divisions
@@ -264,7 +271,8 @@ def _divisions(
 ) -> tuple[Division, ...]:
     """Find new calls that lie beside a linked one so that the two together stand where one cell of their size was.
 
-    Both must be smaller than the cell was, and their middle must lie within half a radius of its place.
+    A cell rounds up before it divides; both daughters must be smaller than it was, and their middle must lie within half
+    a radius of its place. A long cell that falls into two calls is none.
     """
     new, old = np.flatnonzero(row_of_call < 0), np.flatnonzero(row_of_call >= 0)
     if not len(new) or not len(old):
@@ -276,7 +284,7 @@ def _divisions(
             continue
         sister_call = old[sister]
         row = row_of_call[sister_call]
-        if known.missed[row] + known.away[row] > 2:
+        if known.missed[row] + known.away[row] > 2 or known.uneven[row] > _ROUND:
             continue
         was = known.place[row] - known.origin
         middle = 0.5 * (here[child] + here[sister_call])

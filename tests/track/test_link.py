@@ -155,3 +155,16 @@ def test_identity_switches_on_the_simulated_culture(seed: int) -> None:
             last[track] = cell
     assert links > 20_000
     assert 1000 * switches / links <= 2
+
+
+def test_a_long_cell_that_falls_into_two_calls_is_no_division() -> None:
+    linker = Linker()
+    calls = calls_at(GRID, radius_px=12.0)
+    calls.radii_px[0] *= 1 + 0.6 * np.cos(2 * np.arange(32) * 2 * np.pi / 32)
+    linker.update(calls, frame_of(0))
+    step = np.array([0.0, 7.0])
+    halves = np.concatenate([GRID[1:], GRID[:1] + step, GRID[:1] - step])
+    radius = np.full(len(halves), 12.0)
+    radius[-2:] = 8.5
+    linker.update(calls_at(halves, radius_px=radius), frame_of(1))
+    assert not linker.report.divisions
