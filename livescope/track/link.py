@@ -33,6 +33,8 @@ _GOOD_SHIFT = 0.5
 _NEIGHBOURS = 4
 _ROUND = 0.35
 """Most unevenness of the radii of a cell about to divide: two daughters not yet parted have about 0.3."""
+_UNPAIRED_COST = 1.2
+"""Leaving a track without a call costs more than any pair inside the gate with the same area."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -271,8 +273,8 @@ def _divisions(
 ) -> tuple[Division, ...]:
     """Find new calls that lie beside a linked one so that the two together stand where one cell of their size was.
 
-    A cell rounds up before it divides; both daughters must be smaller than it was, and their middle must lie within half
-    a radius of its place. A long cell that falls into two calls is none.
+    A cell rounds up before it divides; both daughters must be smaller than it was, and their middle must lie within
+    half a radius of its place. A long cell that falls into two calls is none.
     """
     new, old = np.flatnonzero(row_of_call < 0), np.flatnonzero(row_of_call >= 0)
     if not len(new) or not len(old):
