@@ -82,6 +82,12 @@ def test_a_backend_that_is_not_here_says_why() -> None:
     assert "Provider" in answer["said"]
 
 
+def test_a_backend_for_which_another_stands_in_does_not_run() -> None:
+    answer = json.loads(engines.try_backend("triton"))  # no GPU server at its default address
+    assert answer["runs"] is False
+    assert answer["said"].startswith(("no GPU server answers", "backend 'triton' is not installed"))
+
+
 def test_a_crash_of_a_probe_is_told_apart() -> None:
     assert machine.probe("print('first'); print('last')") == (True, "last")
     works, said = machine.probe("import no_such_module")
