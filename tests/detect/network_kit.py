@@ -110,5 +110,7 @@ def disc_frame(
 
 
 def as_frame(pixels: np.ndarray, index: int = 0, pixel_um: float | None = 1.0) -> Frame:
-    """Wrap pixels as a camera would."""
+    """Wrap pixels as a camera would: nobody may write into them any more."""
+    pixels = pixels.view()
+    pixels.flags.writeable = False
     return Frame(pixels, index, 0, "Camera", 0.0, 0.0, 8 * pixels.dtype.itemsize, pixel_um=pixel_um)
