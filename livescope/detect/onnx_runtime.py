@@ -77,6 +77,16 @@ class OnnxDetector(GraphDetector):
         names = [name.removesuffix("ExecutionProvider") for name in self._used]
         return f"{' + '.join(names)}, {self._threads} thread{'s' if self._threads > 1 else ''}"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Say that less arithmetic than float32 is no gain here (see the figures of tools/bench_detect.py)."""
+        if self._provider != _CPU or self._precision == "fp32":
+            return ()
+        return (
+            f"detector.precision {self._precision} is slower than fp32 with ONNX Runtime on a CPU; choose fp32, or "
+            "detector.backend openvino for int8.",
+        )
+
     def _compile(self, graph: onnx.ModelProto) -> Runner:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
