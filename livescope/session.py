@@ -380,6 +380,7 @@ class Session:
     def _close(self) -> None:
         try:
             self._stop()
+            self._close_record()  # one that was begun while nothing ran
         finally:
             if self._analyser is not None:
                 self._analyser.close()

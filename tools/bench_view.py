@@ -321,6 +321,8 @@ class Camera(threading.Thread):
             due_s += 1 / self.rate_fps
             self._stopping.wait(max(0.0, due_s - time.perf_counter()))
 
+    core = None
+
     def end(self) -> float:
         """Stop; returns the frames a second."""
         self._stopping.set()

@@ -78,8 +78,8 @@ class FrameWindow(QMainWindow):
         Folder for saved pictures.
     """
 
-    control_group = "Session"
-    """Heading of the subclass's own actions."""
+    control_groups: tuple[str, ...] = ()
+    """Headings of the subclass's own actions."""
 
     _picture_ready = Signal()
     _told = Signal(str)
@@ -100,7 +100,7 @@ class FrameWindow(QMainWindow):
         self.levels = LevelsPlate(self.canvas)
         self.canvas.corner = self.levels
         self.side = SidePanel(theme)
-        self.commands = Actions(self, (self.control_group, "Calls", "Corrections", "Picture", "Window"))
+        self.commands = Actions(self, (*self.control_groups, "Calls", "Corrections", "Picture", "Window"))
         self._pixel, self._message = QLabel(), QLabel()
         self.place = QLabel()
         """What is written or read, at the bottom right."""

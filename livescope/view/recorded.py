@@ -41,7 +41,7 @@ class RecordWindow(FrameWindow):
         File in which the layout is remembered; None remembers nothing.
     """
 
-    control_group = "Playback"
+    control_groups = ("Playback",)
 
     def __init__(self, player: RecordPlayer, view: ViewSettings, memory: Path | None = None) -> None:
         self.player = player

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ choose_binding()  # before Qt is imported: without a display or its libraries Qt
 from platformdirs import user_config_path  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
+from livescope.errors import LivescopeError  # noqa: E402
 from livescope.status import Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
+from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
 from livescope.view.theme import THEMES  # noqa: E402
 
@@ -43,8 +46,11 @@ class MainWindow(FrameWindow):
         File in which the layout is remembered; None remembers nothing.
     """
 
+    control_groups = ("Session", "Devices")
+
     def __init__(self, session: Session, memory: Path | None = None) -> None:
         self.session = session
+        self.docks: DeviceDocks | None = None
         record = session.settings.record.path
         pictures = Path("runs") if record is None else record.parent
         super().__init__(session, session.settings.view, memory, pictures)
@@ -58,6 +64,8 @@ class MainWindow(FrameWindow):
         add("Session", "Take one frame and call its cells", "S", lambda: bar.snap.click())
         add("Session", "Record, or end the record", "R", lambda: bar.record.click())
         add("Session", "Exposure", "E", lambda: bar.exposure.setFocus())
+        for name in DOCKS:
+            add("Devices", name, "", partial(self.toggle_dock, name))
         bar = ControlBar(THEMES[self.theme_name], self.view_buttons(), menu())
         bar.start_asked.connect(lambda: session.start())
         bar.stop_asked.connect(lambda: session.stop())
@@ -65,6 +73,33 @@ class MainWindow(FrameWindow):
         bar.record_asked.connect(lambda on: session.start_recording() if on else session.stop_recording())
         bar.exposure_asked.connect(lambda ms: session.set_exposure(ms))
         return bar
+
+    def toggle_dock(self, name: str) -> None:
+        """Show or hide a device dock, see `livescope.view.docks.DOCKS`."""
+        from pymmcore_plus import CMMCorePlus
+
+        core = self.session.core
+        if not isinstance(core, CMMCorePlus):
+            missing = "press Start or Snap first" if core is None else "this source has no devices"
+            self.tell(f"{name}: {missing}")
+            return
+        if self.docks is None or self.docks.core is not core:
+            self._close_docks()
+            self.docks = DeviceDocks(self, core)
+        try:
+            self.docks.toggle(name)
+        except LivescopeError as error:
+            self.tell(f"{name}: {error}")  # a microscope without such a device is no failure
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Let go of the core's devices as well."""
+        self._close_docks()
+        super().closeEvent(event)
+
+    def _close_docks(self) -> None:
+        if self.docks is not None:
+            self.docks.close()
+            self.docks = None
 
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""

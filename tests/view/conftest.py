@@ -71,6 +71,8 @@ class ScriptedSession:
         self.curve: list[tuple[float, Viability]] = []
         self.fields: dict[str, object] = {}
 
+    core: object | None = None
+
     def start(self) -> None:
         self.asked.append(("start",))
 

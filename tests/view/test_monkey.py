@@ -42,7 +42,10 @@ class Monkey:
         self.random.choice([a for a in self.window.actions() if a.text() not in LEFT_ALONE]).trigger()
 
     def press_button(self) -> None:
-        buttons = [b for b in self.window.findChildren(QAbstractButton) if b.isVisible() and b.text() != "Menu"]
+        # not those of the device docks: some open a file dialog, which waits for a person
+        parts = (self.window.bar, self.window.banner, self.window.side)
+        found = [button for part in parts for button in part.findChildren(QAbstractButton)]
+        buttons = [button for button in found if button.isVisible() and button.text() != "Menu"]
         self.bot.mouseClick(self.random.choice(buttons), Qt.MouseButton.LeftButton)
 
     def click(self) -> None:
