@@ -150,6 +150,14 @@ def recover(record: RecordPath) -> None:
     typer.echo(str(recover_record(record)))
 
 
+@app.command(epilog="Example: livescope view runs/day1.ome.zarr")
+def view(record: RecordPath) -> None:
+    """Show a recorded run with its calls: time slider, play, correct; also one that is still going on."""
+    from livescope.view.recorded import view_record
+
+    raise typer.Exit(view_record(record))
+
+
 @app.command(epilog="Example: livescope verify runs/day1.ome.zarr")
 def verify(record: RecordPath) -> None:
     """Check a record against its own hashes and sums; exit code 6 if anything differs."""

@@ -99,6 +99,7 @@ class FrameWindow(QMainWindow):
         self.canvas = Canvas(shown.mark_shown, theme)
         self.levels = LevelsPlate(self.canvas)
         self.canvas.corner = self.levels
+        self.levels.hide()  # until there is a picture
         self.side = SidePanel(theme)
         self.commands = Actions(self, (*self.control_groups, "Calls", "Corrections", "Picture", "Window"))
         self._pixel, self._message = QLabel(), QLabel()
@@ -244,7 +245,7 @@ class FrameWindow(QMainWindow):
         self.fit = add("Picture", "Fit the whole picture", "F", self.canvas.fit)
         add("Picture", "One camera pixel on one screen pixel", "1", self.canvas.actual_size)
         self.freeze = add("Picture", "Hold the picture", "Z", lambda _: self._take_picture(), checked=False)
-        self.show_levels = add("Picture", "Contrast plate", "C", self.levels.setVisible, checked=True)
+        self.show_levels = add("Picture", "Contrast plate", "C", lambda _: self._show_levels(), checked=True)
         add("Picture", "Automatic contrast", "A", lambda: self._set_contrast(Contrast()))
         add("Picture", "Full screen", "F11", self._toggle_full_screen)
         add("Window", "Save the picture with its calls", "Ctrl+S", self.save_picture)
@@ -299,11 +300,15 @@ class FrameWindow(QMainWindow):
         picture = self.render_thread.take()
         if picture is not None:
             self.canvas.show_picture(picture)
+            self._show_levels()
             if self.levels.isVisible():
                 self.levels.show_picture(picture, self.render_thread.contrast)
 
     def _set_contrast(self, contrast: Contrast) -> None:
         self.render_thread.contrast = contrast
+
+    def _show_levels(self) -> None:
+        self.levels.setVisible(self.show_levels.isChecked() and self.canvas.picture is not None)
 
     def _set_step(self, step: int) -> None:
         self.render_thread.step = step
