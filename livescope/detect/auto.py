@@ -84,15 +84,15 @@ class AutoDetector:
         A later shape (an ROI changed during a run) stays with the first choice: nobody waits for a measurement then.
         """
         key = self._key(spec)
-        if not self._settled:
-            self._chosen = self._recall().get(key, "")
+        chosen = self._chosen if self._settled else self._recall().get(key, "")
         self._settled = True
-        if self._chosen in self._candidates:
+        if chosen in self._candidates:
             try:
-                self._detector(self._chosen).prepare(spec)
+                self._detector(chosen).prepare(spec)
             except BackendError:  # it has gone since: measure again
-                self._forget(self._chosen)
+                self._forget(chosen)
             else:
+                self._chosen = chosen
                 return
         self._chosen = self._fastest(spec)
         self._remember(key, self._chosen)

@@ -98,7 +98,7 @@ class _Count(QToolButton):
         grid.setColumnStretch(1, 1)
         grid.addWidget(self._glyph, 0, 0)
         grid.addWidget(self._number, 0, 1)
-        grid.addWidget(name, 1, 1)
+        grid.addWidget(name, 1, 0, 1, 2)
         for child in (self._glyph, self._number, name):
             child.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.set_theme(theme)

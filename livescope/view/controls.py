@@ -23,7 +23,8 @@ from livescope.view.theme import Theme
 __all__ = ["ControlBar", "draw_icon"]
 
 _LIVE = (SessionState.STARTING, SessionState.RUNNING, SessionState.CHANGING)
-_EXPOSURE_MS = (0.01, 600_000.0)
+_EXPOSURE_MS = (0.0, 600_000.0)
+"""0 stands for an exposure that nobody knows."""
 
 
 class ControlBar(QWidget):
@@ -84,9 +85,9 @@ class ControlBar(QWidget):
         changing = status.state in (SessionState.STARTING, SessionState.STOPPING)
         self.run.setEnabled(not changing)
         self.snap.setEnabled(not live and not changing)
-        if status.exposure_ms is not None and not self.exposure.hasFocus():
+        if not self.exposure.hasFocus():
             self.exposure.blockSignals(True)
-            self.exposure.setValue(status.exposure_ms)
+            self.exposure.setValue(status.exposure_ms or 0.0)
             self.exposure.blockSignals(False)
         self._show_state(status)
 
@@ -109,6 +110,10 @@ class ControlBar(QWidget):
         self.record.style().unpolish(self.record)
         self.record.style().polish(self.record)
 
+    def _ask_exposure(self, exposure_ms: float) -> None:
+        if exposure_ms > 0:
+            self.exposure_asked.emit(exposure_ms)
+
     def _ask_run(self) -> None:
         (self.stop_asked if self._live else self.start_asked).emit()
 
@@ -118,12 +123,13 @@ class ControlBar(QWidget):
         self.exposure.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.exposure.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.exposure.setSuffix(" ms")
+        self.exposure.setSpecialValueText("unknown")
         self.exposure.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.exposure.setKeyboardTracking(False)
         self.exposure.setFixedWidth(96)
         self.exposure.setToolTip("Exposure of the camera; Enter applies (E)")
         self.exposure.setAccessibleName("Exposure in milliseconds")
-        self.exposure.valueChanged.connect(lambda value: self.exposure_asked.emit(float(value)))
+        self.exposure.valueChanged.connect(self._ask_exposure)
         # the keyboard goes back to the picture, so that shortcuts work again
         self.exposure.lineEdit().returnPressed.connect(self.exposure.clearFocus)
 

@@ -429,3 +429,9 @@ def test_only_pixels_that_can_be_seen_are_converted(qtbot: Any, window: MainWind
     assert 2400 <= rect.height() < 2400 + step
     window.canvas.actual_size()  # the frame stands still, yet all its pixels come
     qtbot.waitUntil(lambda: window.canvas.picture.grey8.shape == (2400, 3001))
+
+
+def test_an_unknown_exposure_is_said_to_be_unknown(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"exposure_ms": None}
+    qtbot.waitUntil(lambda: window.bar.exposure.text() == "unknown")
+    assert scripted.asked == []
