@@ -69,8 +69,8 @@ ADHERENT = TrainSettings(
         "Where cells are and how they are outlined was learned from the simulator and from phase-contrast fields of "
         "one line (T98G). Their pixel size is not documented: 0.65 um is nominal. Dead or live was learned from the "
         "simulator alone: on real cells p_dead is unproven and must not be used before it was checked against a dye "
-        "(livescope evaluate) or the network was fine-tuned on dye pairs (livescope train). Round bright cells may be in "
-        "mitosis."
+        "(livescope evaluate) or the network was fine-tuned on dye pairs (livescope train). Round bright cells may be "
+        "in mitosis."
     ),
 )
 RECIPES = {settings.name: settings for settings in (SUSPENSION, SIMULATED, ADHERENT)}

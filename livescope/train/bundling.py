@@ -50,10 +50,11 @@ class _Part:
 
 @dataclass(slots=True, frozen=True)
 class Made:
-    """A finished bundle, the scores of its test fields (one a data set) and the course of its training."""
+    """A finished bundle; of each data set the scores, the set and its test fields; and the course of the training."""
 
     bundle: Bundle
     scores: tuple[Scores, ...]
+    tests: tuple[tuple[Dataset, list[Field]], ...]
     history: History
 
 
@@ -107,7 +108,8 @@ def make_bundle(
     seen = sorted({fingerprint(field) for part in parts for field in (*part.train, *part.valid)})
     seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in seen), encoding="ascii")
     checkpoint.unlink(missing_ok=True)
-    return Made(load_bundle(bundle.onnx_path), tuple(scores), history)
+    tests = tuple((part.dataset, part.test) for part in parts)
+    return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history)
 
 
 def network_of(bundle: Bundle) -> StarNet:

@@ -1,22 +1,36 @@
-"""A bundle on labelled fields, through the very code that calls cells at the microscope.
+"""A bundle on labelled fields, through the code that calls cells at the microscope, and its validation sheet.
 
-Owns running a model over fields. Scores lie in `scoring`.
+Owns running a model over data and the order of the sheet. Scores lie in `scoring`, disturbances in `shifts`, pictures
+and page in `figures` and `page`.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from livescope.analysis import FrameAnalyser
-from livescope.calls import CellCalls
-from livescope.detect.bundle import Bundle
+from livescope.calls import CellCalls, State
+from livescope.detect.bundle import Bundle, load_bundle
+from livescope.errors import SourceError
 from livescope.frames import Frame
 from livescope.settings import DetectorSettings
-from livescope.train.data import Field
+from livescope.train.agreement import risk_coverage, viability_agreement
+from livescope.train.data import Field, fingerprint
+from livescope.train.scoring import Matched, bootstrap, match_field, reliability, score
+from livescope.train.shifts import SHIFTS
+from livescope.train.sources import Dataset, read, settings_of
 
-__all__ = ["call_fields", "seen_path"]
+__all__ = ["call_fields", "evaluate", "seen_path", "sheet_of", "write_sheet"]
+
+_SHIFT_FIELDS = 60
+"""Fields that the disturbances are tried on, evenly chosen: fourteen disturbances are fourteen passes."""
 
 
 def seen_path(onnx_path: Path) -> Path:
@@ -50,7 +64,7 @@ def call_fields(
     try:
         calls = []
         for index, field in enumerate(fields):
-            bit_depth = 8 if field.pixels.dtype.itemsize == 1 else 16
+            bit_depth = 8 * field.pixels.dtype.itemsize
             frame = Frame(
                 field.pixels, index, 0, "field", time.perf_counter(), time.time(), bit_depth, pixel_um=pixel_um
             )
@@ -58,3 +72,156 @@ def call_fields(
         return calls
     finally:
         analyser.close()
+
+
+def evaluate(
+    model: str,
+    data: Path,
+    out: Path,
+    split: str = "group",
+    pixel_um: float | None = None,
+    report: Callable[[str], None] = lambda _what: None,
+) -> dict[str, Any]:
+    """Score a model on labelled data and write its validation sheet: `sheet.json`, PNG figures and `sheet.html`.
+
+    Parameters
+    ----------
+    model
+        Name of a bundled model or path of a bundle's .onnx file.
+    data
+        Folder of labelled data (`livescope.train.sources.settings_of`), or the word ``simulated``.
+    out
+        Folder for the sheet; made if need be.
+    split
+        What counts as one independent group, for intervals and for leaving out what the model has seen: ``group`` (the
+        kind's own: near-duplicates, experiment, field), another key or regular expression of the kind, or ``none``:
+        score every field, also those of the training.
+    pixel_um
+        Micrometres a raw pixel, where the data do not say.
+    report
+        Told each step.
+
+    Returns
+    -------
+    The sheet, as written to `sheet.json`.
+
+    Raises
+    ------
+    SourceError
+        No labelled data there, or all of it was in the model's training.
+    """
+    bundle = load_bundle(model)
+    report("reading data")
+    settings = settings_of(data, None if split in ("group", "none") else split)
+    if pixel_um is not None:
+        settings = settings.model_copy(update={"pixel_um": pixel_um})
+    dataset = read(settings)
+    kept, left_out = (dataset.fields, 0) if split == "none" else _unseen(bundle, dataset.fields)
+    if not kept:
+        raise SourceError(
+            f"model {bundle.name!r} was trained or calibrated on every group of {str(data)!r}; give other fields, or "
+            "--split none to see figures that are too good."
+        )
+    sheet = sheet_of(bundle, dataset, kept, report)
+    sheet["data"] |= {"path": str(data), "split": split, "fields_left_out_as_seen": left_out}
+    write_sheet(sheet, out)
+    return sheet
+
+
+def write_sheet(sheet: dict[str, Any], out: Path) -> None:
+    """Write a validation sheet into a folder: `sheet.json`, PNG figures, `sheet.html`."""
+    from livescope.train.figures import draw_figures
+    from livescope.train.page import write_page
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sheet.json").write_text(json.dumps(sheet, indent=1, allow_nan=False), encoding="utf-8")
+    write_page(sheet, draw_figures(sheet, out), out / "sheet.html")
+
+
+def _unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
+    """Leave out every group of which the model has seen a field."""
+    path = seen_path(bundle.onnx_path)
+    seen = set(path.read_text(encoding="ascii").split()) if path.is_file() else set()
+    known = {field.group for field in fields if fingerprint(field) in seen}
+    kept = [field for field in fields if field.group not in known]
+    return kept, len(fields) - len(kept)
+
+
+def sheet_of(
+    bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None] = lambda _what: None
+) -> dict[str, Any]:
+    """Compute a validation sheet as plain numbers; those that the data cannot give are None."""
+    report(f"calling cells of {len(fields)} fields")
+    matched = _matched(bundle, dataset, fields)
+    report("intervals")
+    figures, intervals = asdict(score(matched)), bootstrap(matched, score)
+    by_group: dict[str, list[Matched]] = {}
+    for one in matched:
+        by_group.setdefault(one.group, []).append(one)
+    marked = sum(len(field.state) for field in fields)
+    distance = np.concatenate([m.distance_px for m in matched])
+    sheet = {
+        "model": {
+            "name": bundle.name,
+            "version": bundle.card.version,
+            "sha256": bundle.sha256,
+            "limits": bundle.card.limits,
+        },
+        "data": {
+            "described": dataset.described,
+            "fields": len(fields),
+            "groups": len(by_group),
+            "cells": marked,
+            "pixel_um": dataset.pixel_um,
+            "reach": dataset.reach,
+            "every_cell_marked": dataset.complete,
+        },
+        "figures": {k: {"value": v, "interval": intervals.get(k)} for k, v in figures.items()},
+        "localisation_px": dict(zip(("median", "p95"), np.nanpercentile(distance, (50, 95)).tolist(), strict=True))
+        if np.isfinite(distance).any()
+        else None,
+        "reliability": reliability(matched),
+        "risk_coverage": risk_coverage(matched),
+        "viability": viability_agreement(matched, bundle.card) if dataset.complete else None,
+        "groups": [{"group": name, **_short(score(ones))} for name, ones in sorted(by_group.items())]
+        if len(by_group) <= 40
+        else [],
+        "shift": _shifted(bundle, dataset, fields, report),
+    }
+    clean: dict[str, Any] = _plain(sheet)
+    return clean
+
+
+def _matched(bundle: Bundle, dataset: Dataset, fields: Sequence[Field]) -> list[Matched]:
+    calls = call_fields(bundle, fields, dataset.pixel_um)
+    return [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+
+
+def _shifted(
+    bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    chosen = [fields[k] for k in np.unique(np.linspace(0, len(fields) - 1, _SHIFT_FIELDS).astype(int))]
+    rows = []
+    for name, disturb in SHIFTS.items():
+        report(f"shift: {name}")
+        matched = _matched(bundle, dataset, [disturb(field) for field in chosen])
+        live, dead = (sum(int(np.sum(m.call == state)) for m in matched) for state in (State.LIVE, State.DEAD))
+        viability = live / (live + dead) if live + dead else None
+        rows.append({"case": name, **_short(score(matched)), "viability_called": viability})
+    return rows
+
+
+def _short(scores: Any) -> dict[str, Any]:
+    names = ("n_live", "n_dead", "f1", "recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "uncertain")
+    return {name: getattr(scores, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """Make numbers that JSON knows: NaN becomes None, arrays lists."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

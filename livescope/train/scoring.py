@@ -15,7 +15,7 @@ from livescope.assay.agreement import auc, match
 from livescope.calls import CellCalls, State
 from livescope.train.data import Field
 
-__all__ = ["Matched", "Scores", "bootstrap", "match_field", "score"]
+__all__ = ["Matched", "Scores", "bootstrap", "match_field", "reliability", "score"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -203,6 +203,20 @@ def _error_at(p: NDArray[np.float64], dead: NDArray[np.bool_], coverage: float) 
         return float("nan")
     surest = np.argsort(-np.abs(p - 0.5), kind="stable")[: max(round(coverage * len(p)), 1)]
     return float(np.mean((p[surest] >= 0.5) != dead[surest]))
+
+
+def reliability(matched: Sequence[Matched], bins: int = 10) -> list[dict[str, float]]:
+    """Called chance of dead against the part that was dead, in equally wide bins: `called`, `dead`, `n` of each."""
+    marked = np.concatenate([m.marked for m in matched])
+    known = (marked == State.LIVE) | (marked == State.DEAD)
+    p = np.concatenate([m.p_dead for m in matched]).astype(np.float64)[known]
+    dead = marked[known] == State.DEAD
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    return [
+        {"called": float(p[which == k].mean()), "dead": float(dead[which == k].mean()), "n": int(np.sum(which == k))}
+        for k in range(bins)
+        if np.any(which == k)
+    ]
 
 
 def _calibration_error(p: NDArray[np.float64], truth: NDArray[np.bool_], bins: int = 10) -> float:

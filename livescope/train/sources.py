@@ -94,6 +94,8 @@ class Dataset:
         What it is, for cards and sheets.
     repeat
         Times that each field is shown in training for once of the others.
+    measured, thresholds
+        Of dye pairs: the dead dye of each field's nuclei, and the lines that made states of it.
     """
 
     fields: list[data.Field]
@@ -102,6 +104,8 @@ class Dataset:
     complete: bool
     described: str
     repeat: int = 1
+    measured: tuple[dye.Measured, ...] = ()
+    thresholds: dye.Thresholds | None = None
 
 
 def settings_of(path: Path, group: str | None = None) -> Simulated | Masks | Coco | DyePairs:
@@ -144,6 +148,8 @@ def read(settings: Simulated | Masks | Coco | DyePairs) -> Dataset:
         They are missing or not as the kind wants them.
     """
     reach, complete, grouped = 0.5, True, ""
+    measured: tuple[dye.Measured, ...] = ()
+    thresholds = None
     match settings:
         case Simulated():
             fields = data.simulated_fields(settings.fields, settings.seed, settings.side_px, settings.pixel_um)
@@ -155,8 +161,10 @@ def read(settings: Simulated | Masks | Coco | DyePairs) -> Dataset:
             fields, reach = data.read_coco(settings.path, settings.group), 1.0
         case DyePairs():
             pairs = dye.read_pairs(settings.path, settings.group)
-            fields, reach, complete = dye.label(pairs, settings.thresholds or dye.propose(pairs)), 1.0, False
+            thresholds = settings.thresholds or dye.propose(pairs)
+            measured = tuple(dye.measure(pair) for pair in pairs)
+            fields, reach, complete = dye.label(pairs, thresholds), 1.0, False
     if not isinstance(settings, Simulated):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(fields, settings.pixel_um, reach, complete, described, settings.repeat)
+    return Dataset(fields, settings.pixel_um, reach, complete, described, settings.repeat, measured, thresholds)

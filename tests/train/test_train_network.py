@@ -89,6 +89,7 @@ def test_same_seed_same_network() -> None:
 def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = make_bundle(settings(tmp_path), [dataset(40)], start=StarNet(SMALL))
+    assert made.tests[0][1][0].name.startswith("discs")
     assert made.scores[0].f1 > 0.95
     assert made.scores[0].balanced_accuracy > 0.95
     assert made.history.valid[-1][1]["object"] < made.history.valid[0][1]["object"]

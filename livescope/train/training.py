@@ -1,0 +1,64 @@
+"""A lab's own network from one config: what `livescope train` does.
+
+Owns the order: settings, pictures of the dye's thresholds, training, losses, validation sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from livescope.train.bundling import Made, make_bundle
+from livescope.train.evaluate import sheet_of, write_sheet
+from livescope.train.figures import draw_dye, draw_history
+from livescope.train.settings import load_train_settings
+from livescope.train.sources import read
+
+__all__ = ["train"]
+
+
+def train(
+    config: Path,
+    overrides: Sequence[str] = (),
+    report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
+    tell: Callable[[str], None] = lambda _what: None,
+) -> Made:
+    """Train, or fine-tune, a network on labelled data and validate it on groups kept out.
+
+    Writes into the config's `out`: NAME.onnx with NAME.card.yaml (the bundle), NAME.losses.png, NAME.dye.png (of dye
+    pairs: the thresholds, to be looked at), NAME.sheet/ (validation sheet), NAME.seen.txt (what it was trained on), and
+    while it runs NAME.checkpoint.pt, from which the same command goes on after an interruption.
+
+    Parameters
+    ----------
+    config, overrides
+        As `livescope.train.settings.load_train_settings` takes them.
+    report
+        Called with (step, mean parts of the loss) some twenty times in a run.
+    tell
+        Told each stage.
+
+    Raises
+    ------
+    SettingsError
+        The config has a fault.
+    SourceError
+        Data are missing, or of too few groups.
+    ModelError
+        The network to start from is none, or too little was found to calibrate on.
+    """
+    settings = load_train_settings(config, overrides)
+    tell("reading data")
+    datasets = [read(one) for one in settings.data]
+    for number, dataset in enumerate(datasets):
+        if dataset.thresholds is not None:
+            name = settings.out / f"{settings.name}.dye{number or ''}.png"
+            draw_dye(dataset.measured, dataset.thresholds, name)
+            tell(f"dye thresholds: {dataset.thresholds} - look at {name}")
+    tell(f"training {settings.fit.steps} steps on {sum(len(dataset.fields) for dataset in datasets)} fields")
+    made = make_bundle(settings, datasets, report=report)
+    draw_history(made.history, settings.out / f"{settings.name}.losses.png")
+    for number, (dataset, fields) in enumerate(made.tests):
+        tell(f"validation sheet: {dataset.described}")
+        write_sheet(sheet_of(made.bundle, dataset, fields, tell), settings.out / f"{settings.name}.sheet{number or ''}")
+    return made
