@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyqtgraph.functions import ndarray_from_qimage
 from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QImage
 from qtpy.QtWidgets import QApplication, QLabel, QToolButton, QWidget
 
 from livescope.calls import State, Viability
@@ -129,8 +130,8 @@ def test_a_new_analysis_of_an_old_frame_is_drawn(
 
 
 def _pixels_like(window: MainWindow, colour: str) -> int:
-    image = window.canvas.grab().toImage().convertToFormat(window.grab().toImage().Format.Format_RGB32)
-    data = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine() // 4, 4)
+    image = window.canvas.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+    data = ndarray_from_qimage(image)
     wanted = QColor(colour)
     difference = np.abs(data[..., 2::-1].astype(int) - [wanted.red(), wanted.green(), wanted.blue()]).sum(-1)
     return int(np.count_nonzero(difference < 40))
