@@ -77,8 +77,8 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         corrected = agreement["corrected_bias"]
         parts.append(
             f"<h2>Viability by {agreement['unit']}</h2><p>Bias {agreement['bias']:+.3f}, limits of agreement "
-            f"{agreement['low']:+.3f} to {agreement['high']:+.3f}, Lin's concordance {_cell(agreement['ccc'])}; bias after "
-            f"correction for sensitivity and specificity (Rogan and Gladen) {_cell(corrected)}.</p>"
+            f"{agreement['low']:+.3f} to {agreement['high']:+.3f}, Lin's concordance {_cell(agreement['ccc'])}; bias "
+            f"after correction for sensitivity and specificity (Rogan and Gladen) {_cell(corrected)}.</p>"
         )
     for caption, file in figures:
         png = base64.b64encode(file.read_bytes()).decode("ascii")

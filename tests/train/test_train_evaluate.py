@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from livescope.detect.bundle import load_bundle
+from livescope.errors import SourceError
+from livescope.train.data import fingerprint, simulated_fields
+from livescope.train.evaluate import evaluate, seen_path
+from livescope.train.shifts import SHIFTS
+
+
+def write_boxes(folder: Path) -> list[str]:
+    """Write simulated fields as boxes with classes; returns their fingerprints."""
+    (folder / "images").mkdir(parents=True)
+    fields = simulated_fields(4, seed=31, side_px=256)
+    images, marks = [], []
+    for k, field in enumerate(fields):
+        imsave(folder / "images" / f"{k}.png", field.pixels, check_contrast=False)
+        images.append({"id": k, "file_name": f"{k}.png", "well": f"w{k}"})
+        for contour, state in zip(field.contours_yx, field.state, strict=True):
+            (y, x), (height, width) = contour.min(axis=0) + 0.5, np.ptp(contour, axis=0)
+            box = [float(v) for v in (x, y, width, height)]
+            marks.append({"id": len(marks), "image_id": k, "category_id": int(state), "bbox": box})
+    categories = [{"id": 1, "name": "live"}, {"id": 2, "name": "dead"}]
+    tree = {"images": images, "annotations": marks, "categories": categories}
+    (folder / "annotations.coco.json").write_text(json.dumps(tree))
+    return [fingerprint(field) for field in fields]
+
+
+def test_a_sheet_is_written_and_leaves_out_what_the_model_has_seen(tmp_path: Path) -> None:
+    names = write_boxes(tmp_path / "data")
+    bundle = load_bundle("simulated")
+    mine = tmp_path / "simulated.onnx"
+    shutil.copy(bundle.onnx_path, mine)
+    shutil.copy(bundle.onnx_path.with_suffix(".card.yaml"), mine.with_suffix(".card.yaml"))
+    seen_path(mine).write_text(names[0] + "\n")
+    sheet = evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
+    assert sheet == json.loads((tmp_path / "out" / "sheet.json").read_text())
+    assert sheet["data"]["fields_left_out_as_seen"] == 1
+    assert sheet["data"]["groups"] == 3
+    assert sheet["figures"]["f1"]["value"] > 0.8
+    assert [row["case"] for row in sheet["shift"]] == list(SHIFTS)
+    assert "data:image/png;base64" in (tmp_path / "out" / "sheet.html").read_text()
+    seen_path(mine).write_text("\n".join(names))
+    with pytest.raises(SourceError, match="trained or calibrated on every group"):
+        evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
+
+
+def test_rescaling_moves_labels_with_the_picture() -> None:
+    (field,) = simulated_fields(1, seed=32, side_px=128)
+    half = SHIFTS["pixel size + 20 %"](field)
+    assert half.pixels.shape == (107, 107)
+    assert half.centres_yx == pytest.approx((field.centres_yx + 0.5) * 107 / 128 - 0.5, abs=1e-3)
