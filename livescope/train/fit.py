@@ -105,7 +105,9 @@ class _Run:
         torch.manual_seed(settings.seed)
         # channels last: a step takes two thirds of the time on a CPU (78 against 125 ms, 8 x 240 x 240)
         self.network = copy.deepcopy(network).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decay = get_ema_multi_avg_fn(1 - 1 / settings.average_steps)
+        # a short run must not drag its first weights along
+        window = max(min(settings.average_steps, settings.steps / 6), 1.0)
+        decay = get_ema_multi_avg_fn(1 - 1 / window)
         self.averaged = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
