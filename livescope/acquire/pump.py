@@ -163,6 +163,7 @@ class Pump:
         counters, ledger = self._counters, self._ledger
         if gap.restarted:
             counters.segment += 1
+            self._camera.read()
         if gap.core:
             ledger.lose(LossCause.CORE, counters.segment, camera, gap.core)
         if gap.camera:

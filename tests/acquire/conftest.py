@@ -69,3 +69,17 @@ def demo_core() -> Iterator[Any]:
     core = _demo()
     yield core
     close_core(core)
+
+
+@pytest.fixture
+def core_of() -> Iterator[Callable[[str], Any]]:
+    """Opens a core by its name in `OPENERS`; all are closed at the end."""
+    opened: list[Any] = []
+
+    def open_one(name: str) -> Any:
+        opened.append(OPENERS[name]())
+        return opened[-1]
+
+    yield open_one
+    for core in opened:
+        close_core(core)

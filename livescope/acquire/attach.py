@@ -1,0 +1,233 @@
+"""Watching a core that another program owns, without taking anything from it.
+
+Owns `AttachedCore`, which reads frames where they lie in the ring (a pop would empty the owner's live view), starts and
+stops nothing, sets nothing, and hears the owner's planned runs as one more listener.
+"""
+
+# ruff: noqa: N802 - MMCore's names
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from livescope.errors import AcquisitionError
+
+__all__ = ["AttachedCore"]
+
+PEEK_ATTEMPTS = 3
+
+
+class AttachedCore:
+    """A `StreamCore` that follows the live view and the planned runs of somebody else's `CMMCorePlus`.
+
+    `LiveStream.start` begins to watch and `stop` lets go; the owner may start and stop as it likes meanwhile, and each
+    of its starts is a new segment. Frames that the owner's ring lost are counted by their numbers, as ever.
+
+    Parameters
+    ----------
+    core
+        The owner's core. Its camera, exposure, ROI, ring, shutter and listeners stay as they are.
+
+    Notes
+    -----
+    A read takes the camera's module lock while it holds the GIL, so it is made only when the ring has grown.
+    """
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self._watching = False
+        self._in_ring = 0
+        self._last: int | None = None
+        self._offset: int | None = None
+        self._planned: deque[tuple[Any, dict[str, Any]]] = deque()
+
+    # ------------------------------------------------------------------ frames
+
+    def startContinuousSequenceAcquisition(self, interval_ms: float = 0.0, /) -> None:
+        """Begin to watch; the camera is left alone."""
+        if self._core.getNumberOfCameraChannels() > 1:
+            raise AcquisitionError(
+                f"{self.getCameraDevice()!r} is several cameras in one, whose frames cannot be told apart without "
+                "taking them; choose one in the program that owns the core."
+            )
+        self._in_ring = self._core.getRemainingImageCount()  # what lies there was taken before us
+        self._last = self._offset = None
+        self._planned.clear()
+        self._core.mda.events.frameReady.connect(self._frame_ready)
+        self._watching = True
+
+    def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
+        """Refuse: how many frames come is the owner's affair."""
+        raise AcquisitionError("a core of another program is only watched; run without a number of frames.")
+
+    def stopSequenceAcquisition(self) -> None:
+        """Let go; the owner's camera goes on."""
+        if self._watching:
+            self._watching = False
+            self._core.mda.events.frameReady.disconnect(self._frame_ready)
+
+    def isSequenceRunning(self) -> bool:
+        """True while watching, whether or not the owner's camera runs."""
+        return self._watching
+
+    def getRemainingImageCount(self) -> int:
+        """Frames that have come and were not read yet."""
+        if not self._watching:
+            return 0
+        return len(self._planned) + (0 if self._core.mda.is_running() else self._new_in_ring())
+
+    def popNextImageAndMD(self) -> tuple[Any, Mapping[str, Any]]:
+        """Read the next frame without removing it; `IndexError` if it is gone again."""
+        if self._planned:
+            return self._planned.popleft()
+        new = self._new_in_ring()
+        if not new:
+            raise IndexError("no new frame in the ring")
+        pixels, tags, number = self._peek(new - 1)
+        if self._last is not None and number > self._last + 1:  # more came in while we looked, or the ring was emptied
+            pixels, tags, number = self._find_next(self._last + 1)
+        else:
+            self._in_ring += 1
+        if self._offset is None:
+            self._offset = number  # numbers that we never saw were not lost
+        elif self._last is not None and number <= self._last:
+            self._offset = 0
+        self._last = number
+        return pixels, {**tags, "ImageNumber": str(number - self._offset)}
+
+    def isBufferOverflowed(self) -> bool:
+        """The owner's ring is the owner's affair; losses show in the numbers."""
+        return False
+
+    def snapImage(self) -> None:
+        """Refuse: a snap would stop the owner's live view."""
+        raise AcquisitionError("a core of another program is only watched; snap there.")
+
+    def getImage(self) -> Any:
+        """Refuse, as `snapImage` does."""
+        raise AcquisitionError("a core of another program is only watched; snap there.")
+
+    def close(self) -> None:
+        """Let go. May be called twice."""
+        self.stopSequenceAcquisition()
+
+    # ------------------------------------------------------------------ what a core is asked
+
+    def setExposure(self, exposure_ms: float, /) -> None:
+        """Refuse: the exposure belongs to the owner."""
+        raise AcquisitionError("a core of another program is only watched; set the exposure there.")
+
+    def setCircularBufferMemoryFootprint(self, megabytes: int, /) -> None:
+        """Nothing: the ring belongs to the owner, and resizing it while streaming crashes."""
+
+    def getAutoShutter(self) -> bool:
+        """The light belongs to the owner: as if there were none."""
+        return False
+
+    def setAutoShutter(self, on: bool, /) -> None:
+        """Nothing."""
+
+    def getShutterDevice(self) -> str:
+        """The light belongs to the owner: as if there were none."""
+        return ""
+
+    def getShutterOpen(self) -> bool:
+        """The light belongs to the owner: as if there were none."""
+        return False
+
+    def setShutterOpen(self, is_open: bool, /) -> None:
+        """Nothing."""
+
+    def getCameraDevice(self) -> str:
+        """Label of the owner's camera."""
+        return str(self._core.getCameraDevice())
+
+    def getImageWidth(self) -> int:
+        """Columns."""
+        return int(self._core.getImageWidth())
+
+    def getImageHeight(self) -> int:
+        """Rows."""
+        return int(self._core.getImageHeight())
+
+    def getBytesPerPixel(self) -> int:
+        """Bytes a pixel."""
+        return int(self._core.getBytesPerPixel())
+
+    def getImageBitDepth(self) -> int:
+        """Bits in use."""
+        return int(self._core.getImageBitDepth())
+
+    def getPixelSizeUm(self) -> float:
+        """Micrometres a pixel, 0.0 where unknown."""
+        return float(self._core.getPixelSizeUm())
+
+    def getExposure(self) -> float:
+        """Exposure, milliseconds."""
+        return float(self._core.getExposure())
+
+    def hasProperty(self, label: str, name: str, /) -> bool:
+        """True if the device has the property."""
+        return bool(self._core.hasProperty(label, name))
+
+    def getProperty(self, label: str, name: str, /) -> str:
+        """Value of a property."""
+        return str(self._core.getProperty(label, name))
+
+    def getXYStageDevice(self) -> str:
+        """Label of the XY stage."""
+        return str(self._core.getXYStageDevice())
+
+    def getFocusDevice(self) -> str:
+        """Label of the focus drive."""
+        return str(self._core.getFocusDevice())
+
+    def getXYPosition(self) -> Any:
+        """(x, y), micrometres."""
+        return self._core.getXYPosition()
+
+    def getPosition(self) -> float:
+        """z, micrometres."""
+        return float(self._core.getPosition())
+
+    def getCircularBufferMemoryFootprint(self) -> int:
+        """Megabytes of the owner's ring."""
+        return int(self._core.getCircularBufferMemoryFootprint())
+
+    # ------------------------------------------------------------------ inside
+
+    def _new_in_ring(self) -> int:
+        """Frames in the ring that were not read; all of them after the ring was emptied (overflow, restart)."""
+        total = int(self._core.getRemainingImageCount())
+        if total < self._in_ring:
+            self._in_ring = 0
+        return total - self._in_ring
+
+    def _find_next(self, wanted: int) -> tuple[Any, dict[str, Any], int]:
+        """The frame numbered `wanted`, or the oldest after it that the ring still holds."""
+        for _ in range(PEEK_ATTEMPTS):
+            total = int(self._core.getRemainingImageCount())
+            _, _, newest = self._peek(0)
+            before_last = min(newest - wanted, total - 1)
+            pixels, tags, number = self._peek(max(0, before_last))
+            if number == wanted or before_last == total - 1:
+                break
+        self._in_ring = total - before_last
+        return pixels, tags, number
+
+    def _peek(self, before_last: int) -> tuple[Any, dict[str, Any], int]:
+        """Pixels, tags and number of the frame `before_last` places before the newest."""
+        try:
+            pixels, metadata = self._core.getNBeforeLastImageAndMD(before_last)
+        except (IndexError, RuntimeError) as error:  # emptied while we looked
+            self._in_ring = 0
+            raise IndexError(str(error)) from error
+        tags = dict(metadata)
+        return pixels, tags, int(tags["ImageNumber"])
+
+    def _frame_ready(self, pixels: Any, event: Any, metadata: Mapping[str, Any]) -> None:
+        """The owner's planned run has taken a frame; on its thread, so only put it down."""
+        tags = {str(axis): k for axis, k in event.index.items()}
+        camera = metadata.get("camera_device") or self._core.getCameraDevice()
+        self._planned.append((pixels.copy(), {**tags, "Camera": str(camera), "position": event.pos_name}))

@@ -1,0 +1,126 @@
+"""Watching a core that another program owns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import useq
+
+from livescope.acquire.attach import AttachedCore
+from livescope.acquire.stream import StreamState
+from livescope.errors import AcquisitionError
+
+
+def wait_for_frames(sink: Any, count: int) -> None:
+    while len(sink.frames) < count:
+        time.sleep(0.005)
+
+
+def state_of(core: Any) -> tuple[Any, ...]:
+    shutter = core.getShutterOpen() if core.getShutterDevice() else None
+    return (
+        core.getCameraDevice(),
+        core.getExposure(),
+        core.getROI(),
+        core.getCircularBufferMemoryFootprint(),
+        core.getAutoShutter(),
+        shutter,
+        core.isSequenceRunning(),
+    )
+
+
+@pytest.fixture(params=["demo", "python-camera"])
+def owned(request: pytest.FixtureRequest, core_of: Any) -> Any:
+    return core_of(request.param)
+
+
+def test_a_live_view_is_watched_and_left_as_it_is(owned: Any, sink: Any) -> None:
+    owned.setExposure(10)
+    heard: list[Any] = []
+    owned.events.sequenceAcquisitionStopped.connect(lambda *args: heard.append(args))
+    owned.startContinuousSequenceAcquisition(0)
+    while owned.getRemainingImageCount() < 3:
+        time.sleep(0.005)
+    before = state_of(owned)
+    attached = AttachedCore(owned)
+    stream = sink.stream(attached)
+    stream.start()
+    shown = []
+    while len(sink.frames) < 20:
+        shown.append(owned.getLastImage())  # the owner's live view goes on
+        time.sleep(0.01)
+    stream.stop()
+    attached.close()
+    assert state_of(owned) == before
+    shown.append(owned.getLastImage())
+    assert all(image.shape == sink.frames[0].pixels.shape for image in shown)
+    owned.stopSequenceAcquisition()
+    assert heard  # the owner's listeners still hear
+    numbers = [int(f.metadata["ImageNumber"]) for f in sink.frames]
+    assert numbers[0] == 0
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] + 1 == len(numbers) + sink.lost_in_core
+    assert stream.state is StreamState.STOPPED
+
+
+def test_every_start_of_the_owner_is_a_segment(owned: Any, sink: Any) -> None:
+    owned.setExposure(10)
+    stream = sink.stream(AttachedCore(owned))
+    stream.start()  # before the owner's live view begins
+    for k in range(3):
+        owned.setROI(0, 0, 64 + k, 50)
+        have = len(sink.frames)
+        owned.startContinuousSequenceAcquisition(0)
+        wait_for_frames(sink, have + 5)
+        owned.stopSequenceAcquisition()
+        while stream.core.getRemainingImageCount():
+            time.sleep(0.005)
+    stream.stop()
+    assert {f.segment: f.pixels.shape for f in sink.frames} == {0: (50, 64), 1: (50, 65), 2: (50, 66)}
+    assert [f.index for f in sink.frames] == list(range(len(sink.frames)))
+
+
+def test_an_overflow_of_the_owners_ring_is_counted(core_of: Any, sink: Any) -> None:
+    demo = core_of("demo")
+    demo.setProperty("Camera", "OnCameraCCDXSize", "1024")
+    demo.setProperty("Camera", "OnCameraCCDYSize", "1024")
+    demo.setProperty("Camera", "FastImage", "1")
+    demo.setExposure(5)
+    demo.setCircularBufferMemoryFootprint(20)  # ten frames: it overflows again and again
+    stream = sink.stream(AttachedCore(demo))
+    stream.start()
+    demo.startContinuousSequenceAcquisition(0)
+    wait_for_frames(sink, 60)
+    stream.stop()
+    demo.stopSequenceAcquisition()
+    numbers = [int(f.metadata["ImageNumber"]) for f in sink.frames]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] + 1 == len(numbers) + sink.lost_in_core
+    assert {f.segment for f in sink.frames} == {0}
+
+
+def test_planned_runs_of_the_owner_are_heard(owned: Any, sink: Any) -> None:
+    owned.setExposure(2)
+    stream = sink.stream(AttachedCore(owned))
+    stream.start()
+    plan = useq.MDASequence(stage_positions=[{"x": 0, "y": 0, "name": "A1"}], time_plan={"interval": 0, "loops": 6})
+    owned.run_mda(plan).join()
+    wait_for_frames(sink, 6)
+    stream.stop()
+    owned.run_mda(plan).join()  # nobody listens any more
+    assert len(sink.frames) == 6
+    assert [f.metadata["t"] for f in sink.frames] == list(range(6))
+    assert sink.lost_in_core == 0
+
+
+def test_what_belongs_to_the_owner_is_refused(demo_core: Any, sink: Any) -> None:
+    stream = sink.stream(AttachedCore(demo_core))
+    with pytest.raises(AcquisitionError, match="only watched"):
+        stream.snap()
+    with pytest.raises(AcquisitionError, match="set the exposure there"):
+        stream.set_exposure(5)
+    with pytest.raises(AcquisitionError, match="only watched"):
+        stream.start(frames=5)
+    assert not demo_core.isSequenceRunning()
