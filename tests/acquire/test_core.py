@@ -145,7 +145,7 @@ def test_closing_stops_a_running_camera() -> None:
     core = open_core(demo(), CameraSettings())
     core.startContinuousSequenceAcquisition(0)
     close_core(core)
-    assert core.getLoadedDevices() == ("Core",)
+    assert tuple(core.getLoadedDevices()) == ("Core",)  # nano returns a list
     fake_core = FakeCore()
     fake_core.startContinuousSequenceAcquisition()
     close_core(fake_core)
