@@ -1,4 +1,4 @@
-"""Kill the recorder in every way we know and show that what it called recorded is there (`python tools/fault_drill.py`).
+"""Kill the recorder in every way we know and show that what it called recorded is there: `python tools/fault_drill.py`.
 
 Each drill lets a real recorder write known frames in a process of its own, strikes, recovers, and compares three sets:
 the frames that were committed (in the journal when the blow came), those that `recover` gives back, and those whose
