@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from golden_kit import golden_frame
+from golden_kit import picture_for
 from network_kit import as_frame, blob_network, disc_frame, make_bundle
 
 from livescope.calls import CellCalls
@@ -34,7 +34,7 @@ def opened(bundle: Bundle, backend: str, precision: str) -> Detector:
 
 
 def calls_of(bundle: Bundle, backend: str, precision: str) -> CellCalls:
-    frame = as_frame(golden_frame(), pixel_um=bundle.card.pixel_um)
+    frame = as_frame(picture_for(bundle.name), pixel_um=bundle.card.pixel_um)
     detector = opened(bundle, backend, precision)
     detector.prepare(frame.spec)
     return decode(detector.poll(detector.submit(frame)), frame.spec, bundle.card, DetectorSettings())
