@@ -446,7 +446,7 @@ class Session:
     def _truth_of(self, frame: Frame) -> Truth | None:
         """Cells that are really there, where the source is simulated and knows."""
         truth = self._source.truth(frame) if self._source else None
-        return truth.in_frame() if truth else None
+        return None if truth is None else truth.in_frame()  # a truth of no cells counts: calls in it are false
 
     @property
     def _capacity(self) -> int:
