@@ -1,0 +1,88 @@
+"""The commands on networks: engines and smaller versions of them.
+
+Owns their options, help and examples; each calls one function.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from livescope.cli.base import Model, PixelUm, app
+from livescope.errors import SettingsError
+
+__all__ = ["engine", "int8"]
+
+_PANEL = "Networks"
+
+
+class PixelType(StrEnum):
+    """Pixel types of a camera."""
+
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+
+
+class Precision(StrEnum):
+    """Arithmetic of an engine."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class TensorRt(StrEnum):
+    """The two TensorRTs."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Example: livescope engine suspension --shape 2048x2048 --pixel-um 0.65 --out suspension.plan",
+)
+def engine(
+    model: Model,
+    shape: Annotated[str, typer.Option("--shape", help="Rows x columns of the frames, e.g. 2048x2048.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Plan to write.")] = None,
+    triton: Annotated[
+        Path | None, typer.Option("--triton", help="Model repository of a GPU server to write into.")
+    ] = None,
+    dtype: Annotated[PixelType, typer.Option("--dtype", help="Pixel type of the frames.")] = PixelType.UINT16,
+    precision: Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")] = Precision.FP16,
+    backend: Annotated[TensorRt, typer.Option("--backend", help="Which TensorRT.")] = TensorRt.TENSORRT,
+    pixel_um: PixelUm = None,
+    max_cells: Annotated[int, typer.Option("--max-cells", min=1, max=3840, help="Rows of the table.")] = 1024,
+) -> None:
+    """Build a TensorRT engine ahead of time, for frames of one shape; or hand the model to a GPU server."""
+    from livescope.engine import build_engine, export_triton, frame_spec
+
+    if out is None and triton is None:
+        raise SettingsError("engine has nothing to write: give --out PLAN, or --triton REPOSITORY.")
+    spec = frame_spec(shape, dtype.value, pixel_um)
+    if out is not None:
+        build_engine(model, spec, precision.value, backend.value, max_cells, out, Console())
+    if triton is not None:
+        export_triton(model, spec, precision.value, max_cells, triton, Console())
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: livescope int8 suspension --frames images/ --out suspension8.onnx"
+)
+def int8(
+    model: Model,
+    frames: Annotated[
+        Path, typer.Option("--frames", help="Image, folder of images or record: what the model will see.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle.")],
+    pixel_um: PixelUm = None,
+) -> None:
+    """Make an 8-bit version of a model, judged against the model itself on frames of yours."""
+    from livescope.engine import make_int8
+
+    make_int8(model, frames, pixel_um, out, Console())
