@@ -18,11 +18,11 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from livescope.analysis import Follower, FrameAnalyser
 from livescope.calls import Analysis, Viability
-from livescope.detect.bundle import load_bundle
+from livescope.detecting import Detecting
 from livescope.errors import AcquisitionError, LivescopeError
 from livescope.frames import Frame
+from livescope.messages import Messages
 from livescope.meters import Mailbox
 from livescope.recording import Recording
 from livescope.run_book import RunBook
@@ -43,8 +43,6 @@ __all__ = ["Analysis", "Session", "SessionState", "Status"]
 
 _EVERY_FRAME_CAPACITY = 256
 """Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
-_ERRORS_KEPT = 1000
-"""Different errors that are kept; what fails a thousand ways will not become clearer."""
 
 
 class Session:
@@ -68,17 +66,15 @@ class Session:
         self._reason: str | None = None
         self._failure: LivescopeError | None = None
         self._busy: str | None = None
-        self._warnings: dict[str, None] = {}
-        self._errors: dict[str, None] = {}
+        self._messages = Messages()
         self._control = ThreadPoolExecutor(1, thread_name_prefix="livescope-control")
         self._ended = threading.Event()
         self._ended.set()
         self._source: OpenSource | None = None
-        self._analyser: FrameAnalyser | None = None
+        self._detecting: Detecting | None = None
         self._stream: LiveStream | None = None
         self._recording = Recording(self._recorder_failed)
         self._run = RunBook(self._capacity)
-        self._detecting: threading.Thread | None = None
         self._subscribers: list[Mailbox[Analysis]] = []
 
     # ---- asked for by the user -------------------------------------------------------------------------------------
@@ -163,7 +159,7 @@ class Session:
 
     def status(self) -> Status:
         """Everything about this instant, cheaply."""
-        run, recording, analyser = self._run, self._recording, self._analyser
+        run, recording, detecting = self._run, self._recording, self._detecting
         return Status(
             state=self._state,
             reason=self._reason,
@@ -181,12 +177,12 @@ class Session:
             record=recording.path,
             queue_fill=recording.queue_fill,
             disk_free_bytes=recording.disk_free_bytes(),
-            backend=analyser.describe() if analyser else None,
+            backend=detecting.describe() if detecting else None,
             model=self.settings.detector.model,
             exposure_ms=self._stream.exposure_ms if self._stream else self.settings.camera.exposure_ms,
             busy=self._busy,
-            warnings=tuple(self._warnings),
-            errors=tuple(self._errors),
+            warnings=self._messages.warnings,
+            errors=self._messages.errors,
         )
 
     def latest_frame(self) -> Frame | None:
@@ -248,7 +244,7 @@ class Session:
         try:
             do()
         except Exception as error:
-            self._note_error(what, error)
+            self._messages.fail(what, error)
             raise
         finally:
             self._busy = None
@@ -275,27 +271,29 @@ class Session:
 
     def _begin(self) -> None:
         stream, run = self._open_stream(), self._run
-        assert self._analyser is not None
-        self._analyser.prepare(expected_spec(stream))  # a model that does not fit is refused before the first frame
-        self._detecting = threading.Thread(
-            target=self._analyse_frames, args=(run,), name="livescope-detector", daemon=True
-        )
-        self._detecting.start()
+        detecting = self._open_model()
+        detecting.prepare(expected_spec(stream))  # a model that does not fit is refused before the first frame
+        detecting.begin(run, self.settings.track)
         stream.start(self.settings.run.frames)
         self._state = SessionState.RUNNING
         threading.Thread(target=self._await_end, args=(stream,), name="livescope-waiter", daemon=True).start()
 
     def _open_stream(self) -> LiveStream:
         """Open model and source if they are not; the model first, since its errors come at once."""
-        if self._analyser is None:
-            bundle = load_bundle(self.settings.detector.model)
-            self._analyser = FrameAnalyser(bundle, self.settings.detector, self._say_busy)
+        self._open_model()
         if self._source is None:
             self._source = open_source(self.settings)
         if self._stream is None:
             run = self._run
             self._stream = open_stream(self._source, self.settings, self._receive, run.ledger, self._health_changed)
         return self._stream
+
+    def _open_model(self) -> Detecting:
+        if self._detecting is None:
+            self._detecting = Detecting(
+                self.settings.detector, self._recording, self._truth_of, self._publish, self._messages, self._say_busy
+            )
+        return self._detecting
 
     def _plan(self) -> PlannedRun:
         from livescope.acquire.planned import PlannedRun
@@ -336,14 +334,14 @@ class Session:
             return
         frame = self._open_stream().snap()
         self._run.newest_frame = frame
-        self._analyse(self._run, frame, None)
+        self._open_model().analyse(self._run, frame)
 
     def _open_record(self) -> None:
-        facts = {"backend": asdict(self._analyser.describe())} if self._analyser else {}
+        facts = {"backend": asdict(self._detecting.describe())} if self._detecting else {}
         self._recording.open(self.settings, self._run.ledger, facts)
 
     def _close_record(self) -> None:
-        warnings, errors = list(self._warnings), list(self._errors)
+        warnings, errors = list(self._messages.warnings), list(self._messages.errors)
         self._recording.close({"segments": self._segments(), "warnings": warnings, "errors": errors})
 
     def _stop(self) -> None:
@@ -370,7 +368,7 @@ class Session:
         finally:
             run.to_analyse.close()
             if self._detecting is not None:
-                self._detecting.join()
+                self._detecting.finish()
             try:
                 self._close_record()
             finally:
@@ -382,9 +380,9 @@ class Session:
             self._stop()
             self._close_record()  # one that was begun while nothing ran
         finally:
-            if self._analyser is not None:
-                self._analyser.close()
-                self._analyser = None
+            if self._detecting is not None:
+                self._detecting.close()
+                self._detecting = None
             if self._source is not None:
                 source, self._source, self._stream = self._source, None, None
                 source.close()
@@ -403,43 +401,20 @@ class Session:
         """Waiter thread: a stream that ends by itself ends the run; nothing that was delivered is dropped."""
         stream.wait()
         if stream.error is not None:
-            self._note_error("acquisition", stream.error)
+            self._messages.fail("acquisition", stream.error)
         with contextlib.suppress(RuntimeError):  # closed in the meantime: there is no control thread any more
             self._ask("ending the run", lambda: self._finish(stream))
 
     def _health_changed(self, event: HealthEvent) -> None:
         """Watchdog thread: the camera stalled, was lost, or came back."""
-        self._warnings.setdefault(f"camera {event.health.value}: {event.message}")
+        self._messages.warn(f"camera {event.health.value}: {event.message}")
 
     def _recorder_failed(self, error: Exception) -> None:
         """Recorder thread: frames are being lost on the way to the disk."""
-        self._note_error("recording", error)
+        self._messages.fail("recording", error)
 
-    def _analyse_frames(self, run: RunBook) -> None:
-        """Detector thread: call frames until the run has ended and the mailbox is empty."""
-        assert self._analyser is not None
-        tracking = self.settings.track
-        follow = Follower(tracking, self._analyser.uncertain) if tracking.enabled else None
-        while not run.to_analyse.exhausted:
-            frame = run.to_analyse.get(0.2)
-            if frame is None:
-                continue
-            try:
-                self._analyse(run, frame, follow)
-            except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
-                run.note_not_analysed(frame)
-                self._note_error("analysis", error)
-
-    def _analyse(self, run: RunBook, frame: Frame, follow: Follower | None) -> None:
-        assert self._analyser is not None
-        analysis = self._analyser(frame)
-        if follow is not None:
-            analysis = follow(analysis)
-        for warning in self._analyser.warnings:
-            self._warnings.setdefault(warning)
-        truth = self._truth_of(frame)
-        self._recording.put_analysis(analysis, truth)
-        run.note_called(analysis, truth)
+    def _publish(self, analysis: Analysis) -> None:
+        """Detector thread: hand an analysis to everyone who iterates over the results."""
         for box in list(self._subscribers):
             box.put(analysis)
 
@@ -452,8 +427,3 @@ class Session:
     def _capacity(self) -> int:
         every = self.settings.detector.every_frame or self.settings.run.plan is not None
         return _EVERY_FRAME_CAPACITY if every else 1
-
-    def _note_error(self, where: str, error: Exception) -> None:
-        text = str(error) if isinstance(error, LivescopeError) else f"{type(error).__name__}: {error}"
-        if len(self._errors) < _ERRORS_KEPT:
-            self._errors.setdefault(f"{where}: {text}")

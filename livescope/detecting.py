@@ -1,0 +1,153 @@
+"""The detector thread: every frame that is to be analysed goes through one chain of links, in order.
+
+    mailbox -> analyser -> shift watch -> follower -> record, book, subscribers -> responder
+
+Owns the thread, the order of the links, and the border at which what fails in one of them is noted and the next frame
+taken. What a link does lies in its room.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from livescope.analysis import Follower, FrameAnalyser
+from livescope.calls import Analysis, CellCalls
+from livescope.detect.bundle import load_bundle
+from livescope.detect.detector import BackendInfo, Progress
+from livescope.frames import Frame, FrameSpec
+from livescope.messages import Messages
+from livescope.recording import Recording
+from livescope.run_book import RunBook
+from livescope.settings import DetectorSettings, TrackSettings
+
+if TYPE_CHECKING:
+    from livescope.simulate.truth import Truth
+
+__all__ = ["Detecting", "Respond", "Watch"]
+
+Watch = Callable[[Frame, CellCalls], Iterable[str]]
+"""Looks whether frames and calls are what the model knows; returns what to warn of."""
+Respond = Callable[[Analysis], None]
+"""Acts on an analysis that is recorded and shown. Must not wait for the control thread."""
+
+
+class Detecting:
+    """Opens the model, and analyses the frames of one run after the other.
+
+    Parameters
+    ----------
+    settings
+        Model, backend and thresholds.
+    recording
+        Takes the calls.
+    truth
+        Cells that are really there, where the source is simulated and knows.
+    publish
+        Given each finished analysis, on the detector thread.
+    messages
+        Takes the warnings and errors.
+    on_progress
+        Told what takes seconds or more.
+
+    Attributes
+    ----------
+    watch, respond
+        Optional links, set while no run is going on. One that raises is noted as an error; calls are recorded and
+        shown all the same.
+
+    Raises
+    ------
+    ModelError
+        The model is missing or damaged.
+    BackendError
+        The backend is not to be had on this machine.
+    """
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        recording: Recording,
+        truth: Callable[[Frame], Truth | None],
+        publish: Callable[[Analysis], None],
+        messages: Messages,
+        on_progress: Progress = lambda _: None,
+    ) -> None:
+        self._analyser = FrameAnalyser(load_bundle(settings.model), settings, on_progress)
+        self._recording = recording
+        self._truth = truth
+        self._publish = publish
+        self._messages = messages
+        self._thread: threading.Thread | None = None
+        self.watch: Watch | None = None
+        self.respond: Respond | None = None
+
+    def prepare(self, spec: FrameSpec) -> None:
+        """Build what frames of this shape need, so that the first of them does not wait.
+
+        Raises
+        ------
+        ModelError
+            The pixel size does not fit the model.
+        """
+        self._analyser.prepare(spec)
+
+    def describe(self) -> BackendInfo:
+        """Backend, device, precision and model hash actually in use."""
+        return self._analyser.describe()
+
+    def begin(self, run: RunBook, track: TrackSettings) -> None:
+        """Analyse what comes into the mailbox of a run, on a thread of its own, until it is closed and empty."""
+        follow = Follower(track, self._analyser.uncertain) if track.enabled else None
+        self._thread = threading.Thread(target=self._loop, args=(run, follow), name="livescope-detector", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the end of the thread, after the run's mailbox was closed."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def analyse(self, run: RunBook, frame: Frame, follow: Follower | None = None) -> None:
+        """Send one frame through the chain, on the caller's thread: of a snap, while no run is going on."""
+        analysis = self._analyser(frame)
+        for warning in self._analyser.warnings:
+            self._messages.warn(warning)
+        if self.watch is not None:
+            self._watch(self.watch, analysis)
+        if follow is not None:
+            analysis = follow(analysis)
+        truth = self._truth(frame)
+        self._recording.put_analysis(analysis, truth)
+        run.note_called(analysis, truth)
+        self._publish(analysis)
+        if self.respond is not None:
+            self._respond(self.respond, analysis)
+
+    def close(self) -> None:
+        """Free the device."""
+        self._analyser.close()
+
+    def _loop(self, run: RunBook, follow: Follower | None) -> None:
+        while not run.to_analyse.exhausted:
+            frame = run.to_analyse.get(0.2)
+            if frame is None:
+                continue
+            try:
+                self.analyse(run, frame, follow)
+            except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
+                run.note_not_analysed(frame)
+                self._messages.fail("analysis", error)
+
+    def _watch(self, watch: Watch, analysis: Analysis) -> None:
+        try:
+            for warning in watch(analysis.frame, analysis.calls):
+                self._messages.warn(warning)
+        except Exception as error:  # noqa: BLE001 - boundary of a link: the calls are good without it
+            self._messages.fail("shift watch", error)
+
+    def _respond(self, respond: Respond, analysis: Analysis) -> None:
+        try:
+            respond(analysis)
+        except Exception as error:  # noqa: BLE001 - boundary of a link: the calls are good without it
+            self._messages.fail("responding", error)
