@@ -15,7 +15,8 @@ from livescope.errors import AcquisitionError
 
 __all__ = ["AttachedCore"]
 
-PEEK_ATTEMPTS = 3
+FIND_ATTEMPTS = 20
+"""How often a place in a moving ring is looked up again; a look takes three reads: milliseconds at 4 MB a frame."""
 
 
 class AttachedCore:
@@ -39,7 +40,9 @@ class AttachedCore:
         self._watching = False
         self._in_ring = 0
         self._last: int | None = None
+        self._last_stamp: object = None
         self._offset: int | None = None
+        self._restarted = False
         self._planned: deque[tuple[Any, dict[str, Any]]] = deque()
 
     # ------------------------------------------------------------------ frames
@@ -55,6 +58,8 @@ class AttachedCore:
         self._last = self._offset = None
         self._planned.clear()
         self._core.mda.events.frameReady.connect(self._frame_ready)
+        for started in self._starts():
+            started.connect(self._owner_started)
         self._watching = True
 
     def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
@@ -66,6 +71,8 @@ class AttachedCore:
         if self._watching:
             self._watching = False
             self._core.mda.events.frameReady.disconnect(self._frame_ready)
+            for started in self._starts():
+                started.disconnect(self._owner_started)
 
     def isSequenceRunning(self) -> bool:
         """True while watching, whether or not the owner's camera runs."""
@@ -81,20 +88,13 @@ class AttachedCore:
         """Read the next frame without removing it; `IndexError` if it is gone again."""
         if self._planned:
             return self._planned.popleft()
-        new = self._new_in_ring()
-        if not new:
-            raise IndexError("no new frame in the ring")
-        pixels, tags, number = self._peek(new - 1)
-        if self._last is not None and number > self._last + 1:  # more came in while we looked, or the ring was emptied
-            pixels, tags, number = self._find_next(self._last + 1)
-        else:
-            self._in_ring += 1
-        if self._offset is None:
-            self._offset = number  # numbers that we never saw were not lost
-        elif self._last is not None and number <= self._last:
-            self._offset = 0
-        self._last = number
-        return pixels, {**tags, "ImageNumber": str(number - self._offset)}
+        for _ in range(FIND_ATTEMPTS):
+            try:
+                return self._read()
+            except IndexError:  # the ring was emptied while we looked
+                if not self._new_in_ring():
+                    break
+        raise IndexError("no new frame in the ring")
 
     def isBufferOverflowed(self) -> bool:
         """The owner's ring is the owner's affair; losses show in the numbers."""
@@ -204,17 +204,48 @@ class AttachedCore:
             self._in_ring = 0
         return total - self._in_ring
 
-    def _find_next(self, wanted: int) -> tuple[Any, dict[str, Any], int]:
-        """The frame numbered `wanted`, or the oldest after it that the ring still holds."""
-        for _ in range(PEEK_ATTEMPTS):
+    def _read(self) -> tuple[Any, Mapping[str, Any]]:
+        """Pixels and tags of the next frame."""
+        new = self._new_in_ring()
+        if not new:
+            raise IndexError("no new frame in the ring")
+        pixels, tags, number = self._peek(new - 1)
+        if self._restarted or (self._last is not None and number != self._last + 1):
+            self._restarted = False  # or more came in while we looked, or the ring was emptied
+            pixels, tags, number = self._find_next()
+        else:
+            self._in_ring += 1
+        if self._offset is None:
+            self._offset = number  # numbers that we never saw were not lost
+        elif self._last is not None and number <= self._last:
+            self._offset = 0
+        self._last, self._last_stamp = number, _stamp(tags)
+        return pixels, {**tags, "ImageNumber": str(number - self._offset)}
+
+    def _find_next(self) -> tuple[Any, dict[str, Any], int]:
+        """The oldest frame of the ring that was not read, found while no frame came in between."""
+        for _ in range(FIND_ATTEMPTS):
             total = int(self._core.getRemainingImageCount())
-            _, _, newest = self._peek(0)
-            before_last = min(newest - wanted, total - 1)
-            pixels, tags, number = self._peek(max(0, before_last))
-            if number == wanted or before_last == total - 1:
+            read = self._read_of(total)
+            if read == total:
+                self._in_ring = total
+                raise IndexError("no new frame in the ring")
+            found = self._peek(total - 1 - read)
+            if int(self._core.getRemainingImageCount()) == total:
                 break
-        self._in_ring = total - before_last
-        return pixels, tags, number
+        self._in_ring = read + 1
+        return found
+
+    def _read_of(self, total: int) -> int:
+        """How many of the ring's frames were read already: none of them after a restart."""
+        if not total or self._last is None:
+            return 0
+        _, _, oldest = self._peek(total - 1)
+        upto = self._last - oldest  # where the frame read last lies, if this is still its run
+        if not 0 <= upto < total:
+            return 0
+        _, tags, number = self._peek(total - 1 - upto)
+        return upto + 1 if (number, _stamp(tags)) == (self._last, self._last_stamp) else 0
 
     def _peek(self, before_last: int) -> tuple[Any, dict[str, Any], int]:
         """Pixels, tags and number of the frame `before_last` places before the newest."""
@@ -226,8 +257,22 @@ class AttachedCore:
         tags = dict(metadata)
         return pixels, tags, int(tags["ImageNumber"])
 
+    def _starts(self) -> tuple[Any, Any]:
+        """The owner's signals that a sequence has begun."""
+        events = self._core.events
+        return events.continuousSequenceAcquisitionStarted, events.sequenceAcquisitionStarted
+
+    def _owner_started(self, *_: object) -> None:
+        """The owner began another sequence; on its thread, so only put it down."""
+        self._restarted = True
+
     def _frame_ready(self, pixels: Any, event: Any, metadata: Mapping[str, Any]) -> None:
         """The owner's planned run has taken a frame; on its thread, so only put it down."""
         tags = {str(axis): k for axis, k in event.index.items()}
         camera = metadata.get("camera_device") or self._core.getCameraDevice()
         self._planned.append((pixels.copy(), {**tags, "Camera": str(camera), "position": event.pos_name}))
+
+
+def _stamp(tags: Mapping[str, Any]) -> tuple[object, object]:
+    """What tells two frames of one number apart."""
+    return tags.get("TimeReceivedByCore"), tags.get("ElapsedTime-ms")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import useq
+from hypothesis import given
+from hypothesis import strategies as st
 
 from livescope.acquire.attach import AttachedCore
 from livescope.acquire.stream import StreamState
@@ -124,3 +129,89 @@ def test_what_belongs_to_the_owner_is_refused(demo_core: Any, sink: Any) -> None
     with pytest.raises(AcquisitionError, match="only watched"):
         stream.start(frames=5)
     assert not demo_core.isSequenceRunning()
+
+
+class MovingRing:
+    """An owner's core in which frames come in, the ring overflows and runs begin between any two calls."""
+
+    def __init__(self, arrivals: list[int], capacity: int) -> None:
+        self.arrivals, self.capacity = list(arrivals), capacity
+        self.ring: list[tuple[int, int]] = []  # (run, number)
+        self.run = self.number = 0
+        self.made: list[tuple[int, int]] = []
+        self.mda = SimpleNamespace(events=SimpleNamespace(frameReady=Signal()), is_running=lambda: False)
+        self.events = SimpleNamespace(
+            continuousSequenceAcquisitionStarted=Signal(), sequenceAcquisitionStarted=Signal()
+        )
+
+    def tick(self) -> None:
+        came = self.arrivals.pop(0) if self.arrivals else 0
+        if came < 0:
+            self.ring, self.run, self.number = [], self.run + 1, 0
+            self.events.continuousSequenceAcquisitionStarted.emit()
+        for _ in range(came):
+            if len(self.ring) == self.capacity:
+                self.ring = []
+            self.ring.append((self.run, self.number))
+            self.made.append((self.run, self.number))
+            self.number += 1
+
+    def getNumberOfCameraChannels(self) -> int:  # noqa: N802 - MMCore's name
+        return 1
+
+    def getCameraDevice(self) -> str:  # noqa: N802 - MMCore's name
+        return "Camera"
+
+    def getRemainingImageCount(self) -> int:  # noqa: N802 - MMCore's name
+        self.tick()
+        return len(self.ring)
+
+    def getNBeforeLastImageAndMD(self, n: int) -> Any:  # noqa: N802 - MMCore's name
+        self.tick()
+        if n >= len(self.ring):
+            raise IndexError("the ring has no such frame")
+        run, number = self.ring[-1 - n]
+        tags = {"ImageNumber": str(number), "TimeReceivedByCore": f"{run}/{number}"}
+        return np.zeros((2, 2), np.uint8), tags
+
+
+class Signal:
+    """As much of a psygnal as a listener needs."""
+
+    def __init__(self) -> None:
+        self.slots: list[Any] = []
+
+    def connect(self, slot: Any) -> None:
+        self.slots.append(slot)
+
+    def disconnect(self, slot: Any) -> None:
+        self.slots.remove(slot)
+
+    def emit(self) -> None:
+        for slot in self.slots:
+            slot()
+
+
+@given(
+    arrivals=st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 7, -1]), max_size=80),
+    capacity=st.integers(2, 12),
+)
+def test_no_frame_is_read_twice_and_none_that_the_ring_keeps_is_passed_over(arrivals: list[int], capacity: int) -> None:
+    owner = MovingRing([*arrivals, *[0] * 99, 1, *[0] * 99], capacity)  # quiet at the end, and one more frame
+    attached = AttachedCore(owner)
+    attached.startContinuousSequenceAcquisition()
+    seen: list[str] = []
+    while owner.arrivals or attached.getRemainingImageCount():
+        if not attached.getRemainingImageCount():
+            continue
+        with contextlib.suppress(IndexError):
+            _, tags = attached.popNextImageAndMD()
+            seen.append(tags["TimeReceivedByCore"])
+    attached.stopSequenceAcquisition()
+    assert not owner.events.continuousSequenceAcquisitionStarted.slots
+    order = [f"{run}/{number}" for run, number in owner.made]
+    places = [order.index(stamp) for stamp in seen]
+    assert places == sorted(set(places))  # none twice, none before its time
+    if seen:  # what the ring still holds was read, but for what came before the first look
+        first = places[0]
+        assert {f"{r}/{n}" for r, n in owner.ring if order.index(f"{r}/{n}") >= first} <= set(seen)
