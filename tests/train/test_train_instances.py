@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from livescope.train.instances import Instances, match_instances, painted
+
+
+def squares(*corners: tuple[int, int], side: int = 10) -> np.ndarray:
+    labels = np.zeros((60, 60), np.int32)
+    for value, (y, x) in enumerate(corners, 1):
+        labels[y : y + side, x : x + side] = value
+    return labels
+
+
+def test_equal_images_agree_whatever_their_values() -> None:
+    truth = squares((0, 0), (20, 20), (40, 5))
+    assert match_instances(truth, truth * 7) == Instances(3, 3, 3)
+    assert match_instances(truth, truth * 7).f1 == 1.0
+
+
+@pytest.mark.parametrize(("shift", "matched"), [(0, 1), (3, 1), (4, 0), (10, 0)])
+def test_the_overlap_decides(shift: int, matched: int) -> None:
+    # a square of 10 moved by 3: 70 / 130 = .54; by 4: 60 / 140 = .43
+    assert match_instances(squares((5, 5)), squares((5, 5 + shift))) == Instances(matched, 1, 1)
+
+
+def test_merged_split_missed_and_false_cells_count() -> None:
+    truth = squares((0, 0), (0, 10), (30, 30))
+    merged = truth.copy()
+    merged[merged == 2] = 1
+    assert match_instances(truth, merged) == Instances(2, 3, 2)  # half of the merged one is 100 / 200: just enough
+    assert match_instances(truth, squares((50, 0))) == Instances(0, 3, 1)
+    assert match_instances(truth, np.zeros_like(truth)) == Instances(0, 3, 0)
+
+
+def test_low_overlaps_are_paired_for_most_matches() -> None:
+    truth = np.array([[1, 1, 1, 2, 2, 2, 2, 2]])
+    called = np.array([[5, 5, 5, 5, 5, 5, 6, 6]])  # 5 overlaps both (3/6 and 3/8), 6 only the second (2/5)
+    assert match_instances(truth, called, least_iou=0.3).matched == 2
+
+
+def test_fields_add_up_and_nothing_has_no_f1() -> None:
+    empty = np.zeros((5, 5), np.uint16)
+    assert math.isnan(match_instances(empty, empty).f1)
+    total = Instances(1, 2, 2) + Instances(2, 2, 4)
+    assert total == Instances(3, 4, 6)
+    assert total.f1 == 0.6
+
+
+def test_outlines_are_painted_in_pixels() -> None:
+    square = np.array([[4.5, 4.5], [4.5, 14.5], [14.5, 14.5], [14.5, 4.5]])
+    labels = painted(np.stack([square, square + 20]), (60, 60))
+    assert (labels == squares((5, 5), (25, 25))).all()
