@@ -30,7 +30,7 @@ from livescope.train.scoring import Matched, Scores, bootstrap, match_field, sco
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
 
-__all__ = ["Made", "make_bundle", "network_of"]
+__all__ = ["Made", "Part", "make_bundle", "network_of"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
@@ -39,8 +39,8 @@ _REPORTED = ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead"
 
 
 @dataclass(slots=True, frozen=True)
-class _Part:
-    """One data set of the config, dealt by group."""
+class Part:
+    """One data set of the config, dealt by group: `valid` stops the training and chooses the thresholds."""
 
     dataset: Dataset
     train: list[Field]
@@ -60,9 +60,10 @@ class Made:
 
 def make_bundle(
     settings: TrainSettings,
-    datasets: Sequence[Dataset] | None = None,
+    datasets: Sequence[Dataset | Part] | None = None,
     start: StarNet | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
+    resume: bool | None = None,
 ) -> Made:
     """Train on most groups, choose thresholds on some, score on the rest.
 
@@ -71,26 +72,34 @@ def make_bundle(
     settings
         Data, training, card.
     datasets
-        One for each entry of ``settings.data`` where they are at hand already; None reads them.
+        One for each entry of ``settings.data`` where they are at hand already; None reads them. A `Part` is dealt
+        already.
     start
         Network to go on from; None takes ``settings.start``, or chance.
     report
         Called with (step, losses) as training goes.
+    resume
+        Whether to go on from the checkpoint of an interrupted training, as `livescope.train.fit.fit` takes it.
 
     Raises
     ------
+    SettingsError
+        There is nothing to resume, or the bundle to start from would be overwritten.
     SourceError
         Data are missing, or of too few groups.
     ModelError
         The start is no livescope network, or no live or no dead cell was found in the validation fields.
     """
-    parts = [_deal(dataset, settings) for dataset in datasets or [read(one) for one in settings.data]]
+    given = datasets or [read(one) for one in settings.data]
+    parts = [one if isinstance(one, Part) else _deal(one, settings) for one in given]
     learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
     torch.manual_seed(settings.fit.seed)
     if start is None:
         start = StarNet() if settings.start is None else network_of(load_bundle(settings.start))
     checkpoint = settings.out / f"{settings.name}.checkpoint.pt"
-    network, history = fit(start, learn, check, settings.fit, report, checkpoint)
+    seen = [fingerprint(field) for part in parts for field in (*part.train, *part.valid)]
+    data = hashlib.sha256(" ".join([str(settings.start), *seen]).encode()).hexdigest()
+    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, data)
     bundle = _calibrated(network, parts, settings)
     rows, scores = [], []
     for part in parts:
@@ -105,8 +114,7 @@ def make_bundle(
         # of several data sets none stands for the user's: the card then leaves the correction out
         changed |= {k: round(getattr(scores[0], k), 4) for k in ("sensitivity", "specificity")}
     write_card(bundle.card.model_copy(update=changed), bundle.onnx_path)
-    seen = sorted({fingerprint(field) for part in parts for field in (*part.train, *part.valid)})
-    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in seen), encoding="ascii")
+    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(set(seen))), encoding="ascii")
     checkpoint.unlink(missing_ok=True)
     tests = tuple((part.dataset, part.test) for part in parts)
     return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history)
@@ -124,7 +132,7 @@ def network_of(bundle: Bundle) -> StarNet:
     return from_weights({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
 
 
-def _deal(dataset: Dataset, settings: TrainSettings) -> _Part:
+def _deal(dataset: Dataset, settings: TrainSettings) -> Part:
     groups = split_groups([field.group for field in dataset.fields], settings.fractions, settings.fit.seed)
     train, valid, test = ([field for field in dataset.fields if field.group in part] for part in groups)
     if not (train and valid and test):
@@ -133,10 +141,10 @@ def _deal(dataset: Dataset, settings: TrainSettings) -> _Part:
             f"{dataset.described}: {count} groups cannot be split into training, validation and test; label more "
             "or change fractions."
         )
-    return _Part(dataset, train, valid, test)
+    return Part(dataset, train, valid, test)
 
 
-def _examples(parts: Sequence[_Part], settings: TrainSettings, which: str) -> list[Example]:
+def _examples(parts: Sequence[Part], settings: TrainSettings, which: str) -> list[Example]:
     examples = []
     for part in parts:
         repeat = part.dataset.repeat if which == "train" else 1
@@ -171,7 +179,7 @@ def _draft(settings: TrainSettings, diameter_px: tuple[float, float] = (1.0, 1.0
     )
 
 
-def _calibrated(network: StarNet, parts: Sequence[_Part], settings: TrainSettings) -> Bundle:
+def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings) -> Bundle:
     """Export the network with threshold, bias, temperature and band chosen on the validation fields."""
     path = settings.out / f"{settings.name}.onnx"
     diameters = [_diameters(field) / _bin(field, part.dataset, settings) for part in parts for field in part.train]
@@ -212,7 +220,7 @@ def _diameters(field: Field) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return 2 * radii.mean(axis=1)  # type: ignore[no-any-return]
 
 
-def _row(part: _Part, matched: Sequence[Matched], where: str) -> Validation:
+def _row(part: Part, matched: Sequence[Matched], where: str) -> Validation:
     scores = score(matched)
     intervals = bootstrap(matched, score)
     figures = {
