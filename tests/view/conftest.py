@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,8 +164,20 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     if QApplication.instance() is not None:  # windows that were given back are deleted now, not at the next event loop
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    left = left_behind(before)
+    left, end_s = left_behind(before), time.monotonic() + 20
+    while left and all(text.startswith("thread") for text in left) and time.monotonic() < end_s:
+        time.sleep(0.01)  # one that was told to end may need a moment
+        left = left_behind(before)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def qtbot(qtbot: Any) -> Any:
+    """pytest-qt's, which waits a minute instead of 5 s: a loaded machine is slow, not wrong."""
+    until, signal = qtbot.waitUntil, qtbot.waitSignal
+    qtbot.waitUntil = lambda done, *, timeout=60_000: until(done, timeout=timeout)
+    qtbot.waitSignal = lambda sent, *, timeout=60_000, **more: signal(sent, timeout=timeout, **more)
+    return qtbot
 
 
 @pytest.fixture
