@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,6 +80,11 @@ class Session:
 
     # ---- asked for by the user -------------------------------------------------------------------------------------
 
+    def set_plan(self, plan: Path | None) -> None:
+        """Let the runs started from now on follow a plan (a useq-schema file); None lets them stream."""
+        run = self.settings.run.model_copy(update={"plan": plan})
+        self.settings = self.settings.model_copy(update={"run": run})
+
     def start(self) -> Future[None]:
         """Open what is not open yet and begin a run. The future raises what made the start fail."""
         self._ended.clear()
@@ -134,6 +140,10 @@ class Session:
     def core(self) -> object | None:
         """The open core, for device widgets; None while no source is open. What it is depends on the source."""
         return None if self._source is None else self._source.core
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold what everybody holds who talks to `core` directly: the camera's pops and all changes wait meanwhile."""
+        return self._stream.lock if self._stream is not None else contextlib.nullcontext()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until the run has ended and its record is closed; False after `timeout_s` seconds."""
