@@ -168,7 +168,7 @@ def split_groups(groups: Iterable[str], fractions: Sequence[float], seed: int) -
     groups
         One name a field; repeats weigh a group by its number of fields.
     fractions
-        Share of the fields of each part but the last, which takes the rest.
+        Share of the fields of each part but the last, which takes the rest. A part with a share gets a group at least.
     seed
         Deals the same groups the same way.
 
@@ -180,4 +180,8 @@ def split_groups(groups: Iterable[str], fractions: Sequence[float], seed: int) -
     order = np.random.default_rng(seed).permutation(len(names))
     share = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
     part = np.searchsorted(np.cumsum(fractions), share, side="right")
+    wanted = [*fractions, 1 - sum(fractions)]
+    for k in range(len(wanted)):  # few groups: the largest part gives one to each that went without
+        if wanted[k] > 1e-6 and not (part == k).any() and len(names) >= len(wanted):
+            part[np.flatnonzero(part == np.bincount(part).argmax())[-1]] = k
     return [{str(name) for name in names[order[part == k]]} for k in range(len(fractions) + 1)]

@@ -6,7 +6,7 @@ Owns the encoding of centres, contours and states at the network's stride. The l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -61,6 +61,11 @@ class Targets:
     radii: Tensor
     dead: Tensor
     cells: int
+
+    def to(self, device: torch.device) -> Targets:
+        """Return the same on a device."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "cells"}
+        return replace(self, **moved)
 
 
 def radii_from(points_yx: NDArray[np.float32], contours_yx: NDArray[np.float32]) -> NDArray[np.float32]:
