@@ -1,4 +1,4 @@
-"""What the commands do, as functions: demo, run, analyze, verify.
+"""What the commands that run a session do, as functions: demo and run.
 
 Owns the order in which a command calls the rooms. Options and help are in `livescope.cli`.
 """
@@ -12,13 +12,12 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from livescope.headless import exit_code, print_summary, run_headless, write_summary
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
 
-__all__ = ["analyze", "demo", "has_display", "run", "verify"]
+__all__ = ["demo", "has_display", "run"]
 
 _console = Console()
 
@@ -64,31 +63,3 @@ def run(settings: Settings, headless: bool, summary: Path | None, picture: Path 
         write_summary(figures, summary)
     print_summary(figures, _console)
     return exit_code(figures)
-
-
-def analyze(source: Path, model: str, pixel_um: float | None, out: Path, settings: Settings) -> int:
-    """Call every cell of stored images and write the table; returns the exit code."""
-    from livescope.offline import analyze_input
-
-    done = analyze_input(source, model, pixel_um, out, settings, _console)
-    for warning in done.warnings:
-        _console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
-    _console.print(
-        f"{done.cells} cells in {done.frames} frames ({done.live} live, {done.dead} dead, {done.uncertain} uncertain) "
-        f"-> {out}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    return 0
-
-
-def verify(record: Path) -> int:
-    """Check a record against its own hashes and sums; returns the exit code."""
-    from livescope.errors import RecordError
-    from livescope.record.verify import verify as verify_record
-
-    with Progress(console=_console, transient=True) as progress:
-        task = progress.add_task("checking", total=None)
-        found = verify_record(record, lambda done, total: progress.update(task, completed=done, total=total))
-    _console.print(str(found), soft_wrap=True, highlight=False)
-    return 0 if found.ok else RecordError.exit_code

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,17 +21,20 @@ from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
 from livescope.errors import BackendError, RecordError
+from livescope.frames import Frame
 from livescope.record.reader import Record, open_record
-from livescope.record.table import CALLS_SCHEMA, calls_batch, write_parquet
+from livescope.record.table import CALLS_SCHEMA, calls_batch, write_csv, write_parquet
 from livescope.settings import DetectorSettings
 from livescope.track.link import Linker
 
-__all__ = ["Reanalysis", "reanalyse", "same_calls"]
+__all__ = ["TABLES", "Reanalysis", "reanalyse", "same_calls"]
+
+TABLES = (".parquet", ".csv")
+"""Kinds of tables that are written."""
 
 PART_FRAMES = 8
 """Frames a task: long enough that a task outweighs its scheduling, short enough that the results stay small."""
-
-
+_VERDICTS = ("identical", "identities", "differing")
 _BACKENDS = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """First word of `BackendInfo.backend` -> `DetectorSettings.backend`."""
 
@@ -40,24 +45,33 @@ class Reanalysis:
 
     Attributes
     ----------
+    out
+        The table that was written.
     frames, cells
         Frames analysed and cells called.
     identical
         Frames whose calls are equal to the stored ones to the bit.
+    only_identities
+        Frames whose calls are, but for the identities of the cells: those depend on what was seen before.
     differing
         `Frame.index` of frames whose stored calls differ; another model, backend or threshold makes them differ.
     same_counts
         Frames with as many live, dead and uncertain cells as stored: the viability curve is the same there.
     same_model
         True if the record was made with this model, by its sha256; None where the record does not say.
+    warnings
+        What the user must be told of the calls, each text once.
     """
 
+    out: Path
     frames: int
     cells: int
     identical: int
+    only_identities: int
     differing: tuple[int, ...]
     same_counts: int
     same_model: bool | None
+    warnings: tuple[str, ...]
 
 
 def reanalyse(
@@ -65,6 +79,7 @@ def reanalyse(
     out: Path,
     *,
     detector: DetectorSettings | None = None,
+    pixel_um: float | None = None,
     every_frame: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -77,9 +92,11 @@ def reanalyse(
     path
         The record; for one in an object store a URL such as ``s3://bucket/run.ome.zarr``.
     out
-        Parquet file to write, columns `livescope.record.table.CALLS_SCHEMA`.
+        ``.parquet`` or ``.csv`` file to write, columns `livescope.record.table.CALLS_SCHEMA`.
     detector
-        Model, backend and thresholds; None takes those of the run, and for ``auto`` the backend that was in use.
+        Model, backend and thresholds; None takes those of the run. ``auto`` becomes the backend that was in use.
+    pixel_um
+        Micrometres a pixel, instead of what the record says.
     every_frame
         Also call frames that the live run skipped. Identities then differ from the stored ones, as more is seen.
     workers
@@ -94,44 +111,75 @@ def reanalyse(
     RecordError
         No record, or `out` cannot be written.
     ModelError, BackendError
-        The model or backend is not to be had; workers without distributed.
+        The model or backend is not to be had; no scheduler there; workers without distributed.
     """
+    if out.suffix not in TABLES:
+        raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
-    settings = detector or _as_used(record.settings.detector, made_with)
+    task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um)
     numbers = [k for k in range(len(record)) if every_frame or record.place(k).index in record.analysed]
-    linker = Linker() if record.settings.track.enabled else None
-    same: dict[int, bool] = {}
-    cells = same_counts = 0
-
-    def batches(calls_of_frames: Iterable[CellCalls]) -> Iterator[pa.RecordBatch]:
-        nonlocal cells, same_counts
-        for done, (number, found) in enumerate(zip(numbers, calls_of_frames, strict=True), 1):
-            place, frame = record.place(number), record.frame(number, pixels=False)
-            calls = found if linker is None else linker.update(found, frame)
-            stored = record.calls_of(place.index)
-            if stored is not None:
-                same[place.index] = same_calls(calls, stored)
-                same_counts += all(calls.count(state) == stored.count(state) for state in State)
-            cells += len(calls)
-            progress(done, len(numbers))
-            yield calls_batch(frame, calls, place.image, place.t)
-
+    comparison = _Comparison(record)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(_call_frames(str(path), numbers, settings, workers, scheduler)) as calls_of_frames:
-            write_parquet(out, CALLS_SCHEMA, batches(calls_of_frames))
+        with contextlib.closing(_call_frames(task, numbers, workers, scheduler, comparison.warnings)) as found:
+            write = write_parquet if out.suffix == ".parquet" else write_csv
+            write(out, CALLS_SCHEMA, comparison.batches(numbers, found, progress))
     except OSError as error:
         raise RecordError(f"{str(out)!r} cannot be written: {error.strerror or error}. Choose another path.") from error
     stored_model = made_with.get("model_sha256")
-    return Reanalysis(
-        frames=len(numbers),
-        cells=cells,
-        identical=sum(same.values()),
-        differing=tuple(index for index, is_same in same.items() if not is_same),
-        same_counts=same_counts,
-        same_model=None if stored_model is None else stored_model == load_bundle(settings.model).sha256,
-    )
+    same_model = None if stored_model is None else stored_model == load_bundle(task.settings.model).sha256
+    return comparison.result(out, len(numbers), same_model)
+
+
+class _Comparison:
+    """Calls that come back, linked as in the live run, beside the stored ones."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._linker = Linker() if record.settings.track.enabled else None
+        self._verdicts: dict[int, str] = {}
+        self._cells = self._same_counts = 0
+        self.warnings: dict[str, None] = {}
+
+    def batches(
+        self, numbers: Sequence[int], found: Iterable[CellCalls], progress: Callable[[int, int], None]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of frame after frame, given the numbers of the frames on disk and their calls."""
+        for done, (number, calls) in enumerate(zip(numbers, found, strict=True), 1):
+            place, frame = self._record.place(number), self._record.frame(number, pixels=False)
+            linked = calls if self._linker is None else self._linker.update(calls, frame)
+            self._compare(linked)
+            self._cells += len(linked)
+            progress(done, len(numbers))
+            yield calls_batch(frame, linked, place.image, place.t)
+
+    def _compare(self, calls: CellCalls) -> None:
+        stored = self._record.calls_of(calls.frame_index)
+        if stored is None:
+            return
+        verdict = "differing"
+        if same_calls(calls, stored):
+            verdict = "identical"
+        elif len(calls) == len(stored) and same_calls(replace(calls, track=stored.track), stored):
+            verdict = "identities"
+        self._verdicts[calls.frame_index] = verdict
+        self._same_counts += all(calls.count(state) == stored.count(state) for state in State)
+
+    def result(self, out: Path, frames: int, same_model: bool | None) -> Reanalysis:
+        """Return the account."""
+        by_verdict = {name: [k for k, v in self._verdicts.items() if v == name] for name in _VERDICTS}
+        return Reanalysis(
+            out=out,
+            frames=frames,
+            cells=self._cells,
+            identical=len(by_verdict["identical"]),
+            only_identities=len(by_verdict["identities"]),
+            differing=tuple(by_verdict["differing"]),
+            same_counts=self._same_counts,
+            same_model=same_model,
+            warnings=tuple(self.warnings),
+        )
 
 
 def _as_used(settings: DetectorSettings, made_with: Mapping[str, str]) -> DetectorSettings:
@@ -145,40 +193,66 @@ def _as_used(settings: DetectorSettings, made_with: Mapping[str, str]) -> Detect
 
 def same_calls(one: CellCalls, other: CellCalls) -> bool:
     """Return True if two sets of calls are equal to the bit."""
-    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(CellCalls))
+    return all(np.array_equal(getattr(one, column.name), getattr(other, column.name)) for column in fields(CellCalls))
+
+
+@dataclass(slots=True, frozen=True)
+class _Task:
+    """What a worker must know: the record, the detector, and the pixel size where the record's is not to be used."""
+
+    path: str
+    settings: DetectorSettings
+    pixel_um: float | None
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Of this analysis: a worker that lives on must not take what it read of the record for an earlier one."""
+
+    def frame(self, record: Record, number: int) -> Frame:
+        """Read a frame."""
+        frame = record.frame(number)
+        return frame if self.pixel_um is None else replace(frame, pixel_um=self.pixel_um)
 
 
 def _call_frames(
-    path: str, numbers: Sequence[int], settings: DetectorSettings, workers: int | None, scheduler: str | None
+    task: _Task, numbers: Sequence[int], workers: int | None, scheduler: str | None, warnings: dict[str, None]
 ) -> Generator[CellCalls]:
-    """Yield the calls of frames of a record, in order, not linked."""
+    """Yield the calls of frames of a record, in order, not linked; add to `warnings`."""
     if workers is None and scheduler is None:
-        record = open_record(path)
-        with contextlib.closing(FrameAnalyser(load_bundle(settings.model), settings)) as analyser:
+        record = open_record(task.path)
+        with contextlib.closing(FrameAnalyser(load_bundle(task.settings.model), task.settings)) as analyser:
             for number in numbers:
-                yield analyser(record.frame(number)).calls
+                yield analyser(task.frame(record, number)).calls
+            warnings.update(analyser.warnings)
         return
     try:
         from distributed import Client, LocalCluster
     except ImportError:
         raise BackendError("workers need dask and distributed: pip install 'livescope[cluster]'.") from None
-    if settings.threads is None:
-        settings = settings.model_copy(update={"threads": 1})  # the processes share the cores
+    if task.settings.threads is None:
+        task = replace(task, settings=task.settings.model_copy(update={"threads": 1}))  # processes share the cores
     parts = [list(numbers[k : k + PART_FRAMES]) for k in range(0, len(numbers), PART_FRAMES)]
     with contextlib.ExitStack() as stack:
+        address: Any = scheduler
         if scheduler is None:
             local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
-            scheduler = stack.enter_context(local)
-        client = stack.enter_context(Client(scheduler))  # type: ignore[no-untyped-call]
-        futures = client.map(functools.partial(_call_part, path, settings), parts, pure=False)
+            address = stack.enter_context(local)
+        try:
+            client = stack.enter_context(Client(address))  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise BackendError(
+                f"no Dask scheduler answers at {scheduler!r}: {error}. "
+                "Start one with `dask scheduler`, or use --workers."
+            ) from None
+        futures = client.map(functools.partial(_call_part, task), parts, pure=False)
         while futures:
-            yield from futures.pop(0).result()
+            calls, told = futures.pop(0).result()
+            warnings.update(dict.fromkeys(told))
+            yield from calls
 
 
-def _call_part(path: str, settings: DetectorSettings, numbers: Sequence[int]) -> list[CellCalls]:
-    """Call some frames of a record: what a worker does."""
-    record, analyser = _opened(path), _analyser(settings)
-    return [analyser(record.frame(number)).calls for number in numbers]
+def _call_part(task: _Task, numbers: Sequence[int]) -> tuple[list[CellCalls], tuple[str, ...]]:
+    """Call some frames of a record: what a worker does. Returns the warnings too."""
+    record, analyser = _opened(task), _analyser(task.settings)
+    return [analyser(task.frame(record, number)).calls for number in numbers], tuple(analyser.warnings)
 
 
 @functools.lru_cache(maxsize=1)
@@ -188,5 +262,5 @@ def _analyser(settings: DetectorSettings) -> FrameAnalyser:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str) -> Record:
-    return open_record(path)
+def _opened(task: _Task) -> Record:
+    return open_record(task.path)

@@ -5,6 +5,7 @@ Owns their options, help and examples; each calls one function.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,20 @@ import typer
 
 from livescope.cli.base import PixelUm, RecordPath, Set, app
 
-__all__ = ["analyze", "recover", "verify", "view"]
+__all__ = ["analyze", "export", "recover", "verify", "view"]
 
 _PANEL = "Stored images and records"
+
+
+class Format(StrEnum):
+    """What a record can be exported to."""
+
+    CSV = "csv"
+    ANNDATA = "anndata"
+    OME_TIFF = "ome-tiff"
+    LABELS = "labels"
+    MP4 = "mp4"
+    GIF = "gif"
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope view runs/day1.ome.zarr")
@@ -27,28 +39,62 @@ def view(record: RecordPath) -> None:
 
 @app.command(
     rich_help_panel=_PANEL,
-    epilog='Example: livescope analyze "day 1/" --model suspension --pixel-um 0.65 --out calls.parquet',
+    epilog='Examples: livescope analyze "day 1/" --model suspension --pixel-um 0.65 --out calls.parquet; '
+    "livescope analyze runs/day1.ome.zarr --workers 4",
 )
 def analyze(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a record.")],
-    model: Annotated[
-        str, typer.Option("--model", help="Name of a bundled model, or the path of a bundle's .onnx file.")
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a record (also s3://...).")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Table to write: .parquet or .csv, one row a cell.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A bundled model's name, or a bundle's .onnx file; for a record that of the run."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Table to write, .parquet or .csv; for a record beside it.")
+    ] = None,
     pixel_um: PixelUm = None,
+    every_frame: Annotated[
+        bool, typer.Option("--every-frame", help="Of a record also frames that the run did not call.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes for a record.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Dask scheduler for a record.")
+    ] = None,
     set_: Set = None,
 ) -> None:
-    """Call every cell of stored images, by the same code path as live."""
-    from livescope.commands import analyze as analyze_input
-    from livescope.settings import load_settings
+    """Call every cell of stored images or of a record, by the same code path as live: one row a cell.
 
-    raise typer.Exit(analyze_input(source, model, pixel_um, out, load_settings(None, set_ or [])))
+    Of a record the calls are compared with those of the run: same model and backend give the same bits.
+    """
+    from livescope.stored import analyze as analyze_stored
+
+    how = {"workers": workers, "scheduler": scheduler, "every_frame": every_frame}
+    raise typer.Exit(analyze_stored(source, model, out, set_ or [], pixel_um, **how))
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: livescope export runs/day1.ome.zarr --to csv")
+def export(
+    record: Annotated[str, typer.Argument(metavar="RECORD", help="The record's folder, NAME.ome.zarr, or its URL.")],
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--to", help="csv, anndata: cells; ome-tiff, labels: pictures for QuPath, Fiji, TrackMate; mp4, gif: movie."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; without it beside the record.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Image group of the record, e.g. images/1.")] = "",
+) -> None:
+    """Write a record in a format of other tools: tables, pictures, label images, movies."""
+    from livescope.stored import export as export_record
+
+    raise typer.Exit(export_record(record, to.value, out, image))
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope verify runs/day1.ome.zarr")
 def verify(record: RecordPath) -> None:
     """Check a record against its own hashes and sums; exit code 6 if anything differs."""
-    from livescope.commands import verify as verify_record
+    from livescope.stored import verify as verify_record
 
     raise typer.Exit(verify_record(record))
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from livescope.calls import N_RAYS
 from livescope.errors import RecordError
 from livescope.record.reader import Record
+from livescope.record.table import radii_of, write_csv
 
 __all__ = ["Progress", "export_anndata", "export_csv", "export_label_stack", "export_ome_tiff"]
 
@@ -48,7 +48,8 @@ def export_csv(record: Record, path: Path) -> list[Path]:
     """
     frames = path.with_suffix(".frames.csv")
     with _writing(path):
-        pa_csv.write_csv(_flat(record.calls), path)
+        calls = record.calls
+        write_csv(path, calls.schema, iter(calls.to_batches()))
         pa_csv.write_csv(record.frame_table, frames)
     return [path, frames]
 
@@ -72,7 +73,7 @@ def export_anndata(record: Record, path: Path) -> list[Path]:
 
     table = record.calls
     measures = ["p_dead", "p_cell", "area_px"]
-    radii = _radii(table)
+    radii = radii_of(table)
     values = np.column_stack([*(table[name].to_numpy() for name in measures), radii]).astype(np.float32)
     names = [*measures, *(f"radius_{k:02}_px" for k in range(N_RAYS))]
     obs = table.drop_columns([*measures, "radii_px"]).to_pandas()
@@ -186,20 +187,6 @@ def export_label_stack(
             metadata={"axes": "TYX", **units},
         )  # fmt: skip
     return written
-
-
-def _radii(table: pa.Table) -> NDArray[np.float32]:
-    flat = pc.list_flatten(table["radii_px"].combine_chunks()).to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float32).reshape(-1, N_RAYS)
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    """Replace the column of lists by one column a ray."""
-    radii = _radii(table)
-    flat = table.drop_columns(["radii_px"])
-    for k in range(N_RAYS):
-        flat = flat.append_column(f"radius_{k:02}_px", pa.array(radii[:, k]))
-    return flat
 
 
 class _writing:  # noqa: N801  reads as `with _writing(path):`

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,7 +23,17 @@ from livescope.calls import N_RAYS, CellCalls, State
 from livescope.frames import Frame
 from livescope.record.labels import cell_ids
 
-__all__ = ["CALLS_SCHEMA", "TableStream", "calls_batch", "calls_of", "read_stream", "to_batch", "write_parquet"]
+__all__ = [
+    "CALLS_SCHEMA",
+    "TableStream",
+    "calls_batch",
+    "calls_of",
+    "radii_of",
+    "read_stream",
+    "to_batch",
+    "write_csv",
+    "write_parquet",
+]
 
 CALLS_SCHEMA = pa.schema(
     [
@@ -173,3 +185,25 @@ def write_parquet(
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    """Write batches of the calls table as CSV, the list of radii as one column a ray."""
+    with pa_csv.CSVWriter(path, _flat(schema.empty_table()).schema) as writer:
+        for batch in batches:
+            writer.write_table(_flat(pa.Table.from_batches([batch])))
+
+
+def radii_of(table: pa.Table) -> NDArray[np.float32]:
+    """Return the radii of the calls table, (n, `N_RAYS`) pixels."""
+    flat = pc.list_flatten(table["radii_px"].combine_chunks()).to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float32).reshape(-1, N_RAYS)
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Replace the column of lists by one column a ray."""
+    radii = radii_of(table)
+    flat = table.drop_columns(["radii_px"])
+    for k in range(N_RAYS):
+        flat = flat.append_column(f"radius_{k:02}_px", pa.array(radii[:, k]))
+    return flat

@@ -140,3 +140,21 @@ def test_analyze_into_an_unknown_kind_of_file(livescope_command: Run, tmp_path: 
     assert code == 2
     assert ".xlsx" in text
     assert ".parquet" in text
+
+
+def test_images_need_a_model_and_a_table(livescope_command: Run, tmp_path: Path) -> None:
+    code, text = livescope_command("analyze", tmp_path)
+    assert code == 2
+    assert "is no record, so --model and --out must be given" in text
+    code, text = livescope_command("analyze", tmp_path, "--workers", 2)
+    assert code == 2
+    assert "--workers, --scheduler and --every-frame are for records" in text
+
+
+def test_export_of_what_is_no_record(livescope_command: Run, tmp_path: Path) -> None:
+    code, text = livescope_command("export", tmp_path, "--to", "csv")
+    assert code == 6
+    assert "is not a livescope record" in text
+    code, text = livescope_command("export", tmp_path, "--to", "xls")
+    assert code == 2
+    assert "'gif'" in text

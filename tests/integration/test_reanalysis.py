@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -55,21 +58,64 @@ def test_other_thresholds_differ_and_it_says_where(recorded: Path, tmp_path: Pat
     assert set(pq.read_table(tmp_path / "calls.parquet")["state"].to_pylist()) == {"uncertain"}
 
 
+def command(recorded: Path, *options: object) -> str:
+    """Run `livescope analyze RECORD` in a process of its own; returns what it said."""
+    words = [sys.executable, "-m", "livescope", "analyze", str(recorded), *map(str, options)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(livescope.__file__).parent.parent)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_gives_the_same_bits(recorded: Path) -> None:
+    said = command(recorded)
+    out = recorded.parent / "run.calls.parquet"
+    assert "Of 12 frames that were called in the run 12 have the very same calls" in said
+    assert "run.calls.parquet" in said
+    assert pq.read_table(out).equals(open_record(recorded).calls)
+
+
 def test_workers_give_the_same_bits(recorded: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom livescope.reanalysis import reanalyse\n"
-        "if __name__ == '__main__':\n    print(reanalyse(sys.argv[1], Path(sys.argv[2]), workers=2).identical)"
-    )
-    script = tmp_path / "script.py"  # a cluster starts processes that import the main module: not within pytest
-    script.write_text(code)
-    command = [sys.executable, str(script), str(recorded), str(tmp_path / "calls.parquet")]
-    environment = {"PYTHONPATH": str(Path(livescope.__file__).parent.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.strip() == "12", done.stderr
+    out = tmp_path / "calls.parquet"
+    assert "12 have the very same calls" in command(recorded, "--workers", 2, "--out", out)
+    assert pq.read_table(out).equals(open_record(recorded).calls)
+
+
+def test_a_scheduler_gives_the_same_bits(recorded: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    out = tmp_path / "calls.parquet"
+    # a cluster in threads: one in processes would import the main module, which is pytest's
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+        found = reanalyse(recorded, out, scheduler=cluster.scheduler_address)
+    assert found.identical == 12, found
+    assert pq.read_table(out).equals(open_record(recorded).calls)
+
+
+def test_calls_as_csv(recorded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "calls.csv"
+    found = reanalyse(recorded, out)
+    lines = out.read_text().splitlines()
+    assert len(lines) == found.cells + 1
+    assert lines[0].startswith('"image","t","frame"')
+    assert lines[0].endswith('"radius_31_px"')
+
+
+def test_identities_are_told_apart_from_calls(recorded: Path, tmp_path: Path) -> None:
+    calls = open_record(recorded).calls
+    copy = shutil.copytree(recorded, tmp_path / "copy.ome.zarr")
+    shifted = calls.set_column(calls.column_names.index("track"), "track", pc.add(calls["track"], 1000))
+    pq.write_table(shifted, copy / "calls.parquet")
+    found = reanalyse(copy, tmp_path / "calls.parquet")
+    assert (found.identical, found.only_identities, found.differing) == (0, 12, ())
 
 
 def test_an_output_that_cannot_be_written_is_named(recorded: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
         reanalyse(recorded, tmp_path / "file" / "calls.parquet")
+
+
+def test_a_table_of_another_kind_is_refused(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"ends in \.parquet or \.csv"):
+        reanalyse(recorded, tmp_path / "calls.xlsx")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from livescope.calls import CellCalls
+from livescope.cli.records import Format
 from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.view.exports import SUFFIXES, export_record
@@ -23,6 +24,7 @@ def test_every_format_is_written_beside_the_record(
     recorder.put(make_frame(0))
     recorder.put_calls(make_frame(0), make_calls(0, 3))
     recorder.close()
+    assert {to.value for to in Format} == set(SUFFIXES)
     for to, suffix in SUFFIXES.items():
         files = export_record(recorder.path, to)
         assert files[0] == tmp_path / f"run{suffix}"

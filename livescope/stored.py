@@ -1,0 +1,124 @@
+"""What the commands on stored images and records do: analyze, export, verify.
+
+Owns the order in which they call the rooms, their progress and what they print. Options and help are in
+`livescope.cli.records`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from livescope.errors import RecordError, SettingsError
+from livescope.settings import load_settings, override_settings
+
+__all__ = ["analyze", "export", "verify"]
+
+_console = Console()
+
+
+def analyze(
+    source: str, model: str | None, out: Path | None, overrides: Sequence[str], pixel_um: float | None, **how: Any
+) -> int:
+    """Call every cell of stored images or of a record; returns the exit code.
+
+    `how` is what only a record can be asked for: ``workers``, ``scheduler``, ``every_frame`` of
+    `livescope.reanalysis.reanalyse`.
+    """
+    from livescope.record.place import is_record
+
+    if "://" in source or is_record(Path(source).expanduser()):
+        return _analyze_record(source, model, out, overrides, pixel_um=pixel_um, **how)
+    if any(how.values()):
+        raise SettingsError(
+            f"{source!r} is no record: --workers, --scheduler and --every-frame are for records. Leave them out."
+        )
+    if model is None or out is None:
+        missing = " and ".join(name for name, value in (("--model", model), ("--out", out)) if value is None)
+        raise SettingsError(
+            f"{source!r} is no record, so {missing} must be given, e.g. --model suspension --out calls.parquet."
+        )
+    return _analyze_images(Path(source), model, out, overrides, pixel_um)
+
+
+def export(record: str, to: str, out: Path | None, image: str) -> int:
+    """Write a record in another format; returns the exit code."""
+    from livescope.view.exports import export_record
+
+    with _progress("exporting") as progress:
+        written = export_record(record, to, out, image=image, progress=progress)
+    for file in written:
+        _print(f"-> {file}")
+    return 0
+
+
+def verify(record: Path) -> int:
+    """Check a record against its own hashes and sums; returns the exit code."""
+    from livescope.record.verify import verify as verify_record
+
+    with _progress("checking") as progress:
+        found = verify_record(record, progress)
+    _print(str(found))
+    return 0 if found.ok else RecordError.exit_code
+
+
+def _analyze_images(source: Path, model: str, out: Path, overrides: Sequence[str], pixel_um: float | None) -> int:
+    from livescope.offline import analyze_input
+
+    done = analyze_input(source, model, pixel_um, out, load_settings(None, overrides), _console)
+    _warn(done.warnings)
+    _print(
+        f"{done.cells} cells in {done.frames} frames ({done.live} live, {done.dead} dead, {done.uncertain} uncertain) "
+        f"-> {out}"
+    )
+    return 0
+
+
+def _analyze_record(path: str, model: str | None, out: Path | None, overrides: Sequence[str], **how: Any) -> int:
+    from livescope.reanalysis import reanalyse
+    from livescope.record.reader import open_record
+
+    record = open_record(path)
+    chosen = [] if model is None else [f"detector.model={json.dumps(model)}"]
+    detector = override_settings(record.settings, [*chosen, *overrides]).detector
+    if out is None:
+        folder = Path() if "://" in path else record.path.parent
+        out = folder / f"{record.path.name.removesuffix('.zarr').removesuffix('.ome')}.calls.parquet"
+    with _progress("analysing") as progress:
+        found = reanalyse(path, out, detector=detector, progress=progress, **how)
+    _warn(found.warnings)
+    if found.same_model is False:
+        _print("The record was made with another model.")
+    compared = found.identical + found.only_identities + len(found.differing)
+    _print(
+        f"{found.cells} cells in {found.frames} frames -> {out}\n"
+        f"Of {compared} frames that were called in the run {found.identical} have the very same calls, "
+        f"{found.only_identities} the same but for identities; counts are equal in {found.same_counts}."
+    )
+    if found.differing:
+        first = ", ".join(map(str, found.differing[:5]))
+        _print(f"Other calls in {len(found.differing)} frames: {first}{', ...' if len(found.differing) > 5 else ''}.")
+    return 0
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; what is yielded takes what is done and what there is in all."""
+    with Progress(console=_console, transient=True) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(text: str) -> None:
+    _console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        _print(f"warning: {warning}")
