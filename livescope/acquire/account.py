@@ -1,15 +1,16 @@
 """Frames that never arrived: found from a camera's frame numbers and from its clock.
 
-Owns the arithmetic for one camera in one segment, without threads or cores, so that it can be tested by properties.
+Owns the arithmetic for the cameras of one segment, without threads or cores, so that it can be tested by properties.
 Who was told of a loss and how it is stored lies with `livescope.frames.LossLedger`.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CameraAccount", "Gap"]
+__all__ = ["Accounts", "CameraAccount", "Gap"]
 
 HISTORY_STEPS = 32
 """Steps of the camera's clock from which its period is taken."""
@@ -95,6 +96,12 @@ class CameraAccount:
         core = number - expected
         return Gap(core=core, camera=self._see_clock(core + 1, elapsed_ms))
 
+    def made(self, frames: int) -> int:
+        """Learn from elsewhere that the camera has made so many frames; return those of which nobody knew."""
+        missing = max(0, frames - (self._next or 0))
+        self._next = max(frames, self._next or 0)
+        return missing
+
     def forget_clock(self) -> None:
         """Begin to learn the period anew, e.g. after a change of exposure."""
         self._steps.clear()
@@ -137,3 +144,61 @@ class CameraAccount:
             self._steps.clear()
         if step > 0:
             self._steps.append(step)
+
+
+class Accounts:
+    """The accounts of all cameras of one segment, which share one ring.
+
+    What one camera lost at the very end, no later frame of its own can tell. But the ring is emptied for all at once:
+    a jump of another camera's numbers tells how many frames this one had made by then, since they run in step.
+
+    Parameters
+    ----------
+    cameras
+        Labels in the order in which they deliver; one, or those of a Multi Camera.
+    first
+        See `CameraAccount`.
+
+    >>> accounts = Accounts(["Left", "Right"])
+    >>> [accounts.see(*frame, None).core for frame in (("Left", 0), ("Right", 0), ("Right", 4))]
+    [0, 0, 3]
+    >>> accounts.tails(), accounts.produced
+    ({'Left': 4}, 5)
+    """
+
+    def __init__(self, cameras: Sequence[str], first: int | None = 0) -> None:
+        self._cameras = tuple(cameras)
+        self._first = first
+        self._accounts: dict[str, CameraAccount] = {}
+        self._known: dict[str, int] = {}
+        """Frames that a camera has made by the newest jump of another, until it tells itself."""
+
+    @property
+    def produced(self) -> int:
+        """Frames that the cameras are known to have made; of several the least."""
+        return min((account.produced for account in self._accounts.values()), default=0)
+
+    def see(self, camera: str, number: int | None, elapsed_ms: float | None) -> Gap:
+        """Enter one frame; see `CameraAccount.see`."""
+        gap = self._account(camera).see(number, elapsed_ms)
+        self._known.pop(camera, None)
+        if gap.core and number is not None and not gap.restarted and camera in self._cameras:
+            place = self._cameras.index(camera)
+            for k, other in enumerate(self._cameras):
+                if other != camera:
+                    self._known[other] = number + (k < place)
+        return gap
+
+    def tails(self) -> dict[str, int]:
+        """Frames lost after the last one of a camera, by camera, each told once; ask when no frame comes any more."""
+        known, self._known = self._known, {}
+        missing = {camera: self._account(camera).made(frames) for camera, frames in known.items()}
+        return {camera: frames for camera, frames in missing.items() if frames}
+
+    def forget_clock(self) -> None:
+        """See `CameraAccount.forget_clock`."""
+        for account in self._accounts.values():
+            account.forget_clock()
+
+    def _account(self, camera: str) -> CameraAccount:
+        return self._accounts.setdefault(camera, CameraAccount(self._first))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from livescope.acquire.account import CameraAccount
+from livescope.acquire.account import Accounts
 from livescope.acquire.camera_state import CameraState
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.stream_core import StreamCore
@@ -64,7 +64,7 @@ class Pump:
     asked
         Frames that the camera was asked for, None for a continuous sequence.
     first
-        Number of the first frame, see `CameraAccount`.
+        Number of the first frame, see `livescope.acquire.account.CameraAccount`.
     """
 
     def __init__(
@@ -86,8 +86,7 @@ class Pump:
         self._ledger = ledger
         self._on_frame = on_frame
         self._asked = asked
-        self._first = first
-        self._accounts: dict[str, CameraAccount] = {}
+        self._accounts = Accounts(_camera_labels(core), first)
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
@@ -96,12 +95,11 @@ class Pump:
     @property
     def produced(self) -> int:
         """Frames that the camera is known to have made in this segment; of several cameras the least."""
-        return min((account.produced for account in self._accounts.values()), default=0)
+        return self._accounts.produced
 
     def forget_clock(self) -> None:
         """The frame rate is about to change: no step of the camera's clock is to be taken for a loss."""
-        for account in self._accounts.values():
-            account.forget_clock()
+        self._accounts.forget_clock()
 
     def halt_undrained(self) -> None:
         """End although the camera would not stop: take what lies in the ring now, no more."""
@@ -123,13 +121,17 @@ class Pump:
                 failures += 1
                 if failures >= POP_ATTEMPTS:
                     self.error = error
+                    if halted:
+                        self._count_tails()
                     return Ending.HALTED if halted else Ending.GONE
             if popped is not None:
                 self._deliver(*popped)
             elif not running or (halted and not failures):
+                self._count_tails()
                 return self._how_it_ended()
             if self._drain_left is not None:
                 if self._drain_left <= 0:
+                    self._count_tails()
                     return Ending.HALTED
                 self._drain_left -= 1
             if popped is None or self._lock.contended:
@@ -142,8 +144,14 @@ class Pump:
         while self._core.getRemainingImageCount():
             _, metadata = self._core.popNextImageAndMD()
             camera, number, _ = self._read_tags(dict(metadata))
-            gap = self._account_of(camera).see(number, None)
+            gap = self._accounts.see(camera, number, None)
             self._ledger.lose(LossCause.CORE, self._counters.segment, camera, gap.core + 1)
+        self._count_tails()
+
+    def _count_tails(self) -> None:
+        """Count what cameras lost after their last frame, as far as another camera's numbers tell of it."""
+        for camera, frames in self._accounts.tails().items():
+            self._ledger.lose(LossCause.CORE, self._counters.segment, camera, frames)
 
     def _take(self) -> tuple[tuple[Any, Mapping[str, Any]] | None, bool]:
         """The oldest frame, or None, and whether the camera still runs."""
@@ -159,7 +167,7 @@ class Pump:
     def _deliver(self, pixels: Any, metadata: Mapping[str, Any]) -> None:
         tags = dict(metadata)
         camera, number, elapsed_ms = self._read_tags(tags)
-        gap = self._account_of(camera).see(number, elapsed_ms)
+        gap = self._accounts.see(camera, number, elapsed_ms)
         counters, ledger = self._counters, self._ledger
         if gap.restarted:
             counters.segment += 1
@@ -186,11 +194,6 @@ class Pump:
         ledger.deliver(counters.segment, camera)
         self._on_frame(frame)
 
-    def _account_of(self, camera: str) -> CameraAccount:
-        if camera not in self._accounts:
-            self._accounts[camera] = CameraAccount(self._first)
-        return self._accounts[camera]
-
     def _read_tags(self, tags: Mapping[str, Any]) -> tuple[str, int | None, float | None]:
         """Camera label, frame number and clock (ms), as far as the adapter gives them."""
         number, elapsed_ms = tags.get("ImageNumber"), tags.get("ElapsedTime-ms")
@@ -206,3 +209,9 @@ class Pump:
         if self.halt.is_set():
             return Ending.HALTED
         return Ending.OVERFLOWED if self._core.isBufferOverflowed() else Ending.GONE
+
+
+def _camera_labels(core: Any) -> tuple[str, ...]:
+    """Labels of the cameras behind the chosen one, in the order in which they deliver; its own where it is one."""
+    count = core.getNumberOfCameraChannels() if hasattr(core, "getNumberOfCameraChannels") else 1
+    return tuple(core.getCameraChannelName(k) for k in range(count)) if count > 1 else (core.getCameraDevice(),)

@@ -1,13 +1,14 @@
-"""What is done when a camera is lost: say so, leave nothing running and no light on, try again with growing pauses.
+"""What is done when a device fails or a camera is lost: say so, leave nothing running and no light on, try again.
 
-Owns these three steps. When they are taken is `stream.py`.
+Owns these steps. When they are taken is `stream.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from livescope.acquire.camera_state import Light
 from livescope.acquire.lock import CameraLock
@@ -15,10 +16,21 @@ from livescope.acquire.pump import Pump
 from livescope.acquire.stream_core import StreamCore
 from livescope.errors import AcquisitionError, LivescopeError
 
-__all__ = ["abandon", "attempts_until_back", "lost"]
+__all__ = ["abandon", "attempts_until_back", "explained", "lost"]
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn whatever a device raises inside the block into an `AcquisitionError` that says what was asked of it."""
+    try:
+        yield
+    except LivescopeError:
+        raise
+    except Exception as error:
+        raise AcquisitionError(f"{what}: a device failed: {error}. Check its cable and power.") from error
 
 
 def lost(label: str, made: int, asked: int | None, stall: str, cause: Exception | None) -> AcquisitionError:

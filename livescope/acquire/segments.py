@@ -14,7 +14,7 @@ from livescope.acquire.camera_state import CameraState, Light
 from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.pump import Counters, Ending, Pump
-from livescope.acquire.recovery import abandon, attempts_until_back, lost
+from livescope.acquire.recovery import abandon, attempts_until_back, explained, lost
 from livescope.acquire.ring import size_ring
 from livescope.acquire.states import ALIVE, SegmentNote, StreamState
 from livescope.acquire.stream_core import StreamCore
@@ -63,7 +63,8 @@ class Segments:
         self._watchdog: Watchdog | None = None
         self._light: Light | None = None
         self._ring_set = False
-        self.camera = CameraState(core, self.lock, self._settings)
+        with explained("asking the camera what it is"):
+            self.camera = CameraState(core, self.lock, self._settings)
 
     # ------------------------------------------------------------------ what it is
 

@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from livescope.simulate.fake_devices import FakeDevices
+
 __all__ = ["ClearRing", "Die", "FakeCore", "Freeze", "LoseInCamera"]
 
 
@@ -58,7 +60,7 @@ class LoseInCamera:
     count: int = 1
 
 
-class FakeCore:
+class FakeCore(FakeDevices):
     """Plays MMCore for `livescope.acquire.LiveStream` and for users' own tests.
 
     Parameters
@@ -89,10 +91,12 @@ class FakeCore:
         Frames made by the camera since the core was created, lost ones included (those of `LoseInCamera` are not:
         nobody saw them).
     calls
-        Names of the methods called, in order, but for the polling ones.
+        Names of the commands given, in order: what starts, stops, sets, snaps or clears.
     fail
-        ``fail["setExposure"] = RuntimeError("no")`` makes every later call of that method raise it; delete the key to
-        mend it.
+        ``fail["setExposure"] = RuntimeError("no")`` makes every later call of that method raise it, whichever it is;
+        delete the key to mend it.
+    properties, position_um
+        Device properties by (device, name), and where the stage is: x, y, z.
     """
 
     def __init__(
@@ -109,17 +113,10 @@ class FakeCore:
         pixel_um: float = 0.5,
         stop_seconds: float = 0.0,
     ) -> None:
+        super().__init__()
         self.produced = 0
-        self.calls: list[str] = []
-        self.fail: dict[str, Exception] = {}
         self.script = tuple(script)
         self.stop_seconds = stop_seconds
-        self.properties: dict[tuple[str, str], str] = {
-            ("Camera", "Binning"): "1",
-            ("Camera", "Gain"): "0",
-            ("Objective", "Label"): "10x",
-        }
-        self.position_um = [0.0, 0.0, 0.0]
         self._shape = shape
         self._dtype = np.dtype(dtype)
         self._bit_depth = bit_depth or 8 * self._dtype.itemsize
@@ -133,8 +130,6 @@ class FakeCore:
         self._ring_mb = 16
         self._roi: tuple[int, int, int, int] | None = None
         self._current = self._cameras[0] if len(self._cameras) == 1 else "Multi Camera"
-        self._auto_shutter = True
-        self._shutter_open = False
         self._mutex = threading.RLock()
         self._running = False
         self._overflowed = False
@@ -150,17 +145,14 @@ class FakeCore:
 
     def startContinuousSequenceAcquisition(self, interval_ms: float = 0.0, /) -> None:
         """Stream until stopped; an overflow clears the ring silently."""
-        self._called("startContinuousSequenceAcquisition")
         self._start(None, stop_on_overflow=False)
 
     def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
         """Stream exactly `frames` frames of each camera."""
-        self._called("startSequenceAcquisition")
         self._start(frames, stop_on_overflow=stop_on_overflow)
 
     def stopSequenceAcquisition(self) -> None:
         """Stop after `stop_seconds`. Frames in the ring stay."""
-        self._called("stopSequenceAcquisition")
         time.sleep(self.stop_seconds)
         self._end_thread()
         self._running = False
@@ -169,17 +161,14 @@ class FakeCore:
 
     def isSequenceRunning(self) -> bool:
         """True while the camera makes frames, or says so."""
-        self._raise_if_told("isSequenceRunning")
         return self._running
 
     def getRemainingImageCount(self) -> int:
         """Frames in the ring."""
-        self._raise_if_told("getRemainingImageCount")
         return len(self._ring)
 
     def popNextImageAndMD(self) -> tuple[NDArray[Any], Mapping[str, str]]:
         """Take the oldest frame and its tags; `IndexError` if there is none, as pymmcore does."""
-        self._raise_if_told("popNextImageAndMD")
         with self._mutex:
             if not self._ring:
                 raise IndexError("Circular buffer is empty.")
@@ -194,7 +183,6 @@ class FakeCore:
 
     def clearCircularBuffer(self) -> None:
         """Empty the ring and begin the numbering again, as MMCore does when told to."""
-        self._called("clearCircularBuffer")
         with self._mutex:
             self._ring.clear()
             self._made = 0
@@ -212,25 +200,29 @@ class FakeCore:
 
     def snapImage(self) -> None:
         """Take one picture, which takes the exposure."""
-        self._called("snapImage")
         if self._running:
             raise RuntimeError("Cannot snap while a sequence is running.")
         time.sleep(self._exposure_ms / 1000.0)
 
     def getImage(self) -> NDArray[Any]:
         """Pixels of a snap."""
-        self._called("getImage")
         return self._pixels(self.produced)
 
     def getCameraDevice(self) -> str:
         """Label of the camera; of several, ``"Multi Camera"``."""
-        self._raise_if_told("getCameraDevice")
         return self._current
 
     def setCameraDevice(self, label: str, /) -> None:
         """Choose a camera."""
-        self._called("setCameraDevice")
         self._current = label
+
+    def getNumberOfCameraChannels(self) -> int:
+        """Cameras behind the chosen one."""
+        return len(self._channels())
+
+    def getCameraChannelName(self, channel: int, /) -> str:
+        """Label of one of the cameras behind the chosen one."""
+        return self._channels()[channel]
 
     def getImageWidth(self) -> int:
         """Columns, with ROI and binning."""
@@ -255,60 +247,21 @@ class FakeCore:
 
     def getExposure(self) -> float:
         """Exposure, milliseconds."""
-        self._raise_if_told("getExposure")
         return self._exposure_ms
 
     def setExposure(self, exposure_ms: float, /) -> None:
         """Set the exposure, milliseconds; also while streaming."""
-        self._called("setExposure")
         self._exposure_ms = exposure_ms
-
-    # ------------------------------------------------------------------ properties, ROI, shutter, stage
 
     def getLoadedDevices(self) -> tuple[str, ...]:
         """Labels of all devices."""
         return (*self._cameras, "Camera", "Objective", "XY", "Z", "Shutter", "Core")
 
-    def hasProperty(self, label: str, name: str, /) -> bool:
-        """True if the device has the property."""
-        return (label, name) in self.properties
-
-    def getDevicePropertyNames(self, label: str, /) -> tuple[str, ...]:
-        """Names of a device's properties."""
-        return tuple(name for device, name in self.properties if device == label)
-
-    def getAllowedPropertyValues(self, label: str, name: str, /) -> tuple[str, ...]:
-        """Values that the fake takes; empty for any."""
-        return ("1", "2", "4") if name == "Binning" else ()
-
-    def hasPropertyLimits(self, label: str, name: str, /) -> bool:
-        """No limits."""
-        return False
-
-    def getProperty(self, label: str, name: str, /) -> str:
-        """Value of a property."""
-        self._raise_if_told("getProperty")
-        return self.properties[label, name]
-
     def setProperty(self, label: str, name: str, value: str, /) -> None:
         """Set a property. Binning is refused while streaming, as the demo camera does."""
-        self._called("setProperty")
         if name == "Binning" and (self._running or str(value) not in ("1", "2", "4")):
             raise RuntimeError(f"Cannot set property {name!r} to {value!r}")
         self.properties[label, name] = str(value)
-
-    def deviceBusy(self, label: str, /) -> bool:
-        """Never busy."""
-        self._raise_if_told("deviceBusy")
-        return False
-
-    def getAvailablePixelSizeConfigs(self) -> tuple[str, ...]:
-        """One pixel-size preset, which depends on the objective."""
-        return ("Res10x",)
-
-    def getPixelSizeConfigData(self, preset: str, /) -> list[tuple[str, str, str]]:
-        """Settings of a pixel-size preset."""
-        return [("Objective", "Label", "10x")]
 
     def getROI(self) -> list[int]:
         """x, y, width, height in pixels."""
@@ -316,67 +269,15 @@ class FakeCore:
 
     def setROI(self, x: int, y: int, width: int, height: int, /) -> None:
         """Set the ROI. While streaming it is accepted and the stream dies without a word, as measured."""
-        self._called("setROI")
         with self._mutex:
             self._roi = (x, y, width, height)
             self._running = False
 
     def clearROI(self) -> None:
         """Back to the whole sensor; kills a stream as `setROI` does."""
-        self._called("clearROI")
         with self._mutex:
             self._roi = None
             self._running = False
-
-    def getAutoShutter(self) -> bool:
-        """True if the shutter follows the camera."""
-        return self._auto_shutter
-
-    def setAutoShutter(self, on: bool, /) -> None:
-        """Let the shutter follow the camera."""
-        self._called("setAutoShutter")
-        self._auto_shutter = on
-
-    def getShutterDevice(self) -> str:
-        """Label of the shutter."""
-        return "Shutter"
-
-    def getShutterOpen(self) -> bool:
-        """True if light falls on the sample."""
-        return self._shutter_open
-
-    def setShutterOpen(self, is_open: bool, /) -> None:
-        """Open or close the shutter."""
-        self._called("setShutterOpen")
-        self._shutter_open = is_open
-
-    def getXYStageDevice(self) -> str:
-        """Label of the stage."""
-        return "XY"
-
-    def getFocusDevice(self) -> str:
-        """Label of the focus drive."""
-        return "Z"
-
-    def getXYPosition(self) -> tuple[float, float]:
-        """(x, y), micrometres."""
-        self._raise_if_told("getXYPosition")
-        return self.position_um[0], self.position_um[1]
-
-    def setXYPosition(self, x_um: float, y_um: float, /) -> None:
-        """Move the stage, at once."""
-        self._called("setXYPosition")
-        self.position_um[:2] = [x_um, y_um]
-
-    def getPosition(self) -> float:
-        """z, micrometres."""
-        self._raise_if_told("getPosition")
-        return self.position_um[2]
-
-    def setPosition(self, z_um: float, /) -> None:
-        """Move the focus drive, at once."""
-        self._called("setPosition")
-        self.position_um[2] = z_um
 
     def getCircularBufferMemoryFootprint(self) -> int:
         """Megabytes of the ring, as last set. The fake's ring holds `ring_frames` whatever it is set to."""
@@ -384,7 +285,6 @@ class FakeCore:
 
     def setCircularBufferMemoryFootprint(self, megabytes: int, /) -> None:
         """Remember the size; refused while streaming, where it crashed real cores."""
-        self._called("setCircularBufferMemoryFootprint")
         if self._running:
             raise RuntimeError("The ring was resized while streaming.")
         self._ring_mb = megabytes
@@ -395,14 +295,6 @@ class FakeCore:
         self._running = False
 
     # ------------------------------------------------------------------ inside
-
-    def _called(self, name: str) -> None:
-        self.calls.append(name)
-        self._raise_if_told(name)
-
-    def _raise_if_told(self, name: str) -> None:
-        if name in self.fail:
-            raise self.fail[name]
 
     def _start(self, frames: int | None, *, stop_on_overflow: bool) -> None:
         if self._running:
@@ -456,7 +348,7 @@ class FakeCore:
                 self._ring.clear()
             else:
                 self._clock_frames += step.count
-        for camera in self._cameras:
+        for camera in self._channels():
             if not self._insert(camera):
                 return 0.0
         self._made += 1
@@ -464,6 +356,9 @@ class FakeCore:
         if self._asked is not None and self._made >= self._asked:
             self._running = False
         return 0.0
+
+    def _channels(self) -> tuple[str, ...]:
+        return self._cameras if self._current == "Multi Camera" else (self._current,)
 
     def _insert(self, camera: str) -> bool:
         if len(self._ring) >= self._ring_frames:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from livescope.acquire.stream import LiveStream, StreamState
-from livescope.errors import AcquisitionError, CoreError, FrameError, SettingsError
+from livescope.acquire.changes import Exposure
+from livescope.acquire.stream import LiveStream, StreamCore, StreamState
+from livescope.errors import AcquisitionError, CoreError, FrameError, LivescopeError, SettingsError
 from livescope.frames import Frame, LossLedger
 from livescope.settings import CameraSettings
 from livescope.simulate import FakeCore
@@ -144,6 +148,73 @@ def test_several_cameras_are_accounted_apart(sink: Any) -> None:
     for row in rows.values():
         assert row["delivered"] + row["lost_core"] == 23
     assert core.produced == 46
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    ring_frames=st.integers(4, 15),
+    asked=st.one_of(st.none(), st.integers(1, 40)),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(1, 25)), min_size=1, max_size=8),
+    cameras=st.sampled_from([("Left", "Right"), ("Left", "Right", "Top")]),
+)
+def test_no_frame_of_any_camera_is_unaccounted(
+    ring_frames: int, asked: int | None, steps: list[tuple[bool, int]], cameras: tuple[str, ...]
+) -> None:
+    """Also what one camera lost in its last tick, when the other's frame emptied the ring."""
+    core = FakeCore(shape=(8, 8), rate_fps=None, cameras=cameras, ring_frames=ring_frames)
+    frames: list[Frame] = []
+    ledger = LossLedger()
+    stream = LiveStream(core, frames.append, ledger)
+    stream.start(asked)
+    for stall, count in steps:
+        with stream.lock if stall else contextlib.nullcontext():  # nobody pops meanwhile
+            core.make(count)
+    stream.stop()
+    made = core.produced // len(cameras)
+    assert ledger.delivered == len(frames)
+    for row in ledger.rows():
+        assert row["delivered"] + row["lost_core"] == made
+    assert {row["camera"] for row in ledger.rows()} == set(cameras)
+    for camera in cameras:
+        numbers = [int(f.metadata["ImageNumber"]) for f in frames if f.camera == camera]
+        assert numbers == sorted(set(numbers))
+    if made == asked:
+        assert stream.state is StreamState.ENDED, stream.error
+
+
+@pytest.mark.parametrize("call", [name for name in dir(StreamCore) if name[0] != "_"])
+def test_whatever_call_fails_the_stream_ends_in_order(call: str, sink: Any) -> None:
+    """No call of the core can hang the stream or end it unexplained."""
+    core = FakeCore()
+    stream = sink.stream(core)
+    stream.start()
+    wait_for_frames(sink, 1)
+    core.fail[call] = RuntimeError("unplugged")
+    with contextlib.suppress(AcquisitionError):
+        stream.change(Exposure(5.0))
+    with contextlib.suppress(AcquisitionError):
+        stream.stop()
+    assert stream.wait(60)
+    assert not stream.running
+    assert stream.error is None or "unplugged" in str(stream.error)
+    core.fail.clear()
+    core.close()
+
+
+@pytest.mark.parametrize("call", [name for name in dir(StreamCore) if name[0] != "_"])
+def test_whatever_call_fails_at_the_start_the_camera_is_usable_afterwards(call: str, sink: Any) -> None:
+    core = FakeCore()
+    core.fail[call] = RuntimeError("unplugged")
+    with contextlib.suppress(LivescopeError):
+        stream = sink.stream(core)
+        stream.start(frames=5)
+        stream.stop()
+    core.fail.clear()
+    core.stopSequenceAcquisition()  # one that refused to stop before
+    again = LiveStream(core, sink.frames.append, sink.ledger)
+    again.start(frames=3)
+    assert again.wait(60)
+    assert again.state is StreamState.ENDED, again.error
 
 
 # ---------------------------------------------------------------- endings
