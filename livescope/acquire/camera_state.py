@@ -38,6 +38,8 @@ class CameraState:
         self._own_pixel_um = settings.pixel_um
         self.position: str | None = None
         self.channel: str | None = None
+        self.tags: Mapping[str, str] = {}
+        """Said of every frame beside what the camera says, e.g. why a rule had it taken."""
         self.position_error = ""
         self.position_read_s = float("-inf")
         self._x_um: float | None = None
@@ -123,7 +125,7 @@ class CameraState:
             z_um=self._z_um,
             channel=self.channel,
             exposure_ms=self.exposure_ms,
-            metadata=tags,
+            metadata={**tags, **self.tags} if self.tags else tags,
         )
 
 

@@ -12,14 +12,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from livescope.acquire.aside import Aside
 from livescope.acquire.camera_state import Light
 from livescope.acquire.changes import Change, Exposure, Move, Preset, Property, Roi, wait_ready
 from livescope.acquire.health import HealthEvent, Pulse, Watchdog
+from livescope.acquire.itinerary import Itinerary, position_of
 from livescope.acquire.states import SegmentNote, StreamState
 from livescope.acquire.stream import LiveStream
 from livescope.acquire.stream_core import StreamCore
@@ -31,6 +35,16 @@ if TYPE_CHECKING:
     import useq
 
 __all__ = ["PlannedRun", "load_plan"]
+
+_TOO_LATE = "the plan ended before its turn came."
+
+
+@dataclass(slots=True, frozen=True)
+class _Asked:
+    """A frame aside that somebody waits for."""
+
+    aside: Aside
+    done: Future[None] = field(default_factory=Future)
 
 
 def load_plan(path: Path) -> useq.MDASequence:
@@ -97,7 +111,9 @@ class PlannedRun(LiveStream):
         super().__init__(core, on_frame, ledger, camera, on_health=on_health)
         self._plan = plan
         self._stay_open = stay_open
-        self._added: deque[useq.MDAEvent] = deque()
+        self.itinerary = Itinerary(())
+        """What the plan has become; rules change it while it runs."""
+        self._added: deque[useq.MDAEvent | _Asked] = deque()
         self._turn = threading.Condition()
         self._cancelled = False
         self._paused = False
@@ -123,6 +139,7 @@ class PlannedRun(LiveStream):
                 raise AcquisitionError("the plan is already running; stop it before starting it again.")
             self._join()
             self._refuse_unknown_channels()
+            self.itinerary = Itinerary(self._plan)
             self._cancelled = self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
             self.error = None
@@ -164,6 +181,17 @@ class PlannedRun(LiveStream):
             self._added.extend(events)
             self._turn.notify_all()
 
+    def aside(self, aside: Aside) -> Future[None]:
+        """Take one frame under other conditions before the next planned event; returns at once."""
+        asked = _Asked(aside)
+        with self._turn:
+            if not self.running:
+                asked.done.set_exception(AcquisitionError(_TOO_LATE))
+            else:
+                self._added.append(asked)
+                self._turn.notify_all()
+        return asked.done
+
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""
         with self._turn:
@@ -194,19 +222,25 @@ class PlannedRun(LiveStream):
             for change in [] if setup is None else _changes(setup):
                 self._apply(change)
             for event in self._events():
-                if event.reset_event_timer:
+                if not isinstance(event, _Asked) and event.reset_event_timer:
                     self._begin_s, self._paused_s = time.perf_counter(), 0.0
-                if not self._wait_for_turn(event.min_start_time):
+                if not self._wait_for_turn(event):
+                    if isinstance(event, _Asked):
+                        event.done.set_exception(AcquisitionError(_TOO_LATE))
                     break
                 self._execute(event)
             self.state = StreamState.STOPPED if self._cancelled else StreamState.ENDED
         except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
             self._fail_plan(error)
         self._finish_run()
+        with self._turn:
+            for asked in self._added:
+                if isinstance(asked, _Asked):
+                    asked.done.set_exception(AcquisitionError(_TOO_LATE))
+            self._added.clear()
 
-    def _events(self) -> Iterator[useq.MDAEvent]:
+    def _events(self) -> Iterator[useq.MDAEvent | _Asked]:
         """Added events first, then the plan's, until both are used up and nobody waits for more."""
-        planned = iter(self._plan)
         exhausted = False
         while self._frames_asked is None or self._taken < self._frames_asked:
             with self._turn:
@@ -218,19 +252,20 @@ class PlannedRun(LiveStream):
                         return
                     self._turn.wait()
                     continue
-            event = added if added is not None else next(planned, None)
+            event = added if added is not None else self.itinerary.next()
             if event is None:
                 exhausted = True
             else:
                 yield event
 
-    def _wait_for_turn(self, min_start_s: float | None) -> bool:
+    def _wait_for_turn(self, event: useq.MDAEvent | _Asked) -> bool:
         """Wait out a pause and the event's time, added events going first; False when cancelled."""
         while True:
             with self._turn:
                 if self._cancelled:
                     return False
-                early_s = (min_start_s or 0.0) + self._begin_s + self._paused_s - time.perf_counter()
+                due_s = 0.0 if isinstance(event, _Asked) else self.itinerary.due_s(event)
+                early_s = due_s + self._begin_s + self._paused_s - time.perf_counter()
                 if self._paused:
                     begin_s = time.perf_counter()
                     self._turn.wait_for(lambda: self._cancelled or not self._paused)
@@ -250,7 +285,10 @@ class PlannedRun(LiveStream):
         self._counters.last_sign_s = time.perf_counter()  # first: the time waited is no stall
         self._executing = True
 
-    def _execute(self, event: useq.MDAEvent) -> None:
+    def _execute(self, event: useq.MDAEvent | _Asked) -> None:
+        if isinstance(event, _Asked):
+            self._execute_aside(event)
+            return
         try:
             action = _action(event)
             with self.lock:
@@ -263,17 +301,42 @@ class PlannedRun(LiveStream):
                 if action == "hardware_autofocus":
                     self._focus()
                     return
-                self.camera.position = _position(event)
-                frame = self._take(event)
+                self.camera.position = position_of(event)
+                frame = self._take({**{str(axis): k for axis, k in event.index.items()}, **event.metadata})
             self._taken += 1
-            self.ledger.deliver(frame.segment, frame.camera)
-            self._receive(frame)
+            self._hand_on(frame)
         finally:
-            with self._turn:
-                self._executing = False
-                self._turn.notify_all()
+            self._rest()
 
-    def _take(self, event: useq.MDAEvent) -> Frame:
+    def _execute_aside(self, asked: _Asked) -> None:
+        """Take a frame aside; what fails there is told to who asked, and ends no run."""
+        try:
+            with self.lock:
+                before = self._shape()
+                with asked.aside.on(self.camera, self._apply):
+                    if self._shape() != before:
+                        self._new_segment(asked.aside.reason)
+                    frame = self._take({})
+                if self._shape() != before:
+                    self._new_segment(f"after {asked.aside.reason}")
+        except Exception as error:  # noqa: BLE001 - whatever a device raises; told to who asked
+            asked.done.set_exception(error)
+        else:
+            self._hand_on(frame)
+            asked.done.set_result(None)
+        finally:
+            self._rest()
+
+    def _hand_on(self, frame: Frame) -> None:
+        self.ledger.deliver(frame.segment, frame.camera)
+        self._receive(frame)
+
+    def _rest(self) -> None:
+        with self._turn:
+            self._executing = False
+            self._turn.notify_all()
+
+    def _take(self, tags: dict[str, Any]) -> Frame:
         self.camera.refresh_position()
         try:
             self.core.snapImage()
@@ -283,7 +346,6 @@ class PlannedRun(LiveStream):
         except Exception as error:
             raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
         index, self._counters.index = self._counters.index, self._counters.index + 1
-        tags = {**{str(axis): k for axis, k in event.index.items()}, **event.metadata}
         return self.camera.frame(pixels, tags, self.camera.label, index=index, segment=self.segment)
 
     def _focus(self) -> None:
@@ -358,7 +420,7 @@ def _changes(event: useq.MDAEvent) -> list[Change]:
     """What an event asks of the hardware, in the order in which it is done."""
     changes: list[Change] = []
     if event.x_pos is not None or event.y_pos is not None or event.z_pos is not None:
-        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, _position(event)))
+        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, position_of(event)))
     if event.channel is not None:
         changes.append(Preset(event.channel.group, event.channel.config))
     changes += [Property(device, name, value) for device, name, value in event.properties or ()]
@@ -368,10 +430,3 @@ def _changes(event: useq.MDAEvent) -> list[Change]:
     if event.exposure is not None:
         changes.append(Exposure(event.exposure))
     return changes
-
-
-def _position(event: useq.MDAEvent) -> str | None:
-    """Name of the event's position: its own, else p0, p1 ..."""
-    if event.pos_name:
-        return event.pos_name
-    return f"p{event.index['p']}" if "p" in event.index else None

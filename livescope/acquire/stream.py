@@ -6,11 +6,16 @@ Owns the commands: start, stop, snap, change, burst. The thread behind them is `
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
+from livescope.acquire.aside import Aside
 from livescope.acquire.camera_state import Light
 from livescope.acquire.changes import Change, Exposure, wait_ready
 from livescope.acquire.health import HealthEvent, Watchdog
+from livescope.acquire.recovery import explained
 from livescope.acquire.segments import Segments
 from livescope.acquire.states import SegmentNote, StreamState
 from livescope.acquire.stream_core import FiniteSource, StreamCore
@@ -78,7 +83,7 @@ class LiveStream(Segments):
         CoreError
             No camera, or a ring larger than the memory.
         """
-        with self._control:
+        with self._control, explained("start"):
             if self.running:
                 raise AcquisitionError("the stream is already running; stop it before starting it again.")
             if frames is not None and frames < 1:
@@ -131,16 +136,11 @@ class LiveStream(Segments):
         """
         if self.running:
             return self._next_frame(timeout_s if timeout_s is not None else 2.0 + 5e-3 * self.exposure_ms)
-        with self._control, self.lock:
+        with self._control, self.lock, explained(f"snap of camera {self.camera.label!r}"):
             self.camera.read()
             self.camera.refresh_position()
-            try:
-                self.core.snapImage()
-                pixels = self.core.getImage()
-            except LivescopeError:
-                raise
-            except Exception as error:
-                raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
+            self.core.snapImage()
+            pixels = self.core.getImage()
         return self.camera.frame(pixels, {}, self.camera.label, index=-1, segment=-1)
 
     def set_exposure(self, exposure_ms: float) -> None:
@@ -162,7 +162,7 @@ class LiveStream(Segments):
         AcquisitionError
             The device refused it; the stream goes on as before.
         """
-        with self._control:
+        with self._control, explained(change.reason):
             if not self.running:
                 self._apply(change)
                 return None
@@ -194,20 +194,44 @@ class LiveStream(Segments):
         if frames < 1:
             raise SettingsError(f"burst of {frames} frames: give 1 or more.")
         with self._control:
-            live = self.running
-            if live and not self._pause():
-                return self.burst(frames)  # the run has just ended by itself
-            asked, made, self._interlude = self._asked, self._made_before, True
-            try:
-                ended, delivered = self._run_burst(frames)
-            finally:
-                self._interlude, self._asked, self._made_before = False, asked, made
-                if live:
-                    self._resume(f"after a burst of {frames} frames")
-            if ended is not StreamState.ENDED:
-                error, self.error = self.error, None
-                raise error or AcquisitionError(f"the burst {ended.value} after {delivered} of {frames} frames.")
-            return delivered
+            return self._take_apart(frames, f"burst of {frames} frames", contextlib.nullcontext())
+
+    def aside(self, aside: Aside) -> Future[None]:
+        """Take one frame under other conditions into the run, and go back; a live stream pauses for it.
+
+        Returns
+        -------
+        Future
+            Done, here; a planned run takes the frame when no event is in work.
+
+        Raises
+        ------
+        AcquisitionError
+            A device refused; the stream goes on as before.
+        """
+        with self._control:
+            self._take_apart(1, aside.reason, aside.on(self.camera, self._apply))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def _take_apart(self, frames: int, reason: str, conditions: AbstractContextManager[None]) -> int:
+        """Take a burst as a segment of its own, under conditions that are in force while the camera stands still."""
+        live = self.running
+        if live and not self._pause():
+            return self._take_apart(frames, reason, conditions)  # the run has just ended by itself
+        asked, made, self._interlude = self._asked, self._made_before, True
+        try:
+            with conditions:
+                ended, delivered = self._run_burst(frames, reason)
+        finally:
+            self._interlude, self._asked, self._made_before = False, asked, made
+            if live:
+                self._resume(f"after {reason}")
+        if ended is not StreamState.ENDED:
+            error, self.error = self.error, None
+            raise error or AcquisitionError(f"the burst {ended.value} after {delivered} of {frames} frames.")
+        return delivered
 
     # ------------------------------------------------------------------ segments
 
@@ -267,11 +291,11 @@ class LiveStream(Segments):
             core = self.core
             return core.getImageHeight(), core.getImageWidth(), core.getBytesPerPixel(), core.getImageBitDepth()
 
-    def _run_burst(self, frames: int) -> tuple[StreamState, int]:
+    def _run_burst(self, frames: int, reason: str) -> tuple[StreamState, int]:
         self._asked, self._made_before = frames, 0
         before = self._counters.index
         with self.lock:
-            self._begin(f"burst of {frames} frames", burst=True)
+            self._begin(reason, burst=True)
         self._run_thread()
         if self._thread is not None:
             self._thread.join()
