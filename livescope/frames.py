@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 
 from livescope.errors import FrameError
 
-__all__ = ["PIXEL_DTYPES", "Frame", "FrameSpec", "LossCause", "LossLedger", "Pixels"]
+__all__ = ["ASIDE", "PIXEL_DTYPES", "REASON", "Frame", "FrameSpec", "LossCause", "LossLedger", "Pixels"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 PIXEL_DTYPES = ("uint8", "uint16")
+ASIDE = "aside"
+"""Key in `Frame.metadata` of what was other about a frame than about the run's, e.g. ``channel Cy5``."""
+REASON = "reason"
+"""Key in `Frame.metadata` of why a rule had the frame taken."""
 
 
 class LossCause(StrEnum):
@@ -125,6 +129,11 @@ class Frame:
     channel: str | None = None
     exposure_ms: float | None = None
     metadata: Mapping[str, Any] | None = None
+
+    @property
+    def aside(self) -> bool:
+        """True if it was taken aside, under other conditions: stored and shown, but never called."""
+        return self.metadata is not None and ASIDE in self.metadata
 
     @property
     def spec(self) -> FrameSpec:

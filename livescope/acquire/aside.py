@@ -8,17 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from livescope.acquire.camera_state import CameraState
-from livescope.acquire.changes import Change
+from livescope.acquire.changes import Change, Exposure, Move, Preset, Property
 from livescope.errors import AcquisitionError, LivescopeError
+from livescope.frames import ASIDE, REASON
 
-__all__ = ["ASIDE", "REASON", "Aside"]
-
-ASIDE = "aside"
-"""Key in `Frame.metadata` of what was other. A frame that has it is not called: no model knows such pictures."""
-REASON = "reason"
-"""Key in `Frame.metadata` of why a rule had the frame taken."""
+__all__ = ["Aside"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,15 +25,12 @@ class Aside:
     Attributes
     ----------
     changes
-        What is other about it, in the order in which it is done.
-    back
-        What leads back to the run's own conditions, in order; all of it is tried whatever fails.
+        What is other about it, in the order in which it is done: exposure, preset, place.
     what, why
         In words, for the frame's metadata and the segment's note.
     """
 
-    changes: tuple[Change, ...]
-    back: tuple[Change, ...]
+    changes: tuple[Exposure | Preset | Move, ...]
     what: str
     why: str
 
@@ -46,7 +40,7 @@ class Aside:
         return f"{self.what} ({self.why})"
 
     @contextlib.contextmanager
-    def on(self, camera: CameraState, apply: Callable[[Change], None]) -> Iterator[None]:
+    def on(self, core: Any, camera: CameraState, apply: Callable[[Change], None]) -> Iterator[None]:
         """Bring the conditions about, and go back at the end.
 
         Raises
@@ -54,20 +48,33 @@ class Aside:
         AcquisitionError
             There was no way back; later frames go on saying that they are not the run's own.
         """
-        channel, position = camera.channel, camera.position
+        channel, position, back = camera.channel, camera.position, list[Change]()
         camera.tags = {ASIDE: self.what, REASON: self.why}
         try:
             for change in self.changes:
+                back = [*_way_back(core, change), *back]
                 apply(change)
             yield
         finally:
-            refused = [error for change in self.back if (error := _refusal(change, apply)) is not None]
+            refused = [error for change in back if (error := _refusal(change, apply)) is not None]
             if refused:
                 raise AcquisitionError(
                     f"there was no way back from {self.what}: {refused[0]} Frames from now on are stored but not "
                     "called. Set the microscope right by hand and start the run anew."
                 )
             camera.tags, camera.channel, camera.position = {}, channel, position
+
+
+def _way_back(core: Any, change: Exposure | Preset | Move) -> list[Change]:
+    """Return what undoes a change, from how things are now: a preset's devices need not be in any preset before."""
+    if isinstance(change, Exposure):
+        return [Exposure(float(core.getExposure()))]
+    if isinstance(change, Preset):
+        return [Property(device, name, core.getProperty(device, name)) for device, name in change.settings(core)]
+    xy = (change.x_um is not None or change.y_um is not None) and core.getXYStageDevice()
+    x_um, y_um = core.getXYPosition() if xy else (None, None)
+    z_um = core.getPosition() if change.z_um is not None and core.getFocusDevice() else None
+    return [Move(x_um, y_um, z_um)]
 
 
 def _refusal(change: Change, apply: Callable[[Change], None]) -> LivescopeError | None:

@@ -127,19 +127,20 @@ class Preset(Change):
         core.setConfig(self.group, self.preset)
 
     def needs_restart(self, core: Any) -> bool:
-        shapes = any(_shapes_the_frame(core, device, name) for device, name in self._settings(core))
+        shapes = any(_shapes_the_frame(core, device, name) for device, name in self.settings(core))
         return shapes or self.alters_optics(core)
 
     def alters_optics(self, core: Any) -> bool:
-        return any(device in _optics(core) for device, _ in self._settings(core))
+        return any(device in _optics(core) for device, _ in self.settings(core))
 
     def devices(self, core: Any) -> tuple[str, ...]:
-        return tuple({device: None for device, _ in self._settings(core)})
+        return tuple({device: None for device, _ in self.settings(core)})
 
     def note(self, camera: CameraState) -> None:
         camera.channel = self.preset
 
-    def _settings(self, core: Any) -> list[tuple[str, str]]:
+    def settings(self, core: Any) -> list[tuple[str, str]]:
+        """(device, property) of all that the preset sets; none where the core does not have it."""
         if self.group not in core.getAvailableConfigGroups() or self.preset not in core.getAvailableConfigs(self.group):
             return []
         return [(setting[0], setting[1]) for setting in core.getConfigData(self.group, self.preset)]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from livescope.acquire.aside import REASON
 from livescope.errors import AcquisitionError, one_of
+from livescope.frames import REASON
 
 if TYPE_CHECKING:
     import useq
@@ -123,7 +123,7 @@ class Itinerary:
 
     def _known(self, position: str | None) -> _Visit:
         if position not in self._visits:
-            known = one_of(sorted(map(str, self._visits)))
+            known = one_of(sorted(map(str, self._visits))) or "none yet"
             raise AcquisitionError(f"the plan has not been at a position {position!r}; it was at {known}.")
         return self._visits[position]
 

@@ -112,7 +112,7 @@ class PlannedRun(LiveStream):
         self._plan = plan
         self._stay_open = stay_open
         self.itinerary = Itinerary(())
-        """What the plan has become; rules change it while it runs."""
+        """What the plan has become; `replan` changes it while it runs."""
         self._added: deque[useq.MDAEvent | _Asked] = deque()
         self._turn = threading.Condition()
         self._cancelled = False
@@ -191,6 +191,18 @@ class PlannedRun(LiveStream):
                 self._added.append(asked)
                 self._turn.notify_all()
         return asked.done
+
+    def replan(self, change: Callable[[Itinerary], None]) -> None:
+        """Change what is left of the plan, e.g. `Itinerary.skip`; a plan that waits looks at once."""
+        with self._turn:
+            change(self.itinerary)
+            self._turn.notify_all()
+
+    @property
+    def first_channel(self) -> str | None:
+        """The channel that the plan names first, None where it names none."""
+        channels = getattr(self._plan, "channels", ())
+        return str(channels[0].config) if channels else None
 
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""
@@ -313,7 +325,7 @@ class PlannedRun(LiveStream):
         try:
             with self.lock:
                 before = self._shape()
-                with asked.aside.on(self.camera, self._apply):
+                with asked.aside.on(self.core, self.camera, self._apply):
                     if self._shape() != before:
                         self._new_segment(asked.aside.reason)
                     frame = self._take({})

@@ -210,7 +210,7 @@ class LiveStream(Segments):
             A device refused; the stream goes on as before.
         """
         with self._control:
-            self._take_apart(1, aside.reason, aside.on(self.camera, self._apply))
+            self._take_apart(1, aside.reason, aside.on(self.core, self.camera, self._apply))
         done: Future[None] = Future()
         done.set_result(None)
         return done

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import useq
 
-from livescope.acquire.aside import ASIDE, REASON, Aside
-from livescope.acquire.changes import Exposure, Preset, Property
+from livescope.acquire.aside import Aside
+from livescope.acquire.changes import Exposure, Move, Preset, Property
 from livescope.acquire.core import close_core
 from livescope.acquire.planned import PlannedRun
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError
+from livescope.frames import ASIDE, REASON
 from livescope.settings import CameraSettings, SimulationSettings
 
 
@@ -29,9 +30,7 @@ def core() -> Any:
 
 
 def dye(channel: str = "Cy5") -> Aside:
-    return Aside(
-        (Preset("Channel", channel), Exposure(7)), (Preset("Channel", "Brightfield"), Exposure(2)), "channel Cy5", "why"
-    )
+    return Aside((Preset("Channel", channel), Exposure(7)), "channel Cy5", "why")
 
 
 def as_before(core: Any) -> bool:
@@ -73,14 +72,32 @@ def test_a_refused_one_harms_nothing(core: Any, sink: Any) -> None:
     assert {frame.metadata.get(ASIDE) for frame in sink.frames} == {None}
 
 
-def test_without_a_way_back_later_frames_say_so(core: Any, sink: Any) -> None:
+def test_without_a_way_back_later_frames_say_so(core: Any, sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(change: Property, core: Any) -> None:
+        raise AcquisitionError("the wheel is stuck.")
+
     stream = sink.stream(core, CameraSettings(exposure_ms=2))
     stream.start()
-    no_way = Aside((Preset("Channel", "Cy5"),), (Property("Filter", "Nonsense", 1),), "channel Cy5", "why")
-    with pytest.raises(AcquisitionError, match=r"no way back from channel Cy5: .*'Filter' has no property"):
-        stream.aside(no_way)
+    monkeypatch.setattr(Property, "apply", refuse)
+    with pytest.raises(AcquisitionError, match=r"no way back from channel Cy5: the wheel is stuck"):
+        stream.aside(dye())
     assert stream.snap().metadata[ASIDE] == "channel Cy5"
     stream.stop()
+
+
+def test_the_way_back_needs_no_preset(core: Any, sink: Any) -> None:
+    core.setProperty("Filter", "State", 7)
+    core.setXYPosition(10.0, 20.0)
+    stream = sink.stream(core, CameraSettings(exposure_ms=2))
+    stream.start()
+    stream.aside(Aside((Move(30.0, 40.0, 5.0, "B2"), Preset("Channel", "Cy5")), "channel Cy5", "why"))
+    stream.stop()
+    assert core.getProperty("Filter", "State") == "7"
+    # the demo stage goes in steps of 15 nm
+    assert (*core.getXYPosition(), core.getPosition()) == pytest.approx((10.0, 20.0, 0.0), abs=0.02)
+    (snap,) = (frame for frame in sink.frames if frame.aside)
+    assert snap.position == "B2"
+    assert (snap.x_um, snap.y_um, snap.z_um) == pytest.approx((30.0, 40.0, 5.0), abs=0.02)
 
 
 def test_a_plan_takes_it_between_two_events(core: Any, sink: Any) -> None:
