@@ -5,7 +5,6 @@ Owns finding, reading and checking bundles. What is built around the network lie
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from livescope.detect.normalise import Normalisation
+from livescope.detect.screen import read_screened
 from livescope.errors import ModelError, one_of
 
 __all__ = [
@@ -35,6 +35,15 @@ TensorRt = Literal["tensorrt", "tensorrt-rtx"]
 
 _MODELS = Path(__file__).parent.parent / "models"
 _CARD_SUFFIX = ".card.yaml"
+_MAX_CARD_BYTES = 2**20
+_MAX_CARD_DEPTH = 12
+_OPENING = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 class Validation(BaseModel):
@@ -166,7 +175,7 @@ class Bundle:
                 f"the 8-bit version of model {self.name!r} did not pass its gate (F1 {gate.f1:.3f} against the network "
                 f"itself, same state {gate.same_state:.3f}). Choose detector.precision fp32 or fp16."
             )
-        _check_sha256(path, gate.sha256)
+        read_screened(path, gate.sha256)
         return path
 
 
@@ -176,7 +185,7 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """Find a model bundle, read its card and check its hash.
+    """Find a model bundle, read its card, and check the network's hash, size, operators and data; nothing of it is run.
 
     Parameters
     ----------
@@ -186,7 +195,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     Raises
     ------
     ModelError
-        Unknown name, missing or unreadable file, a card with a wrong entry, or a network that is not the card's.
+        Unknown name, missing or unreadable file, a card with a wrong entry, or a network that is not the card's or that
+        `livescope.detect.screen` refuses.
     """
     onnx_path = Path(name_or_path)
     if onnx_path.suffix != ".onnx":
@@ -197,7 +207,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
             )
         onnx_path = _MODELS / f"{name_or_path}.onnx"
     card = _read_card(onnx_path.with_suffix(_CARD_SUFFIX))
-    _check_sha256(onnx_path, card.sha256)
+    read_screened(onnx_path, card.sha256)
     return Bundle(card.name, onnx_path, card, card.sha256)
 
 
@@ -208,22 +218,9 @@ def write_card(card: Card, onnx_path: Path) -> Path:
     return path
 
 
-def _check_sha256(path: Path, expected: str) -> None:
-    try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"network {str(path)!r} cannot be read: {error.strerror}. Check the path.") from None
-    if sha256 != expected:
-        raise ModelError(
-            f"network {str(path)!r} is damaged or not the one its card describes: its sha256 is {sha256}, the card "
-            f"says {expected}. Get the bundle again, or export it again with its card."
-        )
-
-
 def _read_card(path: Path) -> Card:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Card.model_validate(tree)
+        return Card.model_validate(_card_tree(path))
     except OSError as error:
         raise ModelError(
             f"model card {str(path)!r} cannot be read: {error.strerror}. A bundle is NAME.onnx with NAME{_CARD_SUFFIX} "
@@ -234,3 +231,20 @@ def _read_card(path: Path) -> Card:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
         raise ModelError(f"model card {str(path)!r} has {error.error_count()} wrong entries: {faults}.") from None
+
+
+def _card_tree(path: Path) -> object:
+    """Read plain YAML: no tags that make objects, and nothing that a page of text could blow up with."""
+    if (size := path.stat().st_size) > _MAX_CARD_BYTES:
+        raise ModelError(
+            f"model card {str(path)!r} has {size / 2**20:.1f} MB; a card has up to {_MAX_CARD_BYTES / 2**20:g} MB."
+        )
+    text = path.read_text(encoding="utf-8")
+    depth = 0
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise ModelError(f"model card {str(path)!r} uses YAML aliases (*name); write every value out.")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MAX_CARD_DEPTH:
+            raise ModelError(f"model card {str(path)!r} is nested deeper than the {_MAX_CARD_DEPTH} levels of a card.")
+    return yaml.safe_load(text)

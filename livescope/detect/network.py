@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from livescope.detect.bundle import Bundle, Precision
+from livescope.detect.screen import read_screened
 from livescope.errors import ModelError, one_of
 
 __all__ = ["NETWORK_OUTPUTS", "quantised", "read_network", "to_half"]
@@ -33,11 +33,8 @@ def read_network(bundle: Bundle, precision: Precision = "fp32") -> onnx.ModelPro
         The file is no ONNX model, has other inputs and outputs, or there is no 8-bit version.
     """
     path = bundle.int8_path() if precision == "int8" else bundle.onnx_path
-    try:
-        network = onnx.load_model_from_string(path.read_bytes())
-        onnx.checker.check_model(network)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"network {str(path)!r} is no readable ONNX model: {error}") from None
+    small = bundle.card.int8 if precision == "int8" else None
+    network = read_screened(path, bundle.sha256 if small is None else small.sha256)
     inputs = [value.name for value in network.graph.input]
     outputs = [value.name for value in network.graph.output]
     if inputs != ["image"] or sorted(outputs) != sorted(NETWORK_OUTPUTS):
