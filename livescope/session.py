@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livescope.calls import Analysis, Viability
 from livescope.detecting import Detecting
+from livescope.detect.bundle import load_bundle
 from livescope.errors import AcquisitionError, LivescopeError
 from livescope.frames import Frame
 from livescope.messages import Messages
@@ -127,6 +128,16 @@ class Session:
     def add_events(self, *events: useq.MDAEvent) -> Future[None]:
         """Execute events before the next one of a planned run."""
         return self._ask("adding events", lambda: self._plan().add(*events))
+
+    def use_model(self, model: str) -> Future[None]:
+        """Call the cells of later runs with another model; a run has one, which its record names.
+
+        Parameters
+        ----------
+        model
+            Name of a bundled model, or the path of a bundle's .onnx file. The future raises if there is none.
+        """
+        return self._ask(f"loading the model {Path(model).stem}", lambda: self._use_model(model))
 
     def start_recording(self) -> Future[None]:
         """Store frames and calls from now on, in a new record."""
@@ -304,6 +315,16 @@ class Session:
                 self.settings.detector, self._recording, self._truth_of, self._publish, self._messages, self._say_busy
             )
         return self._detecting
+
+    def _use_model(self, model: str) -> None:
+        if self._state in (SessionState.RUNNING, SessionState.CHANGING):
+            raise AcquisitionError("a run has one model, which its record names; stop the run, then change the model.")
+        load_bundle(model)  # refused before the present one is given up
+        chosen = self.settings.detector.model_copy(update={"model": model})
+        self.settings = self.settings.model_copy(update={"detector": chosen})
+        if self._detecting is not None:
+            detecting, self._detecting = self._detecting, None
+            detecting.close()
 
     def _plan(self) -> PlannedRun:
         from livescope.acquire.planned import PlannedRun
