@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from livescope.calls import Analysis, Viability
-from livescope.detecting import Detecting
 from livescope.detect.bundle import load_bundle
+from livescope.detecting import Detecting
 from livescope.errors import AcquisitionError, LivescopeError
 from livescope.frames import Frame
 from livescope.messages import Messages
