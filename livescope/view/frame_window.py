@@ -28,6 +28,7 @@ from livescope.view.levels import LevelsPlate
 from livescope.view.picture import save_picture
 from livescope.view.readouts import SidePanel
 from livescope.view.render import Contrast, RenderThread
+from livescope.view.teaching import Teaching
 from livescope.view.theme import THEMES, apply_theme
 
 __all__ = ["FrameWindow", "Shown"]
@@ -118,6 +119,7 @@ class FrameWindow(QMainWindow):
             self.errors.append,
             lambda write: self._guarded("saving a correction", write),
         )
+        self.teaching = Teaching(self)
         self.bar = self.make_bar()
         self._lay_out()
         self._connect()
@@ -146,6 +148,10 @@ class FrameWindow(QMainWindow):
     def record_path(self) -> Path | None:
         """Folder of the record that is written or shown, None if there is none."""
         return self.shown.status().record
+
+    def use_model(self, model: str) -> Future[None] | str:
+        """Have cells called by another model: done in the background, or said how it is done."""
+        return f"Use it in a live run: livescope run CONFIG --set detector.model={model}"
 
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
@@ -223,6 +229,7 @@ class FrameWindow(QMainWindow):
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End timer and threads before anything they use goes; remember the layout."""
+        self.teaching.close()
         self._timer.stop()
         self.render_thread.stop()
         self._helper.shutdown(wait=True)
