@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -100,6 +101,10 @@ class MainWindow(FrameWindow):
         if self.docks is not None:
             self.docks.close()
             self.docks = None
+
+    def use_model(self, model: str) -> Future[None]:
+        """Ask the session for another model."""
+        return self.session.use_model(model)
 
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
