@@ -20,6 +20,7 @@ from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError
+from livescope.outlines import StoredOutlines
 from livescope.settings import Settings
 
 __all__ = ["SCHEMA", "Analysed", "analyze_input"]
@@ -56,7 +57,14 @@ class Analysed:
 
 
 def analyze_input(
-    source: Path, model: str, pixel_um: float | None, out: Path, settings: Settings, console: Console
+    source: Path,
+    model: str,
+    pixel_um: float | None,
+    out: Path,
+    settings: Settings,
+    console: Console,
+    refined: bool = False,
+    labels: Path | None = None,
 ) -> Analysed:
     """Call every cell of an image, a folder of images, or a record, and write one row a cell.
 
@@ -74,6 +82,8 @@ def analyze_input(
         Detector settings.
     console
         For the progress bar.
+    refined, labels
+        Outlines and label images: see `livescope.outlines.StoredOutlines`.
 
     Raises
     ------
@@ -84,7 +94,9 @@ def analyze_input(
     """
     if out.suffix not in _WRITERS:
         raise SettingsError(f"--out {str(out)!r} ends in {out.suffix!r}; livescope writes {' or '.join(_WRITERS)}.")
-    analyser = FrameAnalyser(load_bundle(model), settings.detector)
+    bundle = load_bundle(model)
+    analyser = FrameAnalyser(bundle, settings.detector)
+    outlined = StoredOutlines(bundle, refined, labels, settings.detector.threads)
     camera = settings.camera.model_copy(update={"pixel_um": pixel_um or settings.camera.pixel_um})
     batches: list[pa.RecordBatch] = []
     frames = 0
@@ -92,11 +104,12 @@ def analyze_input(
         named_frames = iter_frames(source, camera)
         for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
             assert frame.metadata is not None
-            batches.append(_rows(name, frame.metadata["t"], analyser(frame).calls))
+            calls = outlined(frame, analyser(frame).calls, name)
+            batches.append(_rows(name, frame.metadata["t"], calls))
             frames += 1
-    table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata(
-        {"livescope": json.dumps({"model": model, "sha256": analyser.describe().model_sha256, "frames": frames})}
-    )
+    sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"
+    made_with = {"model": model, "sha256": sha256, "frames": frames, "outlines": outlines}
+    table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata({"livescope": json.dumps(made_with)})
     _write(table, out)
     state = np.asarray(table["state"].combine_chunks(), dtype=object)
     live, dead, uncertain = (int((state == s.label).sum()) for s in State)

@@ -22,6 +22,7 @@ from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
 from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
+from livescope.outlines import StoredOutlines
 from livescope.record.reader import Record, open_record
 from livescope.record.table import CALLS_SCHEMA, calls_batch, write_csv, write_parquet
 from livescope.settings import DetectorSettings
@@ -80,6 +81,7 @@ def reanalyse(
     *,
     detector: DetectorSettings | None = None,
     pixel_um: float | None = None,
+    refined: bool = False,
     every_frame: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -97,6 +99,8 @@ def reanalyse(
         Model, backend and thresholds; None takes those of the run. ``auto`` becomes the backend that was in use.
     pixel_um
         Micrometres a pixel, instead of what the record says.
+    refined
+        Measure areas and rays on refined outlines (`livescope.detect.refine`); what is compared are the calls.
     every_frame
         Also call frames that the live run skipped. Identities then differ from the stored ones, as more is seen.
     workers
@@ -117,9 +121,9 @@ def reanalyse(
         raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
-    task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um)
+    task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um, refined)
     numbers = [k for k in range(len(record)) if every_frame or record.place(k).index in record.analysed]
-    comparison = _Comparison(record)
+    comparison = _Comparison(record, refined)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(_call_frames(task, numbers, workers, scheduler, comparison.warnings)) as found:
@@ -135,8 +139,9 @@ def reanalyse(
 class _Comparison:
     """Calls that come back, linked as in the live run, beside the stored ones."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, refined: bool) -> None:
         self._record = record
+        self._refined = refined
         self._linker = Linker() if record.settings.track.enabled else None
         self._verdicts: dict[int, str] = {}
         self._cells = self._same_counts = 0
@@ -158,6 +163,9 @@ class _Comparison:
         stored = self._record.calls_of(calls.frame_index)
         if stored is None:
             return
+        if self._refined and len(calls) == len(stored):  # outlines were asked for that the run did not draw
+            same = {name: getattr(stored, name) for name in ("radii_px", "area_px", "edge")}
+            calls = replace(calls, **same)
         verdict = "differing"
         if same_calls(calls, stored):
             verdict = "identical"
@@ -203,6 +211,7 @@ class _Task:
     path: str
     settings: DetectorSettings
     pixel_um: float | None
+    refined: bool
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Of this analysis: a worker that lives on must not take what it read of the record for an earlier one."""
 
@@ -211,6 +220,30 @@ class _Task:
         frame = record.frame(number)
         return frame if self.pixel_um is None else replace(frame, pixel_um=self.pixel_um)
 
+    def caller(self) -> _Caller:
+        """Load the model."""
+        bundle = load_bundle(self.settings.model)
+        return _Caller(
+            FrameAnalyser(bundle, self.settings), StoredOutlines(bundle, self.refined, None, self.settings.threads)
+        )
+
+
+class _Caller:
+    """Calls cells as the live run did, then outlines them as the task asks."""
+
+    def __init__(self, analyser: FrameAnalyser, outlined: StoredOutlines) -> None:
+        self._analyser, self._outlined = analyser, outlined
+
+    def __call__(self, frame: Frame) -> CellCalls:
+        return self._outlined(frame, self._analyser(frame).calls, "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self._analyser.warnings)
+
+    def close(self) -> None:
+        self._analyser.close()
+
 
 def _call_frames(
     task: _Task, numbers: Sequence[int], workers: int | None, scheduler: str | None, warnings: dict[str, None]
@@ -218,10 +251,10 @@ def _call_frames(
     """Yield the calls of frames of a record, in order, not linked; add to `warnings`."""
     if workers is None and scheduler is None:
         record = open_record(task.path)
-        with contextlib.closing(FrameAnalyser(load_bundle(task.settings.model), task.settings)) as analyser:
+        with contextlib.closing(task.caller()) as caller:
             for number in numbers:
-                yield analyser(task.frame(record, number)).calls
-            warnings.update(analyser.warnings)
+                yield caller(task.frame(record, number))
+            warnings.update(dict.fromkeys(caller.warnings))
         return
     try:
         from distributed import Client, LocalCluster
@@ -251,14 +284,14 @@ def _call_frames(
 
 def _call_part(task: _Task, numbers: Sequence[int]) -> tuple[list[CellCalls], tuple[str, ...]]:
     """Call some frames of a record: what a worker does. Returns the warnings too."""
-    record, analyser = _opened(task), _analyser(task.settings)
-    return [analyser(task.frame(record, number)).calls for number in numbers], tuple(analyser.warnings)
+    record, caller = _opened(task), _caller(task)
+    return [caller(task.frame(record, number)) for number in numbers], caller.warnings
 
 
 @functools.lru_cache(maxsize=1)
-def _analyser(settings: DetectorSettings) -> FrameAnalyser:
+def _caller(task: _Task) -> _Caller:
     """Keep one model loaded in each worker."""
-    return FrameAnalyser(load_bundle(settings.model), settings)
+    return task.caller()
 
 
 @functools.lru_cache(maxsize=1)

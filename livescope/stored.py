@@ -24,17 +24,26 @@ _console = Console()
 
 
 def analyze(
-    source: str, model: str | None, out: Path | None, overrides: Sequence[str], pixel_um: float | None, **how: Any
+    source: str,
+    model: str | None,
+    out: Path | None,
+    overrides: Sequence[str],
+    pixel_um: float | None,
+    refined: bool = False,
+    labels: Path | None = None,
+    **how: Any,
 ) -> int:
     """Call every cell of stored images or of a record; returns the exit code.
 
-    `how` is what only a record can be asked for: ``workers``, ``scheduler``, ``every_frame`` of
-    `livescope.reanalysis.reanalyse`.
+    `refined` and `labels` are of `livescope.outlines.StoredOutlines`, labels of images only. `how` is what only a
+    record can be asked for: ``workers``, ``scheduler``, ``every_frame`` of `livescope.reanalysis.reanalyse`.
     """
     from livescope.record.place import is_record
 
     if "://" in source or is_record(Path(source).expanduser()):
-        return _analyze_record(source, model, out, overrides, pixel_um=pixel_um, **how)
+        if labels is not None:
+            raise SettingsError("--labels is for images; of a record take `livescope export RECORD --to labels`.")
+        return _analyze_record(source, model, out, overrides, pixel_um=pixel_um, refined=refined, **how)
     if any(how.values()):
         raise SettingsError(
             f"{source!r} is no record: --workers, --scheduler and --every-frame are for records. Leave them out."
@@ -44,7 +53,7 @@ def analyze(
         raise SettingsError(
             f"{source!r} is no record, so {missing} must be given, e.g. --model suspension --out calls.parquet."
         )
-    return _analyze_images(Path(source), model, out, overrides, pixel_um)
+    return _analyze_images(Path(source), model, out, overrides, pixel_um, refined=refined, labels=labels)
 
 
 def export(record: str, to: str, out: Path | None, image: str) -> int:
@@ -68,10 +77,12 @@ def verify(record: Path) -> int:
     return 0 if found.ok else RecordError.exit_code
 
 
-def _analyze_images(source: Path, model: str, out: Path, overrides: Sequence[str], pixel_um: float | None) -> int:
+def _analyze_images(
+    source: Path, model: str, out: Path, overrides: Sequence[str], pixel_um: float | None, **outlines: Any
+) -> int:
     from livescope.offline import analyze_input
 
-    done = analyze_input(source, model, pixel_um, out, load_settings(None, overrides), _console)
+    done = analyze_input(source, model, pixel_um, out, load_settings(None, overrides), _console, **outlines)
     _warn(done.warnings)
     _print(
         f"{done.cells} cells in {done.frames} frames ({done.live} live, {done.dead} dead, {done.uncertain} uncertain) "

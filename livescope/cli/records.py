@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,13 @@ from livescope.cli.base import PixelUm, RecordPath, Set, app
 __all__ = ["analyze", "export", "recover", "verify", "view"]
 
 _PANEL = "Stored images and records"
+
+
+class Outlines(StrEnum):
+    """How cells of stored images are outlined."""
+
+    RAYS = "rays"
+    REFINED = "refined"
 
 
 class Format(StrEnum):
@@ -54,6 +61,12 @@ def analyze(
         Path | None, typer.Option("--out", help="Table to write, .parquet or .csv; for a record beside it.")
     ] = None,
     pixel_um: PixelUm = None,
+    outlines: Annotated[
+        Outlines, typer.Option("--outlines", help="What areas and rays are of: live's rays, or refined ones.")
+    ] = Outlines.RAYS,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Folder for a label image (TIFF) of each image's cells.")
+    ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Of a record also frames that the run did not call.")
     ] = False,
@@ -69,8 +82,9 @@ def analyze(
     """
     from livescope.stored import analyze as analyze_stored
 
-    how = {"workers": workers, "scheduler": scheduler, "every_frame": every_frame}
-    raise typer.Exit(analyze_stored(source, model, out, set_ or [], pixel_um, **how))
+    how: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "every_frame": every_frame}
+    refined = outlines is Outlines.REFINED
+    raise typer.Exit(analyze_stored(source, model, out, set_ or [], pixel_um, refined, labels, **how))
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope export runs/day1.ome.zarr --to csv")

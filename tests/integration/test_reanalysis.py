@@ -58,6 +58,14 @@ def test_other_thresholds_differ_and_it_says_where(recorded: Path, tmp_path: Pat
     assert set(pq.read_table(tmp_path / "calls.parquet")["state"].to_pylist()) == {"uncertain"}
 
 
+def test_refined_outlines_change_no_call(recorded: Path, tmp_path: Path) -> None:
+    found = reanalyse(recorded, tmp_path / "calls.parquet", refined=True)
+    assert found.identical == found.same_counts == 12, found
+    refined, stored = pq.read_table(tmp_path / "calls.parquet"), open_record(recorded).calls
+    assert refined["p_dead"].equals(stored["p_dead"])
+    assert not refined["area_px"].equals(stored["area_px"])
+
+
 def command(recorded: Path, *options: object) -> str:
     """Run `livescope analyze RECORD` in a process of its own; returns what it said."""
     words = [sys.executable, "-m", "livescope", "analyze", str(recorded), *map(str, options)]

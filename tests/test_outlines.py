@@ -1,0 +1,81 @@
+"""`livescope analyze --outlines refined --labels DIR` on stored images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from imageio.v3 import imwrite
+
+from livescope.errors import SettingsError
+from livescope.settings import SimulationSettings
+from livescope.simulate.optics import render_field
+from livescope.stored import analyze
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One image of one frame, and one of two."""
+    folder = tmp_path_factory.mktemp("images")
+    settings = SimulationSettings(seed=4, width=256, height=200, pixel_um=1.3)
+    pages = [render_field(settings, frame_number=k, exposure_ms=10.0)[0] for k in range(3)]
+    tifffile.imwrite(folder / "one.tif", pages[0])
+    tifffile.imwrite(folder / "two.tif", np.stack(pages[1:]), photometric="minisblack")
+    return folder
+
+
+def analyzed(images: Path, out: Path, *, refined: bool, labels: Path | None) -> list[dict[str, object]]:
+    assert analyze(str(images), "simulated", out, ["detector.backend=onnx"], 1.3, refined, labels) == 0
+    rows: list[dict[str, object]] = pq.read_table(out).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_label_images_hold_the_rows_of_the_table(images: Path, tmp_path: Path, refined: bool) -> None:
+    rows = analyzed(images, tmp_path / "calls.parquet", refined=refined, labels=tmp_path / "labels")
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["one.tif", "two.tif"]
+    pages = {
+        (name, t): page
+        for name, n in (("one.tif", 1), ("two.tif", 2))
+        for t, page in enumerate(tifffile.imread(tmp_path / "labels" / name).reshape(n, 200, 256))
+    }
+    for (name, t), page in pages.items():
+        mine = [row for row in rows if (row["image"], row["t"]) == (name, t)]
+        assert len(mine) == page.max() > 5
+        assert page.dtype == np.uint16
+        areas = np.bincount(page.ravel())[1:]
+        assert (areas > 0).all()
+        if refined:
+            assert [row["area_px"] for row in mine] == areas.tolist()
+        for value, row in enumerate(mine, 1):
+            y, x = round(row["y_px"]), round(row["x_px"])  # type: ignore[call-overload]
+            assert page[y, x] == value
+
+
+def test_refined_outlines_change_no_call(images: Path, tmp_path: Path) -> None:
+    rays = analyzed(images, tmp_path / "rays.parquet", refined=False, labels=None)
+    refined = analyzed(images, tmp_path / "refined.parquet", refined=True, labels=None)
+    calls = ("image", "t", "y_px", "x_px", "p_cell", "p_dead", "state")
+    assert [[row[k] for k in calls] for row in rays] == [[row[k] for k in calls] for row in refined]
+    assert [row["area_px"] for row in rays] != [row["area_px"] for row in refined]
+    assert b'"outlines": "refined"' in pq.read_schema(tmp_path / "refined.parquet").metadata[b"livescope"]
+
+
+def test_images_that_would_share_a_label_file_are_named(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pixels = np.full((64, 64), 100, np.uint8)
+    tifffile.imwrite(tmp_path / "in" / "a.tif", pixels)
+    imwrite(tmp_path / "in" / "a.png", pixels)
+    with pytest.raises(
+        SettingsError, match=r"labels of 'a\.tif' would go into .*a\.tif', which holds those of 'a\.png'"
+    ):
+        analyzed(tmp_path / "in", tmp_path / "calls.parquet", refined=False, labels=tmp_path / "labels")
+
+
+def test_an_unusable_label_folder_is_named(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"--labels .*file/labels' cannot be made"):
+        analyzed(images, tmp_path / "calls.parquet", refined=True, labels=tmp_path / "file" / "labels")
