@@ -92,7 +92,8 @@ def match_field(field: Field, calls: CellCalls, reach: float, border_px: float =
     Parameters
     ----------
     field
-        The truth. Cells centred outside the frame are not asked for; calls that meet one are not counted.
+        The truth. Cells centred outside the frame are not asked for; calls that meet one are not counted. Nor are calls
+        without a partner where the labels say nothing.
     calls
         What was called, in the same pixels.
     reach
@@ -107,6 +108,10 @@ def match_field(field: Field, calls: CellCalls, reach: float, border_px: float =
     partner[pairs[:, 0]] = pairs[:, 1]
     inner = np.array([border_px - 0.5, border_px - 0.5]), np.array([height, width]) - 0.5 - border_px
     asked, inside = (np.all((yx >= inner[0]) & (yx < inner[1]), axis=1) for yx in (field.centres_yx, centres))
+    if field.known is not None:
+        # a missing label is missing: what was called there is neither right nor wrong
+        row, column = np.rint(centres).astype(int).clip(0, np.array([height, width]) - 1).T
+        inside &= field.known[row, column]
     # a pair counts by its marked cell, a call without a partner by its own place
     counted = np.where(partner >= 0, asked[partner] if len(asked) else False, inside)
     state = field.state.astype(np.int64)
@@ -163,11 +168,13 @@ def score(matched: Sequence[Matched]) -> Scores:
 def bootstrap(
     matched: Sequence[Matched], statistic: Callable[[Sequence[Matched]], Scores], rounds: int = 500, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of every figure by resampling whole groups, never cells."""
+    """95 % intervals of every figure by resampling whole groups, never cells; none where there are under three."""
     groups: dict[str, list[Matched]] = {}
     for one in matched:
         groups.setdefault(one.group, []).append(one)
     names, rng = sorted(groups), np.random.default_rng(seed)
+    if len(names) < 3:
+        return {}
     draws = []
     for _ in range(rounds):
         picked = rng.integers(0, len(names), len(names))
