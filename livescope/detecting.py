@@ -80,6 +80,7 @@ class Detecting:
         self._publish = publish
         self._messages = messages
         self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()  # a shape that changes in a run is prepared on the control thread
         self.watch: Watch | None = None
         self.respond: Respond | None = None
 
@@ -91,7 +92,9 @@ class Detecting:
         ModelError
             The pixel size does not fit the model.
         """
-        self._analyser.prepare(spec)
+        with self._turn:
+            self._analyser.prepare(spec)
+            self._tell()
 
     def describe(self) -> BackendInfo:
         """Backend, device, precision and model hash actually in use."""
@@ -110,9 +113,9 @@ class Detecting:
 
     def analyse(self, run: RunBook, frame: Frame, follow: Follower | None = None) -> None:
         """Send one frame through the chain, on the caller's thread: of a snap, while no run is going on."""
-        analysis = self._analyser(frame)
-        for warning in self._analyser.warnings:
-            self._messages.warn(warning)
+        with self._turn:
+            analysis = self._analyser(frame)
+            self._tell()
         if self.watch is not None:
             self._watch(self.watch, analysis)
         if follow is not None:
@@ -127,6 +130,10 @@ class Detecting:
     def close(self) -> None:
         """Free the device."""
         self._analyser.close()
+
+    def _tell(self) -> None:
+        for warning in self._analyser.warnings:
+            self._messages.warn(warning)
 
     def _loop(self, run: RunBook, follow: Follower | None) -> None:
         while not run.to_analyse.exhausted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livescope.errors import FrameError
 from livescope.frames import Frame, FrameSpec, LossLedger
@@ -23,10 +23,11 @@ __all__ = ["OpenSource", "expected_spec", "open_source", "open_stream"]
 
 @dataclass(slots=True, frozen=True)
 class OpenSource:
-    """An open source: its core, how to close it, and the truth of a frame where it is known."""
+    """An open source: its core, how to close it, how to open a lost camera anew, and the truth where it is known."""
 
     core: StreamCore
     close: Callable[[], None]
+    reopen: Callable[[], None] = lambda: None
     truth: Callable[[Frame], Truth | None] = lambda frame: None
 
 
@@ -58,11 +59,12 @@ def open_source(settings: Settings) -> OpenSource:
             except FrameError:  # a snap: only frames of a sequence carry their number
                 return None
 
-        return OpenSource(simulated, lambda: close_core(simulated), truth)
+        return OpenSource(simulated, lambda: close_core(simulated), truth=truth)
     from livescope.acquire.core import open_core
+    from livescope.acquire.reload import CameraReload
 
     core = open_core(settings.source, settings.camera)
-    return OpenSource(core, lambda: close_core(core))
+    return OpenSource(core, lambda: close_core(core), CameraReload(core))
 
 
 def open_stream(
@@ -84,7 +86,7 @@ def open_stream(
     if settings.run.plan is None:
         from livescope.acquire.stream import LiveStream
 
-        return LiveStream(source.core, on_frame, ledger, settings.camera, on_health=on_health)
+        return LiveStream(source.core, on_frame, ledger, settings.camera, on_health=on_health, reopen=source.reopen)
     from livescope.acquire.planned import PlannedRun, load_plan
 
     plan = load_plan(settings.run.plan)
@@ -97,8 +99,10 @@ def expected_spec(stream: LiveStream) -> FrameSpec:
     Raises
     ------
     FrameError
-        Colour or other pixels that livescope cannot use.
+        Pixels that livescope cannot use.
     """
-    core = stream.core
-    dtype = {1: "uint8", 2: "uint16"}.get(core.getBytesPerPixel(), f"{8 * core.getBytesPerPixel()} bit colour")
+    core: Any = stream.core
+    components = core.getNumberOfComponents() if hasattr(core, "getNumberOfComponents") else 1
+    per_component = core.getBytesPerPixel() // components  # of colour the luma is taken, in the same pixel type
+    dtype = {1: "uint8", 2: "uint16"}.get(per_component, f"{8 * per_component} bit")
     return FrameSpec(core.getImageHeight(), core.getImageWidth(), dtype, stream.bit_depth, stream.pixel_um)

@@ -88,7 +88,9 @@ class CameraState:
             self.position_error = ""
         except RuntimeError as error:
             self._x_um = self._y_um = self._z_um = None
-            self.position_error = f"the stage did not say where it is: {error}"
+            self.position_error = (
+                f"the stage did not say where it is: {error}. Frames are stored without a place; check its cable."
+            )
 
     def frame(
         self,

@@ -256,7 +256,9 @@ def _load(core: CMMCorePlus, cfg: Path, chosen: Installation) -> None:
             "shows all that was found."
         ) from error
     if not core.getCameraDevice():
-        cameras = [d for d in core.getLoadedDevices() if core.getDeviceType(d).name == "Camera"]
+        from pymmcore_plus import DeviceType
+
+        cameras = [d for d in core.getLoadedDevices() if core.getDeviceType(d) == DeviceType.Camera]
         raise CoreError(
             f"configuration {str(cfg)!r} chooses no camera; add the line Property,Core,Camera,LABEL with one of: "
             f"{one_of(cameras) or 'none is loaded'}."

@@ -72,7 +72,7 @@ def stall_limit_s(exposure_ms: float) -> float:
 
 
 def judge(pulse: Pulse, now_s: float) -> tuple[Health, str]:
-    """The health that a pulse shows, and its reason in words."""
+    """The health that a pulse shows, and its reason in words, to be told if the health has changed."""
     if pulse.lost:
         return Health.LOST, pulse.why
     silent_s = now_s - pulse.last_sign_s
@@ -82,7 +82,7 @@ def judge(pulse: Pulse, now_s: float) -> tuple[Health, str]:
             Health.STALLED,
             f"no frame for {silent_s:.1f} s (limit {limit_s:.1f} s); check the camera's cable, trigger and power.",
         )
-    return Health.OK, ""
+    return Health.OK, "frames come again."
 
 
 class Watchdog:
@@ -93,13 +93,15 @@ class Watchdog:
     pulse
         Gives the present pulse; must not block (it is read without the camera lock, which a hung command may hold).
     on_change
-        Told of every change, on the watchdog's thread. What it raises ends up in `error` and ends the watch.
+        Told of every change, on the watchdog's thread, or on the one that calls `look`. What it raises ends up in
+        `error`.
     """
 
     def __init__(self, pulse: Callable[[], Pulse], on_change: Callable[[HealthEvent], None]) -> None:
         self._pulse = pulse
         self._on_change = on_change
         self._end = threading.Event()
+        self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="livescope-watchdog", daemon=True)
         self.health = Health.OK
         self.error: BaseException | None = None
@@ -107,6 +109,13 @@ class Watchdog:
     def start(self) -> None:
         """Begin to watch."""
         self._thread.start()
+
+    def look(self) -> None:
+        """Judge now, on the caller's thread: for what is over before the next look of its own."""
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - as on its own thread: kept for whoever asks
+            self.error = error
 
     def finish(self) -> None:
         """Tell it to make one last judgement and end, without waiting for it."""
@@ -126,8 +135,9 @@ class Watchdog:
             self.error = error
 
     def _look(self) -> None:
-        now_s = time.perf_counter()
-        health, why = judge(self._pulse(), now_s)
-        if health is not self.health:
-            self.health = health
-            self._on_change(HealthEvent(health, why, now_s, time.time()))
+        with self._looking:
+            now_s = time.perf_counter()
+            health, why = judge(self._pulse(), now_s)
+            if health is not self.health:
+                self.health = health
+                self._on_change(HealthEvent(health, why, now_s, time.time()))

@@ -93,6 +93,11 @@ class Segments:
         """Micrometres a pixel, None where nobody knows."""
         return self.camera.pixel_um
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not as it should be although frames come."""
+        return (self.camera.position_error,) if self.camera.position_error else ()
+
     # ------------------------------------------------------------------ begin and end
 
     def _begin(self, reason: str, *, burst: bool = False) -> None:
@@ -211,6 +216,8 @@ class Segments:
         attempts = 0
         if policy == "restart" and not self._interlude:
             self.state = StreamState.RESTARTING
+            if self._watchdog is not None:
+                self._watchdog.look()  # it may be back before the watchdog wakes
             back, attempts = attempts_until_back(
                 pump.halt, self._settings.restart_limit_s, lambda attempt: self._try_again(pump, attempt)
             )
