@@ -17,6 +17,7 @@ from livescope.detect.screen import read_screened
 from livescope.errors import ModelError, one_of
 
 __all__ = [
+    "CARD_SUFFIX",
     "Bundle",
     "Card",
     "Int8",
@@ -25,6 +26,8 @@ __all__ = [
     "Validation",
     "bundled_names",
     "load_bundle",
+    "plain_yaml",
+    "read_card",
     "write_card",
 ]
 
@@ -34,7 +37,8 @@ TensorRt = Literal["tensorrt", "tensorrt-rtx"]
 """NVIDIA's enterprise runtime, and the one for workstations."""
 
 _MODELS = Path(__file__).parent.parent / "models"
-_CARD_SUFFIX = ".card.yaml"
+CARD_SUFFIX = ".card.yaml"
+"""Ending of a card's file, in place of the network's ``.onnx``."""
 _MAX_CARD_BYTES = 2**20
 _MAX_CARD_DEPTH = 12
 _OPENING = (
@@ -181,7 +185,7 @@ class Bundle:
 
 def bundled_names() -> tuple[str, ...]:
     """Names of the networks that come with livescope, sorted."""
-    return tuple(sorted(path.name.removesuffix(_CARD_SUFFIX) for path in _MODELS.glob(f"*{_CARD_SUFFIX}")))
+    return tuple(sorted(path.name.removesuffix(CARD_SUFFIX) for path in _MODELS.glob(f"*{CARD_SUFFIX}")))
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
@@ -206,45 +210,76 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
                 "or give the path of a bundle's .onnx file."
             )
         onnx_path = _MODELS / f"{name_or_path}.onnx"
-    card = _read_card(onnx_path.with_suffix(_CARD_SUFFIX))
+    card = read_card(onnx_path.with_suffix(CARD_SUFFIX))
     read_screened(onnx_path, card.sha256)
     return Bundle(card.name, onnx_path, card, card.sha256)
 
 
 def write_card(card: Card, onnx_path: Path) -> Path:
     """Write a card beside its network, and return its path; `load_bundle` reads it back."""
-    path = onnx_path.with_suffix(_CARD_SUFFIX)
+    path = onnx_path.with_suffix(CARD_SUFFIX)
     path.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 
-def _read_card(path: Path) -> Card:
+def read_card(path: Path, sha256: str | None = None) -> Card:
+    """Read a model card, plain YAML.
+
+    Parameters
+    ----------
+    path
+        The card.
+    sha256
+        Hash of the network to write into it, where the card is a draft that does not know it yet.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, is no plain YAML, or has a wrong entry.
+    """
     try:
-        return Card.model_validate(_card_tree(path))
+        with path.open("rb") as file:
+            content = file.read(_MAX_CARD_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"model card {str(path)!r} cannot be read: {error.strerror}. A bundle is NAME.onnx with NAME{_CARD_SUFFIX} "
+            f"model card {str(path)!r} cannot be read: {error.strerror}. A bundle is NAME.onnx with NAME{CARD_SUFFIX} "
             "beside it."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"model card {str(path)!r} is not YAML: {error}. Get the bundle again.") from None
+    tree = plain_yaml(content, f"model card {str(path)!r}")
+    try:
+        return Card.model_validate(tree if sha256 is None or not isinstance(tree, dict) else {**tree, "sha256": sha256})
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
         raise ModelError(f"model card {str(path)!r} has {error.error_count()} wrong entries: {faults}.") from None
 
 
-def _card_tree(path: Path) -> object:
-    """Read plain YAML: no tags that make objects, and nothing that a page of text could blow up with."""
-    if (size := path.stat().st_size) > _MAX_CARD_BYTES:
-        raise ModelError(
-            f"model card {str(path)!r} has {size / 2**20:.1f} MB; a card has up to {_MAX_CARD_BYTES / 2**20:g} MB."
-        )
-    text = path.read_text(encoding="utf-8")
+def plain_yaml(content: bytes, name: str) -> object:
+    """Parse plain YAML: no tags that make objects, and nothing that a page of text could blow up with.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    name
+        How messages call it.
+
+    Raises
+    ------
+    ModelError
+        It is no YAML, too long, nested too deep, or has aliases.
+    """
+    if len(content) > _MAX_CARD_BYTES:
+        raise ModelError(f"{name} has more than the {_MAX_CARD_BYTES / 2**20:g} MB that such a file may have.")
     depth = 0
-    for token in yaml.scan(text, yaml.SafeLoader):
-        if isinstance(token, yaml.AliasToken):
-            raise ModelError(f"model card {str(path)!r} uses YAML aliases (*name); write every value out.")
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if depth > _MAX_CARD_DEPTH:
-            raise ModelError(f"model card {str(path)!r} is nested deeper than the {_MAX_CARD_DEPTH} levels of a card.")
-    return yaml.safe_load(text)
+    try:
+        for token in yaml.scan(content, yaml.SafeLoader):
+            if isinstance(token, yaml.AliasToken):
+                raise ModelError(f"{name} uses YAML aliases (*name); write every value out.")
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > _MAX_CARD_DEPTH:
+                raise ModelError(
+                    f"{name} is nested deeper than the {_MAX_CARD_DEPTH} levels that such a file may have."
+                )
+        return yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ModelError(f"{name} is not YAML: {error}. Get it again.") from None

@@ -217,7 +217,7 @@ def test_any_damage_is_refused_or_harmless(changes: list[tuple[int, int]]) -> No
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", r"YAML aliases \(\*name\)"),
         ("[" * 20_000, "nested deeper than the 12 levels"),
         ("- " * 20_000, "nested deeper than the 12 levels"),
-        ("# " + "x" * 2**20, r"has 1\.0 MB; a card has up to 1 MB"),
+        ("# " + "x" * 2**20, "has more than the 1 MB"),
     ],
 )
 def test_a_hostile_card_is_refused_and_makes_nothing(tmp_path: Path, text: str, message: str) -> None:
