@@ -1,4 +1,4 @@
-"""The commands on networks: engines and smaller versions of them.
+"""The commands on networks: training, validation, engines and smaller versions of them.
 
 Owns their options, help and examples; each calls one function.
 """
@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from livescope.cli.base import Model, PixelUm, app
+from livescope.cli.base import Model, PixelUm, Set, app
 from livescope.errors import SettingsError
 
-__all__ = ["engine", "int8"]
+__all__ = ["engine", "evaluate", "int8", "train"]
 
 _PANEL = "Networks"
 
@@ -40,6 +40,63 @@ class TensorRt(StrEnum):
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: livescope train configs/finetune.yaml --from adherent")
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see configs/train.yaml.")],
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Fine-tune this network instead of starting from chance."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the new bundle (default: the config's).")] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on from an interrupted training. Default: if there is one of these settings and data.",
+        ),
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Train a network on labelled pictures, or fine-tune one, and validate it on groups that were kept out.
+
+    Writes NAME.onnx with its card, the course of the losses, the thresholds of a dye, and a validation sheet.
+    """
+    from livescope.train.command import run_train
+
+    given = [*([] if from_ is None else [f"start={from_}"]), *([] if out is None else [f"out={out}"])]
+    run_train(config, [*given, *(set_ or [])], resume, Console())
+
+
+@app.command(
+    rich_help_panel=_PANEL, epilog="Example: livescope evaluate suspension data/ldc --split series --out sheet/"
+)
+def evaluate(
+    model: Model,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of labelled pictures (COCO boxes, images/ with masks/, dye pairs, a corrected record), a "
+            "training config, or the word simulated.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for sheet.json, sheet.html and the figures.")],
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="What is one independent group: group (the data's own), another key or regular expression of theirs, "
+            "or none to score every field, also those of the training.",
+        ),
+    ] = "group",
+    pixel_um: PixelUm = None,
+) -> None:
+    """Score a model on labelled pictures that it has never seen, and write its validation sheet."""
+    from livescope.train.command import run_evaluate
+
+    run_evaluate(model, data, out, split, pixel_um, Console())
 
 
 @app.command(

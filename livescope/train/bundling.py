@@ -19,7 +19,7 @@ from livescope.detect.bundle import Bundle, Card, Validation, load_bundle, write
 from livescope.detect.scale import fit_scale
 from livescope.errors import SourceError
 from livescope.frames import FrameSpec
-from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
+from livescope.train.calibrate import StateCalibration, best_p_cell, fit_state, uncertain_band
 from livescope.train.data import Field, fingerprint, split_groups
 from livescope.train.evaluate import call_fields, seen_path
 from livescope.train.examples import Example, example_of
@@ -35,6 +35,8 @@ __all__ = ["Made", "Part", "make_bundle", "network_of"]
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
 """Score from which calls are looked at to choose the threshold."""
+_LEAST_CELLS, _LEAST_OF_A_STATE = 20, 5
+"""Fewer cells in the validation fields are no ground for thresholds."""
 _REPORTED = ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead", "ece")
 
 
@@ -92,6 +94,7 @@ def make_bundle(
     """
     given = datasets or [read(one) for one in settings.data]
     parts = [one if isinstance(one, Part) else _deal(one, settings) for one in given]
+    _check_states(parts, settings)
     learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
     torch.manual_seed(settings.fit.seed)
     if start is None:
@@ -102,7 +105,7 @@ def make_bundle(
     network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, data)
     bundle = _calibrated(network, parts, settings)
     rows, scores = [], []
-    for part in parts:
+    for part in (part for part in parts if part.test):
         matched = _match(bundle, part.test, part.dataset)
         scores.append(score(matched))
         rows.append(_row(part, matched, "whole frames"))
@@ -110,13 +113,13 @@ def make_bundle(
             inner = _match(bundle, part.test, part.dataset, settings.border_px)
             rows.append(_row(part, inner, f"without a border of {settings.border_px} pixels"))
     changed: dict[str, object] = {"validation": tuple(rows)}
-    if len(parts) == 1 and np.isfinite([scores[0].sensitivity, scores[0].specificity]).all():
+    if len(parts) == len(scores) == 1 and np.isfinite([scores[0].sensitivity, scores[0].specificity]).all():
         # of several data sets none stands for the user's: the card then leaves the correction out
         changed |= {k: round(getattr(scores[0], k), 4) for k in ("sensitivity", "specificity")}
     write_card(bundle.card.model_copy(update=changed), bundle.onnx_path)
     seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(set(seen))), encoding="ascii")
     checkpoint.unlink(missing_ok=True)
-    tests = tuple((part.dataset, part.test) for part in parts)
+    tests = tuple((part.dataset, part.test) for part in parts if part.test)
     return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history)
 
 
@@ -135,13 +138,24 @@ def network_of(bundle: Bundle) -> StarNet:
 def _deal(dataset: Dataset, settings: TrainSettings) -> Part:
     groups = split_groups([field.group for field in dataset.fields], settings.fractions, settings.fit.seed)
     train, valid, test = ([field for field in dataset.fields if field.group in part] for part in groups)
-    if not (train and valid and test):
+    untested = sum(settings.fractions) > 1 - 1e-6  # asked for: the bundle then has no validation of its own
+    if not (train and valid and (test or untested)):
         count = len({field.group for field in dataset.fields})
         raise SourceError(
             f"{dataset.described}: {count} groups cannot be split into training, validation and test; label more "
-            "or change fractions."
+            "groups, or name smaller ones (group)."
         )
     return Part(dataset, train, valid, test)
+
+
+def _check_states(parts: Sequence[Part], settings: TrainSettings) -> None:
+    """Refuse states of one kind only before any time is spent: nothing could be told from them."""
+    live, dead = _states(parts, "train", "valid")
+    if bool(live) != bool(dead) and settings.start is None:
+        raise SourceError(
+            f"the fields for training mark {live} live and {dead} dead cells; training needs some of each. Label some "
+            "of the other state, or start from a network that knows both (start, or --from)."
+        )
 
 
 def _examples(parts: Sequence[Part], settings: TrainSettings, which: str) -> list[Example]:
@@ -193,21 +207,48 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         write_card(card, path)
         return load_bundle(path)
 
+    few = _too_few(parts)
+
     def calls(bundle: Bundle) -> list[Matched]:
-        return [one for part in parts for one in _match(bundle, part.valid, part.dataset)]
+        fields = [(part, [*part.train, *part.valid] if few else part.valid) for part in parts]
+        return [one for part, chosen in fields for one in _match(bundle, chosen, part.dataset)]
 
     export_onnx(network, path)
-    bundle = write(p_cell=best_p_cell(calls(write())))
-    states = np.concatenate([field.state for part in parts for field in (*part.train, *part.valid)])
-    if not {State.LIVE, State.DEAD} & set(states.tolist()):
+    bundle = write(p_cell=best_p_cell(calls(write())), trained_on=trained_on + few)
+    counts = _states(parts, "train", "valid")
+    if not any(counts):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
+    if not all(counts):  # a fine-tuning, see `_check_states`: no ground for other chances than the start's
+        assert settings.start is not None
+        start = load_bundle(settings.start).card
+        return write(temperature=max(start.temperature, 1.0), uncertain=start.uncertain)
     state = fit_state(calls(bundle))
+    if few:  # fields of the training flatter: they must not make the calls any surer
+        state = StateCalibration(state.bias, max(state.temperature, 1.0))
     with torch.no_grad():
         assert network.dead.bias is not None
         network.dead.bias += state.bias
     export_onnx(network, path)
     bundle = write(temperature=round(state.temperature, 4))
     return write(uncertain=uncertain_band(calls(bundle)))
+
+
+def _states(parts: Sequence[Part], *which: str) -> tuple[int, int]:
+    """Count the marked live and dead cells of some parts of the data."""
+    fields = [field for part in parts for name in which for field in getattr(part, name)]
+    live, dead = (sum(int(np.sum(field.state == state)) for field in fields) for state in (State.LIVE, State.DEAD))
+    return live, dead
+
+
+def _too_few(parts: Sequence[Part]) -> str:
+    """Say that the validation fields hold too few cells to calibrate on; empty where they hold enough."""
+    cells, counts = sum(len(field.state) for part in parts for field in part.valid), _states(parts, "valid")
+    if cells >= _LEAST_CELLS and (not any(_states(parts, "train", "valid")) or min(counts) >= _LEAST_OF_A_STATE):
+        return ""
+    return (
+        f". Thresholds and probabilities were chosen on the training fields as well, since the {cells} cells of "
+        f"the validation fields ({counts[0]} live, {counts[1]} dead) are too few"
+    )
 
 
 def _match(bundle: Bundle, fields: Sequence[Field], dataset: Dataset, border_px: int = 0) -> list[Matched]:

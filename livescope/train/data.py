@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,16 @@ from livescope.errors import SourceError
 from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
 
-__all__ = ["UNKNOWN", "Field", "fingerprint", "read_coco", "simulated_fields", "split_groups"]
+__all__ = [
+    "UNKNOWN",
+    "Field",
+    "annotations_in",
+    "fingerprint",
+    "has_group",
+    "read_coco",
+    "simulated_fields",
+    "split_groups",
+]
 
 UNKNOWN = 0
 """State of a cell whose label says nothing of life and death: it trains detection and outlines, never the state."""
@@ -108,46 +118,75 @@ def fingerprint(field: Field) -> str:
     return hashlib.sha256(field.pixels.tobytes()).hexdigest()[:12]
 
 
-def read_coco(folder: Path, group: str = "dup_group", annotations: str = "annotations.coco.json") -> list[Field]:
+def annotations_in(folder: Path) -> Path | None:
+    """Find the COCO json of a folder: annotations.coco.json, or the only file named like one; None without any."""
+    named = folder / "annotations.coco.json"
+    found = [named] if named.is_file() else [*folder.glob("*coco.json"), *folder.glob("annotations.json")]
+    return found[0] if len(found) == 1 else None
+
+
+def has_group(folder: Path, key: str) -> bool:
+    """Return True if every image of a folder's COCO json has a key."""
+    path = annotations_in(folder)
+    return path is not None and all(key in image for image in _coco(path)["images"])
+
+
+def _coco(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(tree[part], list) for part in ("images", "annotations", "categories")):
+            return dict(tree)
+        raise TypeError("lists expected")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{str(path)!r} is no COCO json with images, annotations and categories: {error}") from None
+
+
+def read_coco(folder: Path, group: str = "dup_group") -> list[Field]:
     """Read boxes with classes `live` and `dead` (COCO json); an outline is the ellipse of its box.
 
     Parameters
     ----------
     folder
-        Holds the annotations and `images/`.
+        Holds annotations.coco.json and the pictures, in `images/` or beside it.
     group
-        Key of each image that must not be split, e.g. `dup_group` or `series`.
+        Key of each image that must not be split, e.g. `dup_group` or `series`; `file_name` makes each a group.
 
     Raises
     ------
     SourceError
-        The file is missing, has other categories than live and dead, or an image lacks the group key.
+        The file is missing or has boxes of other categories, a picture is missing, or an image lacks the group key.
     """
-    path = folder / annotations
-    if not path.is_file():
-        raise SourceError(f"COCO annotations {str(path)!r} are missing; the folder needs them beside images/.")
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    names = {category["id"]: category["name"] for category in tree["categories"]}
-    if unknown := set(names.values()) - {"live", "dead"}:
-        raise SourceError(f"{str(path)!r} has categories {sorted(unknown)}; expected 'live' and 'dead' only.")
+    path = annotations_in(folder)
+    if path is None:
+        raise SourceError(f"{str(folder)!r} holds no annotations.coco.json; a COCO folder needs it beside images/.")
+    tree = _coco(path)
+    names = {category["id"]: str(category["name"]).lower() for category in tree["categories"]}
     boxes: dict[int, list[tuple[float, float, float, float]]] = {}
     states: dict[int, list[int]] = {}
     for mark in tree["annotations"]:
+        if (name := names.get(mark["category_id"], "none")) not in ("live", "dead"):
+            raise SourceError(f"{str(path)!r} has boxes of category {name!r}; expected 'live' and 'dead' only.")
         boxes.setdefault(mark["image_id"], []).append(mark["bbox"])
-        states.setdefault(mark["image_id"], []).append(State[names[mark["category_id"]].upper()])
+        states.setdefault(mark["image_id"], []).append(State[name.upper()])
     fields = []
     for image in tree["images"]:
         if group not in image:
             raise SourceError(
                 f"image {image['file_name']!r} of {str(path)!r} has no group key {group!r}; it has {sorted(image)}."
             )
-        pixels = imread(folder / "images" / image["file_name"])
-        if pixels.ndim == 3:
-            pixels = pixels[..., 0]
+        pixels = _picture(folder, image["file_name"])
         centres, contours = _ellipses(np.asarray(boxes.get(image["id"], []), np.float32).reshape(-1, 4))
         state = np.asarray(states.get(image["id"], []), np.uint8)
         fields.append(Field(image["file_name"], str(image[group]), pixels, centres, contours, state, visible_only=True))
     return fields
+
+
+def _picture(folder: Path, name: str) -> Pixels:
+    path = next((p for p in (folder / "images" / name, folder / name) if p.is_file()), None)
+    if path is None:
+        raise SourceError(f"picture {name!r} of the annotations is missing in {str(folder / 'images')!r}.")
+    pixels: Pixels = imread(path)
+    return pixels[..., 0] if pixels.ndim == 3 else pixels
 
 
 def _ellipses(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -25,9 +25,9 @@ from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
 from livescope.train.scoring import Matched, bootstrap, match_field, reliability, score
 from livescope.train.shifts import SHIFTS
-from livescope.train.sources import Dataset, read, settings_of
+from livescope.train.sources import Dataset, OneOf, read, settings_in, settings_of, with_group
 
-__all__ = ["call_fields", "evaluate", "seen_path", "sheet_of", "write_sheet"]
+__all__ = ["call_fields", "evaluate", "evaluate_all", "seen_path", "sheet_of", "write_sheet"]
 
 _SHIFT_FIELDS = 60
 """Fields that the disturbances are tried on, evenly chosen: fourteen disturbances are fourteen passes."""
@@ -74,6 +74,36 @@ def call_fields(
         analyser.close()
 
 
+def evaluate_all(
+    model: str,
+    data: Path,
+    out: Path,
+    split: str = "group",
+    pixel_um: float | None = None,
+    report: Callable[[str], None] = lambda _what: None,
+) -> dict[Path, dict[str, Any]]:
+    """Write a sheet of each data set that is named; arguments as `evaluate`.
+
+    Parameters
+    ----------
+    data
+        As for `evaluate`, or a training config (YAML): each entry of its `data` gets a sheet, in `out` itself where it
+        is the only one, else in a folder ``1-KIND``, ``2-KIND`` ... of it.
+
+    Returns
+    -------
+    Folder of each sheet, and the sheet.
+    """
+    if data.suffix not in (".yaml", ".yml"):
+        return {out: evaluate(model, data, out, split, pixel_um, report)}
+    entries = settings_in(data)
+    sheets = {}
+    for number, entry in enumerate(entries, 1):
+        folder = out if len(entries) == 1 else out / f"{number}-{entry.kind}"
+        sheets[folder] = _evaluate(model, entry, folder, split, pixel_um, report)
+    return sheets
+
+
 def evaluate(
     model: str,
     data: Path,
@@ -110,20 +140,27 @@ def evaluate(
     SourceError
         No labelled data there, or all of it was in the model's training.
     """
+    return _evaluate(model, settings_of(data), out, split, pixel_um, report)
+
+
+def _evaluate(
+    model: str, settings: OneOf, out: Path, split: str, pixel_um: float | None, report: Callable[[str], None]
+) -> dict[str, Any]:
     bundle = load_bundle(model)
-    report("reading data")
-    settings = settings_of(data, None if split in ("group", "none") else split)
+    if split not in ("group", "none"):
+        settings = with_group(settings, split)
     if pixel_um is not None:
         settings = settings.model_copy(update={"pixel_um": pixel_um})
+    report(f"reading {settings.place}")
     dataset = read(settings)
     kept, left_out = (dataset.fields, 0) if split == "none" else _unseen(bundle, dataset.fields)
     if not kept:
         raise SourceError(
-            f"model {bundle.name!r} was trained or calibrated on every group of {str(data)!r}; give other fields, or "
-            "--split none to see figures that are too good."
+            f"model {bundle.name!r} was trained or calibrated on every group of {settings.place!r}; give other fields, "
+            "or --split none to see figures that are too good."
         )
     sheet = sheet_of(bundle, dataset, kept, report)
-    sheet["data"] |= {"path": str(data), "split": split, "fields_left_out_as_seen": left_out}
+    sheet["data"] |= {"path": settings.place, "split": split, "fields_left_out_as_seen": left_out}
     write_sheet(sheet, out)
     return sheet
 

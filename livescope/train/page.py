@@ -11,9 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_page"]
+__all__ = ["WORDS", "write_page"]
 
-_WORDS = {
+WORDS = {
     "n_live": "cells marked live",
     "n_dead": "cells marked dead",
     "f1": "detection F1",
@@ -65,7 +65,7 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
     if not data["every_cell_marked"]:
         parts.append("<p>Not every cell is marked: precision, F1 and viability of whole fields mean nothing here.</p>")
     rows = [
-        [_WORDS[name], _cell(one["value"]), _interval(one["interval"])]
+        [WORDS[name], _cell(one["value"]), _interval(one["interval"])]
         for name, one in sheet["figures"].items()
         if one["value"] is not None
     ]

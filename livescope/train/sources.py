@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from livescope.errors import SourceError
+from livescope.errors import SettingsError, SourceError
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
 
-__all__ = ["Coco", "DataSettings", "Dataset", "DyePairs", "Masks", "Simulated", "read", "settings_of"]
+__all__ = [
+    "Coco",
+    "DataSettings",
+    "Dataset",
+    "DyePairs",
+    "Masks",
+    "OneOf",
+    "Simulated",
+    "read",
+    "settings_in",
+    "settings_of",
+    "with_group",
+]
 
 
 class _Frozen(BaseModel):
@@ -23,6 +36,11 @@ class _Frozen(BaseModel):
 
     repeat: int = Field(default=1, ge=1)
     """Times that each field is shown for once of the others, where a small set stands beside a large one."""
+
+    @property
+    def place(self) -> str:
+        """Where the data lie, for messages."""
+        return str(getattr(self, "path", "simulated"))
 
 
 class Simulated(_Frozen):
@@ -72,8 +90,11 @@ class DyePairs(_Frozen):
     """None proposes them from the histogram of all fields."""
 
 
-DataSettings = Annotated[Simulated | Masks | Coco | DyePairs, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Simulated | Masks | Coco | DyePairs] = TypeAdapter(DataSettings)
+OneOf = Simulated | Masks | Coco | DyePairs
+DataSettings = Annotated[OneOf, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[OneOf] = TypeAdapter(DataSettings)
+_GROUP_KEYS = ("dup_group", "series", "experiment", "day", "well")
+"""Keys of a COCO image that are taken for its group where none is named, the first that all images have."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,38 +129,71 @@ class Dataset:
     thresholds: dye.Thresholds | None = None
 
 
-def settings_of(path: Path, group: str | None = None) -> Simulated | Masks | Coco | DyePairs:
+def settings_of(path: Path) -> OneOf:
     """Find out what kind of data lies in a folder.
 
     Parameters
     ----------
     path
         A folder, or the word ``simulated``.
-    group
-        How pictures are grouped; None takes the kind's own way.
 
     Raises
     ------
     SourceError
         Nothing there is known.
     """
-    known: dict[str, object] = {} if group is None else {"group": group}
     if str(path) == "simulated":
         return Simulated(fields=40, seed=9)
-    if (path / "annotations.coco.json").is_file():
-        return _ADAPTER.validate_python({"kind": "coco", "path": path, **known})
+    if not path.is_dir():
+        raise SourceError(
+            f"{str(path)!r} is no folder. Give one with labelled data, a training config, or 'simulated'."
+        )
+    if data.annotations_in(path) is not None:
+        return Coco(path=path, group=next((key for key in _GROUP_KEYS if data.has_group(path, key)), "file_name"))
     if (path / "images").is_dir() and (path / "masks").is_dir():
-        return _ADAPTER.validate_python({"kind": "masks", "path": path, **known})
+        return Masks(path=path)
     for folder in (path, path / "fields"):
         if any(folder.glob(f"*{dye.BRIGHTFIELD}")):
-            return _ADAPTER.validate_python({"kind": "dye_pairs", "path": folder, **known})
+            return DyePairs(path=folder)
     raise SourceError(
         f"{str(path)!r} holds no labelled data that livescope knows: annotations.coco.json with images/; images/ with "
-        f"masks/; or NAME{dye.BRIGHTFIELD} with its dyes; or give the word 'simulated'."
+        f"masks/; or NAME{dye.BRIGHTFIELD} with its dyes; or give a training config, or the word 'simulated'."
     )
 
 
-def read(settings: Simulated | Masks | Coco | DyePairs) -> Dataset:
+def with_group(settings: OneOf, group: str) -> OneOf:
+    """Return the settings with another grouping of their pictures.
+
+    Raises
+    ------
+    SourceError
+        The kind has only one: simulated fields are a group each.
+    """
+    if isinstance(settings, Simulated):
+        raise SourceError(f"simulated fields are a group each; --split {group!r} has no meaning for them.")
+    return settings.model_copy(update={"group": group})
+
+
+def settings_in(config: Path) -> tuple[OneOf, ...]:
+    """Read the section `data` of a training config; nothing else of it is looked at.
+
+    Raises
+    ------
+    SettingsError
+        It is missing, or not as it must be.
+    """
+    try:
+        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return tuple(_ADAPTER.validate_python(one) for one in tree["data"])
+    except OSError as error:
+        raise SettingsError(f"config {str(config)!r} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise SettingsError(
+            f"{str(config)!r} names no labelled data (a list `data`, as in configs/train.yaml): {error}"
+        ) from None
+
+
+def read(settings: OneOf) -> Dataset:
     """Read the fields of one kind of data.
 
     Raises

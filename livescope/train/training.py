@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from livescope.detect.bundle import load_bundle
+from livescope.errors import SettingsError
 from livescope.train.bundling import Made, make_bundle
 from livescope.train.evaluate import sheet_of, write_sheet
 from livescope.train.figures import draw_dye, draw_history
-from livescope.train.settings import load_train_settings
-from livescope.train.sources import read
+from livescope.train.settings import TrainSettings, load_train_settings
+from livescope.train.sources import Dataset, read
 
 __all__ = ["train"]
 
@@ -22,6 +24,7 @@ def train(
     overrides: Sequence[str] = (),
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
     tell: Callable[[str], None] = lambda _what: None,
+    resume: bool | None = None,
 ) -> Made:
     """Train, or fine-tune, a network on labelled data and validate it on groups kept out.
 
@@ -37,28 +40,57 @@ def train(
         Called with (step, mean parts of the loss) some twenty times in a run.
     tell
         Told each stage.
+    resume
+        Whether to go on from the checkpoint of an interrupted training: None if there is one of these settings and
+        data, True must, False starts anew.
 
     Raises
     ------
     SettingsError
-        The config has a fault.
+        The config has a fault, the bundle to start from would be overwritten, or there is nothing to resume.
     SourceError
         Data are missing, or of too few groups.
     ModelError
         The network to start from is none, or too little was found to calibrate on.
     """
     settings = load_train_settings(config, overrides)
+    _writable(settings)
     tell("reading data")
     datasets = [read(one) for one in settings.data]
+    settings = _as_started(settings, datasets)
     for number, dataset in enumerate(datasets):
         if dataset.thresholds is not None:
             name = settings.out / f"{settings.name}.dye{number or ''}.png"
             draw_dye(dataset.measured, dataset.thresholds, name)
             tell(f"dye thresholds: {dataset.thresholds} - look at {name}")
     tell(f"training {settings.fit.steps} steps on {sum(len(dataset.fields) for dataset in datasets)} fields")
-    made = make_bundle(settings, datasets, report=report)
+    made = make_bundle(settings, datasets, report=report, resume=resume)
     draw_history(made.history, settings.out / f"{settings.name}.losses.png")
     for number, (dataset, fields) in enumerate(made.tests):
         tell(f"validation sheet: {dataset.described}")
         write_sheet(sheet_of(made.bundle, dataset, fields, tell), settings.out / f"{settings.name}.sheet{number or ''}")
     return made
+
+
+def _writable(settings: TrainSettings) -> None:
+    """Refuse to overwrite the network that is started from, before any time is spent."""
+    if settings.start is not None:
+        start = load_bundle(settings.start).onnx_path
+        if start.resolve() == (settings.out / f"{settings.name}.onnx").resolve():
+            raise SettingsError(f"{str(start)!r} would be overwritten by its own fine-tuning; choose another name.")
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"out {str(settings.out)!r} cannot be made: {error.strerror}. Choose another.") from None
+
+
+def _as_started(settings: TrainSettings, datasets: Sequence[Dataset]) -> TrainSettings:
+    """Take normalisation and pixel size from the network that is started from, where the config does not set them."""
+    if settings.start is None:
+        return settings
+    card, said = load_bundle(settings.start).card, settings.model_fields_set
+    changed: dict[str, object] = {} if "normalisation" in said else {"normalisation": card.normalisation}
+    # pictures of unknown pixel size are taken as they are, and the new card must not claim to know better
+    if "pixel_um" not in said and all(dataset.pixel_um is not None for dataset in datasets):
+        changed["pixel_um"] = card.pixel_um
+    return settings.model_copy(update=changed)

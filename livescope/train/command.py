@@ -1,0 +1,108 @@
+"""The commands `train` and `evaluate` as a terminal shows them: progress, and where the results lie.
+
+Owns what is printed. What is done lies in `training` and `evaluate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from livescope.errors import SettingsError
+
+__all__ = ["run_evaluate", "run_train"]
+
+_SHOWN = ("f1", "recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "ece", "error_at_90", "uncertain")
+
+
+def run_train(config: Path, overrides: Sequence[str], resume: bool | None, console: Console) -> None:
+    """Train from a config with progress in the terminal; arguments as `livescope.train.training.train` takes them."""
+    _require("torch", "onnxscript", "matplotlib")
+    from livescope.train.settings import load_train_settings
+    from livescope.train.training import train
+
+    settings = load_train_settings(config, overrides)
+    started, cpu = time.monotonic(), time.process_time()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("waiting", total=settings.fit.steps, loss="")
+
+        def report(step: int, parts: dict[str, float]) -> None:
+            valid = [value for name, value in parts.items() if name.startswith("valid_")]
+            loss = sum(parts.values()) - sum(valid) - parts["seconds"]
+            shown = f"loss {loss:.3f}" + (f", validation {sum(valid):.3f}" if valid else "")
+            progress.update(task, completed=step, loss=shown)
+            if not console.is_terminal:  # a log file shows no moving bar
+                console.print(f"step {step} of {settings.fit.steps}: {shown}", highlight=False)
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what.split(":")[0])
+            progress.console.print(what, highlight=False, soft_wrap=True)
+
+        made = train(config, overrides, report, tell, resume)
+    card, path = made.bundle.card, made.bundle.onnx_path
+    for row in card.validation:
+        console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False)
+    if not card.validation:
+        console.print("[yellow]warning[/] no field was kept for a test: score the model with `livescope evaluate`.")
+    console.print(
+        f"{time.monotonic() - started:.0f} s ({time.process_time() - cpu:.0f} s of CPU) -> {path} with its card, "
+        f"{path.stem}.losses.png and {path.stem}.sheet/sheet.html. Use it: --model {path}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def run_evaluate(model: str, data: Path, out: Path, split: str, pixel_um: float | None, console: Console) -> None:
+    """Write validation sheets with progress in the terminal; arguments as `livescope.train.evaluate.evaluate`."""
+    _require("matplotlib")
+    from livescope.train.evaluate import evaluate_all
+
+    with _stages(console) as tell:
+        sheets = evaluate_all(model, data, out, split, pixel_um, tell)
+    for folder, sheet in sheets.items():
+        console.print(_figures(sheet))
+        console.print(f"-> {folder / 'sheet.html'}, {folder / 'sheet.json'}", soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def _stages(console: Console) -> Iterator[Callable[[str], None]]:
+    """Show what is being done; each stage stays on the screen when the next begins."""
+    with console.status("starting") as status:
+
+        def tell(what: str) -> None:
+            console.print(what, highlight=False, soft_wrap=True)
+            status.update(what)
+
+        yield tell
+
+
+def _figures(sheet: dict[str, Any]) -> Table:
+    from livescope.train.page import WORDS
+
+    data = sheet["data"]
+    table = Table(title=f"{sheet['model']['name']}: {data['fields']} fields, {data['groups']} groups", min_width=60)
+    for column in ("figure", "value", "95 % interval"):
+        table.add_column(column)
+    for name in _SHOWN:
+        value, interval = sheet["figures"][name]["value"], sheet["figures"][name]["interval"]
+        if value is not None:
+            table.add_row(WORDS[name], f"{value:.3f}", "{:.3f} to {:.3f}".format(*interval) if interval else "-")
+    return table
+
+
+def _require(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(f"this needs {', '.join(missing)}: pip install 'livescope[train]'.")
