@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from livescope.assay.pooled import counting_rows
 from livescope.assay.viability import viability
 from livescope.calls import Analysis
 from livescope.detect.bundle import Bundle
@@ -84,7 +85,8 @@ class FrameAnalyser:
                 f"a frame had more cells than the table's {self._settings.max_cells} rows: counts are a lower bound. "
                 "Raise detector.max_cells (at most 3840)."
             )
-        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity))
+        counting = counting_rows(calls, frame.spec.shape, self._settings.border)
+        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity, counting))
 
     @property
     def uncertain(self) -> tuple[float, float]:

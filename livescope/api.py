@@ -14,7 +14,9 @@ from livescope.settings import Settings, load_settings, override_settings
 __all__ = ["open_record", "open_session"]
 
 
-def open_session(config: Path | str | Settings | None = None, *overrides: str) -> Session:
+def open_session(
+    config: Path | str | Settings | None = None, *overrides: str, allow_actions: bool = False
+) -> Session:
     """Open a session; use it in a ``with`` block, and iterate over `Session.results` to run it.
 
     Parameters
@@ -23,6 +25,8 @@ def open_session(config: Path | str | Settings | None = None, *overrides: str) -
         Path of a YAML config, or settings; None takes the defaults (simulated cells).
     *overrides
         ``"key.path=value"`` each, as ``--set`` on the command line.
+    allow_actions
+        Leave for the run's rules to run commands and call URLs.
 
     Raises
     ------
@@ -41,5 +45,5 @@ def open_session(config: Path | str | Settings | None = None, *overrides: str) -
     2 True
     """
     if isinstance(config, Settings):
-        return Session(override_settings(config, overrides))
-    return Session(load_settings(None if config is None else Path(config), overrides))
+        return Session(override_settings(config, overrides), allow_actions=allow_actions)
+    return Session(load_settings(None if config is None else Path(config), overrides), allow_actions=allow_actions)

@@ -45,9 +45,11 @@ def demo(out: Path, headless: bool, overrides: Sequence[str], summary: Path | No
     return run(settings, headless, summary, None)
 
 
-def run(settings: Settings, headless: bool, summary: Path | None, picture: Path | None) -> int:
+def run(
+    settings: Settings, headless: bool, summary: Path | None, picture: Path | None, *, allow_actions: bool = False
+) -> int:
     """Run a session with or without a window; returns the exit code."""
-    with Session(settings) as session:
+    with Session(settings, allow_actions=allow_actions) as session:
         if not headless:
             from livescope.view.window import show
 

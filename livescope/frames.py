@@ -16,12 +16,24 @@ from numpy.typing import NDArray
 
 from livescope.errors import FrameError
 
-__all__ = ["ASIDE", "PIXEL_DTYPES", "REASON", "Frame", "FrameSpec", "LossCause", "LossLedger", "Pixels"]
+__all__ = [
+    "ASIDE",
+    "CULTURE_MINUTES",
+    "PIXEL_DTYPES",
+    "REASON",
+    "Frame",
+    "FrameSpec",
+    "LossCause",
+    "LossLedger",
+    "Pixels",
+]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 PIXEL_DTYPES = ("uint8", "uint16")
 ASIDE = "aside"
 """Key in `Frame.metadata` of what was other about a frame than about the run's, e.g. ``channel Cy5``."""
+CULTURE_MINUTES = "CultureMinutes"
+"""Key in `Frame.metadata` of a simulated culture's own time."""
 REASON = "reason"
 """Key in `Frame.metadata` of why a rule had the frame taken."""
 
@@ -134,6 +146,12 @@ class Frame:
     def aside(self) -> bool:
         """True if it was taken aside, under other conditions: stored and shown, but never called."""
         return self.metadata is not None and ASIDE in self.metadata
+
+    @property
+    def culture_s(self) -> float:
+        """Time of the culture in seconds: a simulated one's own where the source tells it, else `time_s`."""
+        minutes = None if self.metadata is None else self.metadata.get(CULTURE_MINUTES)
+        return self.time_s if minutes is None else 60.0 * float(minutes)
 
     @property
     def spec(self) -> FrameSpec:

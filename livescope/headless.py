@@ -83,7 +83,10 @@ def summarise(session: Session, seconds: float) -> dict[str, Any]:
         "fps": round(session.book.mean_fps(), 3),
         "latency_ms": None if latency is None else dict(zip(("p50", "p95", "p99"), latency, strict=True)),
         "deaths": status.deaths,
+        "cadence": status.cadence,
+        "actions": list(status.actions),
         "viability": None if analysis is None else _jsonable(analysis.viability),
+        "cameras": {label: _jsonable(a.viability) for label, a in sorted(session.book.newest_by_camera.items())},
         "truth": None if tally is None else _clean(tally.summary()),
         "backend": None if status.backend is None else _jsonable(status.backend),
         "model": status.model,
@@ -119,7 +122,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table.add_row(
         "frames",
         f"{summary['frames_delivered']} delivered, {summary['frames_recorded']} recorded, "
-        f"{summary['frames_analysed']} analysed, {summary['frames_shown']} shown",
+        f"{summary['frames_analysed']} analysed ({summary['cadence']}), {summary['frames_shown']} shown",
     )
     table.add_row("lost or skipped", lost)
     table.add_row("rate", f"{summary['fps']:.1f} frames/s over {summary['seconds']:.1f} s")
@@ -127,8 +130,13 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row("latency", ", ".join(f"{k} {v:.0f} ms" for k, v in summary["latency_ms"].items()))
     if summary["viability"]:
         table.add_row("viability (last frame)", viability_text(summary["viability"]))
+    for label, viability in summary["cameras"].items() if len(summary["cameras"]) > 1 else ():
+        table.add_row(f"viability of {label}", viability_text(viability))
     if summary["deaths"]:
         table.add_row("deaths seen", str(summary["deaths"]))
+    for action in summary["actions"]:
+        became = "done" if action["ok"] else f"failed: {action['message']}"
+        table.add_row("rule", f"{action['rule']}: {action['action']}, frame {action['frame']}: {became}")
     if summary["truth"]:
         table.add_row("against the truth", truth_text(summary["truth"]))
     backend = summary["backend"]

@@ -5,9 +5,11 @@ Owns which record is open and how many frames all of them hold. How a record is 
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ class Recording:
         self._recorder: Recorder | None = None
         self._closed_frames = 0
         self._analysing = threading.Lock()
+        self._written: set[Path] = set()
         self.path: Path | None = None
         """The newest record."""
 
@@ -88,15 +91,33 @@ class Recording:
 
         if self._recorder is not None:
             return
-        path = settings.record.path or Path("runs/{time}.ome.zarr")
+        path = self._next_path(settings.record.path or Path("runs/{time}.ome.zarr"))
         recorder = Recorder(path, settings.record, ledger, run_settings=settings, on_error=self._on_error)
         recorder.note(**facts)
         self.path, self._recorder = recorder.path, recorder
+        self._written.add(recorder.path)
+
+    def _next_path(self, template: Path) -> Path:
+        """Path of the next record: NAME, or NAME-2, NAME-3 ... where this session has written NAME before.
+
+        With ``{time}`` in it, which is whole seconds, also where another run has; else what exists is left to the
+        recorder, which refuses it unless it may overwrite.
+        """
+        from livescope.record.place import resolve_path
+
+        first = resolve_path(template, datetime.now().astimezone())
+        suffix = ".ome.zarr" if first.name.endswith(".ome.zarr") else first.suffix
+        stem = first.name.removesuffix(suffix)
+        names = itertools.chain([first.name], (f"{stem}-{k}{suffix}" for k in itertools.count(2)))
+        timed = "{time}" in str(template)
+        candidates = (first.with_name(name) for name in names)
+        return next(path for path in candidates if path not in self._written and not (timed and path.exists()))
 
     def note(self, **facts: Any) -> None:
-        """Add facts to the manifest of the open record."""
-        if self._recorder is not None:
-            self._recorder.note(**facts)
+        """Add facts to the manifest of the open record (any thread)."""
+        recorder = self._recorder
+        if recorder is not None:
+            recorder.note(**facts)
 
     def close(self, facts: Mapping[str, Any]) -> None:
         """Write what is queued, add last facts to the manifest, close the record."""
@@ -125,6 +146,18 @@ class Recording:
                 recorder.put_table("fates", _columns(analysis, analysis.fates, _FATE_COLUMNS, analysis.calls.track))
             if truth is not None:
                 recorder.put_table("truth", _columns(analysis, truth, _TRUTH_COLUMNS))
+
+    def put_table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows to a table of the open record, e.g. what became of a rule's action (any thread).
+
+        Raises
+        ------
+        RecordError
+            The disk refused.
+        """
+        with self._analysing:
+            if self._recorder is not None:
+                self._recorder.put_table(name, columns)
 
 
 def _columns(

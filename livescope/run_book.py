@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from livescope.assay.agreement import Tally
+from livescope.cadence import AnalysisQueue
 from livescope.calls import Analysis, Viability
 from livescope.frames import Frame, LossCause, LossLedger
-from livescope.meters import LatencyMeter, Mailbox, RateMeter, ThinningSeries
+from livescope.meters import LatencyMeter, RateMeter, ThinningSeries
 
 if TYPE_CHECKING:
     from livescope.assay.agreement import TrueCells
@@ -24,38 +25,52 @@ class RunBook:
 
     Parameters
     ----------
-    capacity
-        Frames that may wait for analysis; 1 is "newest only".
+    every
+        Which frames are to be called; see `livescope.cadence.AnalysisQueue`.
+    camera
+        Of several cameras, the one that is called and shown; None calls all, and shows the first of each segment.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, every: bool | None = None, camera: str | None = None) -> None:
         self.started_s = time.perf_counter()
         self.ledger = LossLedger()
-        self.to_analyse = Mailbox[Frame](capacity)
+        self.to_analyse = AnalysisQueue(every)
         self.acquired = RateMeter()
         self.called = RateMeter()
         self.painted = RateMeter()
         self.curve = ThinningSeries[tuple[float, Viability]]()
+        self.channel: str | None = None
+        """The channel whose frames are called, None where all are."""
         self.analysed = 0
         self.shown = 0
         self.deaths = 0
         self.newest_frame: Frame | None = None
         self.newest_analysis: Analysis | None = None
+        self.newest_by_camera: dict[str, Analysis] = {}
         self.tally: Tally | None = None
         self._latency_called = LatencyMeter()
         self._latency_painted = LatencyMeter()
         self._first_time_s: float | None = None
         self._last_shown_index = -1
+        self._camera = camera
+        self._shown = (-1, camera)
+        """Segment and camera of the frames that are shown."""
 
     def note_received(self, frame: Frame) -> None:
         """Take a frame in and queue it for analysis; what it pushes out is counted (acquisition thread)."""
         self.acquired.tick()
         if self._first_time_s is None:
             self._first_time_s = frame.time_s
-        self.newest_frame = frame
-        evicted = self.to_analyse.put(frame)
-        if evicted is not None:
-            self.note_not_analysed(evicted)
+        if self._camera is None and frame.segment != self._shown[0]:
+            self._shown = frame.segment, frame.camera
+        if frame.camera == self._shown[1]:
+            self.newest_frame = frame
+        if self._camera not in (None, frame.camera):
+            return
+        if frame.aside or self.channel not in (None, frame.channel):
+            return  # e.g. a dye: stored and shown
+        for skipped in self.to_analyse.put(frame):
+            self.note_not_analysed(skipped)
 
     def note_not_analysed(self, frame: Frame) -> None:
         """Count a frame that nobody will call (acquisition or detector thread)."""
@@ -66,8 +81,10 @@ class RunBook:
         self.analysed += 1
         self.called.tick()
         self._latency_called.add((time.perf_counter() - analysis.frame.time_s) * 1e3)
-        self.curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
-        self.newest_analysis = analysis
+        self.newest_by_camera[analysis.frame.camera] = analysis
+        if analysis.frame.camera == self._shown[1] or analysis.frame.index < 0:  # a snap belongs to no run
+            self.curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
+            self.newest_analysis = analysis
         if analysis.fates is not None:
             self.deaths += len(analysis.fates.died)
         if truth is not None:

@@ -4,7 +4,7 @@ Owns the threads and the state machine (see `SessionState`); the rooms own the l
 done one after the other on the control thread, so that no window and no caller ever waits for a device.
 
     acquisition thread -> recorder's queue (never blocks)
-                       -> analysis mailbox (newest only, or every frame) -> detector thread -> calls -> recorder, window
+                       -> analysis queue (every frame, or the newest only) -> detector thread -> calls -> recorder, window
                        -> display mailbox (newest only)
 """
 
@@ -27,9 +27,10 @@ from livescope.frames import Frame
 from livescope.messages import Messages
 from livescope.meters import Mailbox
 from livescope.recording import Recording
+from livescope.responding import Responding
 from livescope.run_book import RunBook
 from livescope.settings import Settings
-from livescope.source import OpenSource, expected_spec, open_source, open_stream
+from livescope.source import OpenSource, check_camera, expected_spec, open_source, open_stream
 from livescope.status import SessionState, Status
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "Session", "SessionState", "Status"]
 
-_EVERY_FRAME_CAPACITY = 256
-"""Frames that may wait for analysis where every frame is wanted; above it the oldest is skipped and counted."""
+_RESULTS_KEPT = 256
+"""Results that may wait for a reader of `Session.results`; above it the oldest is skipped."""
 
 
 class Session:
@@ -54,6 +55,8 @@ class Session:
     ----------
     settings
         What to open and what to do. Nothing is opened before `start`.
+    allow_actions
+        Leave for the run's rules (`run.rules`) to run commands and call URLs.
 
     Examples
     --------
@@ -62,7 +65,7 @@ class Session:
     <SessionState.IDLE: 'idle'>
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, allow_actions: bool = False) -> None:
         self.settings = settings
         self._state = SessionState.IDLE
         self._reason: str | None = None
@@ -76,7 +79,10 @@ class Session:
         self._detecting: Detecting | None = None
         self._stream: LiveStream | None = None
         self._recording = Recording(self._recorder_failed)
-        self._run = RunBook(self._capacity)
+        self._run = self._new_book()
+        self._responding = Responding(
+            self._recording, self._messages, self._ask_stream, self._end, allow_actions=allow_actions
+        )
         self._subscribers: list[Mailbox[Analysis]] = []
 
     # ---- asked for by the user -------------------------------------------------------------------------------------
@@ -189,6 +195,7 @@ class Session:
             analysed=run.analysed,
             shown=run.shown,
             deaths=run.deaths,
+            actions=self._responding.outcomes,
             lost=run.ledger.by_cause(),
             fps_acquired=run.acquired.rate_hz(),
             fps_analysed=run.called.rate_hz(),
@@ -197,6 +204,7 @@ class Session:
             recording=recording.active,
             record=recording.path,
             queue_fill=recording.queue_fill,
+            cadence=run.to_analyse.cadence.value,
             disk_free_bytes=recording.disk_free_bytes(),
             backend=detecting.describe() if detecting else None,
             model=self.settings.detector.model,
@@ -237,7 +245,7 @@ class Session:
         LivescopeError
             The run could not start, or failed; what was recorded is kept.
         """
-        box = Mailbox[Analysis](_EVERY_FRAME_CAPACITY)
+        box = Mailbox[Analysis](_RESULTS_KEPT)
         self._subscribers.append(box)
         return self._drain(box, self._run)
 
@@ -279,9 +287,10 @@ class Session:
             return
         self._state, self._reason, self._failure = SessionState.STARTING, None, None
         try:
-            self._run = RunBook(self._capacity)
+            self._run = self._new_book()
             self._recording.reset()
             self._stream = None
+            self._responding.load(self.settings.run.rules)
             self._open_stream()
             if self.settings.record.path is not None:
                 self._open_record()
@@ -293,7 +302,10 @@ class Session:
     def _begin(self) -> None:
         stream, run = self._open_stream(), self._run
         detecting = self._open_model()
+        check_camera(stream, self.settings.detector.camera)
         detecting.prepare(expected_spec(stream))  # a model that does not fit is refused before the first frame
+        run.channel = self.settings.detector.channel or stream.first_channel
+        detecting.respond = self._responding.begin(stream)
         detecting.begin(run, self.settings.track)
         stream.start(self.settings.run.frames)
         self._state = SessionState.RUNNING
@@ -337,6 +349,13 @@ class Session:
         with self._changing() as stream:
             stream.change(change)
 
+    def _ask_stream(self, what: str, do: Callable[[LiveStream], None]) -> Future[None]:
+        def with_stream() -> None:
+            with self._changing() as stream:
+                do(stream)
+
+        return self._ask(what, with_stream)
+
     def _burst(self, frames: int) -> None:
         if self._state is not SessionState.RUNNING:
             raise AcquisitionError("a burst is part of a run; start the run first.")
@@ -369,7 +388,7 @@ class Session:
 
     def _open_record(self) -> None:
         facts = {"backend": asdict(self._detecting.describe())} if self._detecting else {}
-        self._recording.open(self.settings, self._run.ledger, facts)
+        self._recording.open(self.settings, self._run.ledger, facts | self._responding.facts)
 
     def _close_record(self) -> None:
         warnings, errors = list(self._messages.warnings), list(self._messages.errors)
@@ -401,6 +420,7 @@ class Session:
             if self._detecting is not None:
                 self._detecting.finish()
             try:
+                self._responding.finish()
                 self._close_record()
             finally:
                 self._state, self._reason = state, reason
@@ -423,10 +443,15 @@ class Session:
     def _receive(self, frame: Frame) -> None:
         """Acquisition thread: hand the frame to the recorder, the detector and the window; never wait."""
         stored = self._recording.put(frame)
-        if not stored and self.settings.record.when_full == "stop" and self._reason is None:
-            self._reason = "the disk cannot keep up and record.when_full is 'stop'"
-            self.stop()
+        if not stored and self.settings.record.when_full == "stop":
+            self._end("the disk cannot keep up and record.when_full is 'stop'")
         self._run.note_received(frame)
+
+    def _end(self, reason: str) -> None:
+        """End the run for a reason, the first that is given."""
+        if self._reason is None:
+            self._reason = reason
+            self.stop()
 
     def _await_end(self, stream: LiveStream) -> None:
         """Waiter thread: a stream that ends by itself ends the run; nothing that was delivered is dropped."""
@@ -454,7 +479,7 @@ class Session:
         truth = self._source.truth(frame) if self._source else None
         return None if truth is None else truth.in_frame()  # a truth of no cells counts: calls in it are false
 
-    @property
-    def _capacity(self) -> int:
-        every = self.settings.detector.every_frame or self.settings.run.plan is not None
-        return _EVERY_FRAME_CAPACITY if every else 1
+    def _new_book(self) -> RunBook:
+        detector = self.settings.detector
+        every = True if self.settings.run.plan is not None else detector.every_frame
+        return RunBook(every, detector.camera)

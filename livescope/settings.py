@@ -119,6 +119,12 @@ class DetectorSettings(_Frozen):
     """Least score of a detection; None takes the model card's."""
     uncertain: tuple[float, float] | None = None
     """Calls with p_dead between these two are uncertain; None takes the model card's."""
+    channel: str | None = None
+    """Channel of a plan whose frames are called; None takes the first that it names. Others are stored only."""
+    border: Literal["all", "inside", "brick"] = "all"
+    """Which cells at the border count for the viability: all; inside: none that touch it, which favours small (dead)
+    cells; brick: those at the top and left but not at the bottom and right, which is unbiased.
+    """
 
 
 class TrackSettings(_Frozen):
@@ -169,6 +175,8 @@ class RunSettings(_Frozen):
     seconds: float | None = Field(default=None, gt=0)
     plan: Path | None = None
     """Instead of a stream, snap at the positions, times, z and channels of this useq-schema plan (YAML)."""
+    rules: Path | None = None
+    """What the microscope is to do when the culture does this or that (YAML, see `configs/rules.yaml`)."""
 
 
 class Settings(_Frozen):

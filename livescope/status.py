@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from livescope.detect.detector import BackendInfo
 
@@ -45,12 +46,17 @@ class Status:
         (p50, p95, p99) from arrival to painted, or to called where there is no window; None before the first.
     recording, record, queue_fill, disk_free_bytes
         Whether frames are stored, where, how full the queue to the disk is (0..1), and the space left there.
+    cadence
+        Which frames are called at present: ``"every frame"`` or ``"newest only"``.
     backend, model
         What really runs the network, None before it is loaded; and the model's name.
     exposure_ms
         Exposure of the camera, None where unknown.
     busy
         What the control thread is doing, None when it waits.
+    actions
+        What the newest actions of rules were, why, and what became of them: dicts with frame, position, rule, reason,
+        action, ok and message.
     warnings, errors
         Messages, each once, in the order in which they first came.
     """
@@ -77,3 +83,5 @@ class Status:
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
     deaths: int = 0
+    cadence: str = ""
+    actions: tuple[dict[str, Any], ...] = ()

@@ -26,7 +26,7 @@ from livescope.acquire.health import HealthEvent, Pulse, Watchdog
 from livescope.acquire.itinerary import Itinerary, position_of
 from livescope.acquire.states import SegmentNote, StreamState
 from livescope.acquire.stream import LiveStream
-from livescope.acquire.stream_core import StreamCore
+from livescope.acquire.stream_core import StreamCore, TellsOfSnaps
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError, one_of
 from livescope.frames import Frame, LossLedger
 from livescope.settings import CameraSettings
@@ -357,6 +357,8 @@ class PlannedRun(LiveStream):
             raise
         except Exception as error:
             raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
+        if isinstance(self.core, TellsOfSnaps):
+            tags = {**self.core.snap_metadata(), **tags}
         index, self._counters.index = self._counters.index, self._counters.index + 1
         return self.camera.frame(pixels, tags, self.camera.label, index=index, segment=self.segment)
 

@@ -233,6 +233,11 @@ class LiveStream(Segments):
             raise error or AcquisitionError(f"the burst {ended.value} after {delivered} of {frames} frames.")
         return delivered
 
+    @property
+    def first_channel(self) -> str | None:
+        """The channel that a plan names first; a live stream has none."""
+        return None
+
     # ------------------------------------------------------------------ segments
 
     def _pause(self) -> bool:

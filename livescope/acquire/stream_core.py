@@ -1,14 +1,15 @@
 """What a core must offer to run in the live loop: a small part of MMCore, with MMCore's names and units.
 
-Owns the two protocols. `CMMCorePlus`, `UniMMCore`, `livescope.simulate.FakeCore` and `ReplayCore` satisfy them.
+Owns the protocols. `CMMCorePlus`, `UniMMCore`, `livescope.simulate.FakeCore` and `ReplayCore` satisfy them.
 """
 
 # ruff: noqa: N802 - the protocol keeps the names of MMCore
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["FiniteSource", "StreamCore"]
+__all__ = ["FiniteSource", "StreamCore", "TellsOfSnaps", "camera_labels"]
 
 
 class StreamCore(Protocol):
@@ -111,3 +112,17 @@ class FiniteSource(Protocol):
 
     def remaining_frames(self) -> int | None:
         """Frames still to come, None if without end."""
+
+
+@runtime_checkable
+class TellsOfSnaps(Protocol):
+    """A core whose camera says more of a snap than MMCore does, such as the simulated one."""
+
+    def snap_metadata(self) -> Mapping[str, str]:
+        """What the camera says of its newest picture."""
+
+
+def camera_labels(core: Any) -> tuple[str, ...]:
+    """Labels of the cameras behind the chosen one, in the order in which they deliver; its own where it is one."""
+    count = core.getNumberOfCameraChannels() if hasattr(core, "getNumberOfCameraChannels") else 1
+    return tuple(core.getCameraChannelName(k) for k in range(count)) if count > 1 else (core.getCameraDevice(),)

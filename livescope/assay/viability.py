@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from livescope.calls import CellCalls, State, Viability
 
 __all__ = ["corrected_fraction", "viability", "viability_of_counts", "wilson"]
@@ -15,9 +18,17 @@ _Z95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
 
 
-def viability(calls: CellCalls, sensitivity: float | None = None, specificity: float | None = None) -> Viability:
-    """Compute the viability of one frame's calls; see `viability_of_counts`."""
-    live, dead, uncertain = (calls.count(state) for state in (State.LIVE, State.DEAD, State.UNCERTAIN))
+def viability(
+    calls: CellCalls,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    counting: NDArray[np.bool_] | None = None,
+) -> Viability:
+    """Compute the viability of one frame's calls, or of the `counting` rows; see `viability_of_counts`."""
+    counted = calls.state if counting is None else calls.state[counting]
+    live, dead, uncertain = (
+        int(np.count_nonzero(counted == state)) for state in (State.LIVE, State.DEAD, State.UNCERTAIN)
+    )
     return viability_of_counts(live, dead, uncertain, sensitivity, specificity)
 
 

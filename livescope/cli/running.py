@@ -49,13 +49,16 @@ def run(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Write the last analysed frame with its calls as PNG.")
     ] = None,
+    allow_actions: Annotated[
+        bool, typer.Option("--allow-actions", help="Let the rules (run.rules) run commands and call URLs.")
+    ] = False,
 ) -> None:
     """Run a session: acquire, call, record, with a window unless --headless."""
     from livescope.commands import run as run_session
     from livescope.settings import load_settings
 
     settings = load_settings(config, _limits(frames, seconds, set_))
-    raise typer.Exit(run_session(settings, headless, summary, picture))
+    raise typer.Exit(run_session(settings, headless, summary, picture, allow_actions=allow_actions))
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope doctor --json")

@@ -25,7 +25,7 @@ from livescope.errors import SettingsError
 if TYPE_CHECKING:
     from livescope.respond.rules import Firing, Rules
 
-__all__ = ["Action", "ActionRunner", "Microscope", "Outcome", "check_allowed", "needs_leave"]
+__all__ = ["Action", "ActionRunner", "Microscope", "Outcome", "Snap", "check_allowed", "needs_leave", "needs_plan"]
 
 _WAITING = 64
 """Most actions that wait; a rule that fires faster than that has its actions refused, and noted."""
@@ -115,8 +115,8 @@ Action = Annotated[
 class Microscope(Protocol):
     """What actions need of a run. Each method blocks until it is done and raises what went wrong."""
 
-    def snap_channel(self, channel: str, exposure_ms: float | None, reason: str) -> None:
-        """Take one frame in a channel into the record, with the reason in its metadata."""
+    def snap_channel(self, position: str | None, channel: str, exposure_ms: float | None, reason: str) -> None:
+        """Take one frame of a position in a channel into the record, with the reason in its metadata."""
 
     def set_exposure_ms(self, exposure_ms: float) -> None:
         """Change the exposure."""
@@ -124,8 +124,8 @@ class Microscope(Protocol):
     def set_interval_s(self, seconds: float) -> None:
         """Change the time between rounds."""
 
-    def revisit(self, position: str | None) -> None:
-        """Visit a position once more."""
+    def revisit(self, position: str | None, reason: str) -> None:
+        """Visit a position once more before the others, with the reason in its frames' metadata."""
 
     def skip(self, position: str | None) -> None:
         """Leave a position out from now on."""
@@ -166,6 +166,11 @@ class Outcome:
 def needs_leave(action: Action) -> bool:
     """Whether an action reaches beyond the microscope."""
     return isinstance(action, Command | Webhook)
+
+
+def needs_plan(action: Action) -> bool:
+    """Whether an action makes sense in a planned run only: a live stream has neither rounds nor positions."""
+    return isinstance(action, SetInterval | Revisit | Skip | AddPosition)
 
 
 def check_allowed(rules: Rules, allow_actions: bool) -> None:
@@ -241,21 +246,22 @@ class ActionRunner:
         scope = self._microscope
         if needs_leave(action) and not self._allow_actions:
             raise SettingsError("not allowed: start the run with --allow-actions.")
+        why = f"{firing.rule}: {firing.reason}"
         match action:
             case Snap():
-                scope.snap_channel(action.channel, action.exposure_ms, f"{firing.rule}: {firing.reason}")
+                scope.snap_channel(firing.position, action.channel, action.exposure_ms, why)
             case SetExposure():
                 scope.set_exposure_ms(action.exposure_ms)
             case SetInterval():
                 scope.set_interval_s(action.seconds)
             case Revisit():
-                scope.revisit(firing.position)
+                scope.revisit(firing.position, why)
             case Skip():
                 scope.skip(firing.position)
             case AddPosition():
                 scope.add_position(firing.position, action.dx_um, action.dy_um)
             case Stop():
-                scope.stop_run(f"{firing.rule}: {firing.reason}")
+                scope.stop_run(why)
             case Command():
                 return _run_command(action.args, action.timeout_s, firing)
             case Webhook():

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import pyarrow.compute as pc
-
+from livescope.assay.pooled import BorderRule
 from livescope.assay.viability import viability_of_counts
 from livescope.calls import Viability
 from livescope.record.reader import Record
+from livescope.respond.counts import counts_of
+from livescope.respond.focus import FocusMeter
 from livescope.respond.rules import Reading
 
 __all__ = ["Readings", "readings_of_record"]
@@ -75,7 +76,7 @@ class Readings:
         Parameters
         ----------
         frame_index, time_s, position
-            Of the frame.
+            Of the frame; the time is the culture's (`Frame.culture_s`).
         viability
             Of the frame.
         died
@@ -100,17 +101,27 @@ class Readings:
         return Reading(frame_index, time_s, position, values, viability.n_live + viability.n_dead)
 
 
-def readings_of_record(record: Record) -> Iterator[Reading]:
-    """Yield the readings of a record's analysed frames, as a live run made them but for focus, shift and disk.
+def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule | None = None) -> Iterator[Reading]:
+    """Yield the readings of a record's analysed frames, as a live run made them but for shift and disk.
 
-    The counts are those of single frames; deaths are those of the record's table of fates, where there is one.
+    Parameters
+    ----------
+    record
+        The record. Deaths are those of its table of fates, where there is one; counts are those of single frames.
+    focus
+        Also read the pixels of each frame, for the metric of that name.
+    border
+        Which cells at the border count; None takes what the run was told.
     """
-    died = _deaths_by_frame(record)
-    readings = Readings()
-    table = record.frame_table
-    for row in table.filter(pc.field("analysed")).sort_by("frame").to_pylist():
-        viability = viability_of_counts(row["n_live"], row["n_dead"], row["n_uncertain"])
-        yield readings.make(row["frame"], row["time_s"], row["position"], viability, died.get(row["frame"], 0))
+    died, counts = _deaths_by_frame(record), counts_of(record, border)
+    readings, meter = Readings(), FocusMeter()
+    for number in range(len(record)):
+        if record.place(number).index not in counts:
+            continue
+        frame = record.frame(number, pixels=focus)
+        more = {"focus": meter.relative(frame.pixels, frame.position)} if focus else {}
+        viability = viability_of_counts(*counts[frame.index])
+        yield readings.make(frame.index, frame.culture_s, frame.position, viability, died.get(frame.index, 0), **more)
 
 
 def _deaths_by_frame(record: Record) -> Mapping[int, int]:

@@ -107,6 +107,11 @@ class Rules(_Frozen):
 
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Metrics that some condition looks at."""
+        return frozenset(condition.metric for rule in self.rules for condition in rule.when)
+
     @model_validator(mode="after")
     def _named_once(self) -> Self:
         names = [rule.name for rule in self.rules]
@@ -123,7 +128,7 @@ class Reading:
     Attributes
     ----------
     frame_index, time_s, position
-        Of the frame.
+        Of the frame; the time is the culture's (`Frame.culture_s`).
     values
         By name of `Metric`.
     n_cells

@@ -22,7 +22,7 @@ from pymmcore_plus.experimental.unicore import UniMMCore
 from pymmcore_plus.experimental.unicore.devices._camera import SimpleCameraDevice
 
 from livescope.errors import CoreError, FrameError
-from livescope.frames import Frame
+from livescope.frames import CULTURE_MINUTES, Frame
 from livescope.settings import CameraSettings, SimulationSettings
 from livescope.simulate.culture import Culture
 from livescope.simulate.optics import Optics
@@ -61,6 +61,7 @@ class _CultureCamera(SimpleCameraDevice):
         self._frames_made = 0
         self._due_s = 0.0
         self._making = threading.Lock()
+        self.newest_tags: Mapping[str, str] = {}
         self.halt = threading.Event()
         """Set to wake the camera from waiting for the next frame's time."""
 
@@ -101,7 +102,14 @@ class _CultureCamera(SimpleCameraDevice):
             self._frames_made += 1
             render(buffer, number, view, z_um=scope.z_um, exposure_ms=exposure_ms)
         self._pace(exposure_ms)
-        return {_FRAME: str(number), _TOP: str(view.y_px), _LEFT: str(view.x_px), "Exposure-ms": str(exposure_ms)}
+        self.newest_tags = {
+            _FRAME: str(number),
+            _TOP: str(view.y_px),
+            _LEFT: str(view.x_px),
+            CULTURE_MINUTES: f"{number * self._simulation.minutes_per_frame:.12g}",
+            "Exposure-ms": str(exposure_ms),
+        }
+        return self.newest_tags
 
     def _pace(self, exposure_ms: float) -> None:
         """Wait for the frame's deadline; deadlines lie a frame interval apart, so that a late frame is caught up."""
@@ -156,6 +164,10 @@ class SimulatedCore(UniMMCore):
     def getImageBitDepth(self) -> int:  # noqa: N802
         """Bits in use: 12 or 16, which the base class would take from the pixel type."""
         return self.simulation.bit_depth
+
+    def snap_metadata(self) -> Mapping[str, str]:
+        """What the camera says of its newest picture; MMCore keeps it for sequences only."""
+        return self._culture_camera.newest_tags
 
     def _do_stop_sequence_acquisition(self, cameraLabel: str) -> None:  # noqa: N803
         # the base class gives up on a camera that sleeps for more than 2 s, and the camera then never ends

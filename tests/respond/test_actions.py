@@ -20,10 +20,10 @@ class Bench:
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
 
-    def snap_channel(self, channel: str, exposure_ms: float | None, reason: str) -> None:
+    def snap_channel(self, position: str | None, channel: str, exposure_ms: float | None, reason: str) -> None:
         if channel == "none":
             raise RuntimeError("no channel 'none'")
-        self.done.append(("snap", channel, exposure_ms, reason))
+        self.done.append(("snap", position, channel, exposure_ms, reason))
 
     def set_exposure_ms(self, exposure_ms: float) -> None:
         self.done.append(("exposure", exposure_ms))
@@ -31,8 +31,8 @@ class Bench:
     def set_interval_s(self, seconds: float) -> None:
         self.done.append(("interval", seconds))
 
-    def revisit(self, position: str | None) -> None:
-        self.done.append(("revisit", position))
+    def revisit(self, position: str | None, reason: str) -> None:
+        self.done.append(("revisit", position, reason))
 
     def skip(self, position: str | None) -> None:
         self.done.append(("skip", position))
@@ -69,10 +69,10 @@ def test_every_action_reaches_the_microscope_in_order() -> None:
     )
     reason = "drop: viability < 0.8 (0.7), 90 cells"
     assert bench.done == [
-        ("snap", "Cy5", 100.0, reason),
+        ("snap", "A1", "Cy5", 100.0, reason),
         ("exposure", 20.0),
         ("interval", 60.0),
-        ("revisit", "A1"),
+        ("revisit", "A1", reason),
         ("skip", "A1"),
         ("add", "A1", 300.0, 0.0),
         ("stop", reason),

@@ -1,12 +1,11 @@
-"""Two hours of a dying culture in seconds: the drop of its viability has the microscope take the dye, and the record
-says why."""
+"""Rules on a running session: two hours of a dying culture in seconds, and what the microscope does about it."""
 
 from __future__ import annotations
 
-import threading
-import time
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,145 +14,190 @@ pytest.importorskip(
     "mm_test_adapters", reason="the simulated microscope needs the demo stages: pip install livescope[demo]"
 )
 
-from livescope.analysis import FrameAnalyser
 from livescope.calls import State
-from livescope.detect.bundle import load_bundle
-from livescope.frames import Frame, LossLedger
-from livescope.record.reader import open_record
-from livescope.record.writer import Recorder
-from livescope.respond.actions import ActionRunner, Outcome
-from livescope.respond.readings import Readings, readings_of_record
-from livescope.respond.rules import RuleEngine, Rules, dry_run
-from livescope.settings import CameraSettings, DetectorSettings, RecordSettings, Settings, SimulationSettings
-from livescope.simulate.camera import SimulatedCore, open_simulated_core, truth_of
-from livescope.track.fate import FateFilter
-from livescope.track.link import Linker
+from livescope.errors import SettingsError
+from livescope.frames import ASIDE, REASON
+from livescope.record.reader import Record, open_record
+from livescope.respond.readings import readings_of_record
+from livescope.respond.rules import dry_run, load_rules
+from livescope.session import Session
+from livescope.settings import CameraSettings, Settings
+from livescope.simulate.camera import open_simulated_core, truth_of
 
-MINUTES_PER_FRAME = 2.0
-SIMULATION = SimulationSettings(
-    width=512,
-    height=512,
-    rate_fps=500,
-    seed=11,
-    dead_fraction=0.02,
-    death_rate_per_h=0.4,
-    division_rate_per_h=0.0,
-    minutes_per_frame=MINUTES_PER_FRAME,
-)
-RULES = Rules.model_validate(
-    {
-        "rules": [
-            {
-                "name": "confirm with the dye",
-                "when": {"metric": "viability", "below": 0.8, "clear": 0.85, "frames": 3, "min_cells": 30},
-                "do": [{"action": "snap", "channel": "Cy5", "exposure_ms": 50}],
-            }
-        ]
+DROP = "{metric: viability, below: 0.8, clear: 0.85, frames: 3, min_cells: 30}"
+ALWAYS = "{metric: n_cells, above: 0}"
+
+
+def settings_of(tmp_path: Path, rules: str, **more: Any) -> Settings:
+    """A culture that dies within two hours, two minutes a frame, followed by rules."""
+    (tmp_path / "rules.yaml").write_text(rules)
+    tree: dict[str, Any] = {
+        "simulation": {
+            "width": 512,
+            "height": 512,
+            "rate_fps": 500,
+            "seed": 11,
+            "dead_fraction": 0.02,
+            "death_rate_per_h": 0.4,
+            "division_rate_per_h": 0.0,
+            "minutes_per_frame": 2.0,
+        },
+        "camera": {"exposure_ms": 20},
+        "detector": {"threads": 1, "every_frame": True},
+        "record": {"path": tmp_path / "run.ome.zarr"},
+        "run": {"frames": 60, "rules": tmp_path / "rules.yaml"},
     }
-)
+    for section, values in more.items():
+        tree.setdefault(section, {}).update(values)
+    return Settings.model_validate(tree)
 
 
-class Bench:
-    """The simulated microscope, one frame at a time, with a record."""
-
-    def __init__(self, core: SimulatedCore, recorder: Recorder) -> None:
-        self.core, self.recorder = core, recorder
-        self.taken = 0
-        self.lock = threading.Lock()
-
-    def take(self, channel: str, metadata: dict[str, str]) -> Frame:
-        """One frame, two simulated minutes after the one before on the frames' clock."""
-        self.core.startSequenceAcquisition(1, 0, True)
-        while not self.core.getRemainingImageCount():
-            time.sleep(0.001)
-        pixels, told = self.core.popNextImageAndMD()
-        index, self.taken = self.taken, self.taken + 1
-        frame = Frame(
-            np.asarray(pixels),
-            index,
-            0,
-            "Camera",
-            60 * MINUTES_PER_FRAME * index,
-            0.0,
-            self.core.getImageBitDepth(),
-            pixel_um=self.core.getPixelSizeUm(),
-            channel=channel,
-            metadata={**told, **metadata},
-        )
-        assert self.recorder.put(frame)
-        return frame
-
-    def snap_channel(self, channel: str, exposure_ms: float | None, reason: str) -> None:
-        with self.lock:
-            before = self.core.getExposure()
-            self.core.setConfig("Channel", channel)
-            self.core.setExposure(exposure_ms or before)
-            self.take(channel, {"reason": reason})
-            self.core.setConfig("Channel", "Brightfield")
-            self.core.setExposure(before)
-
-    def set_exposure_ms(self, exposure_ms: float) -> None:
-        self.core.setExposure(exposure_ms)
-
-    def set_interval_s(self, seconds: float) -> None:
-        pytest.fail("nobody asked for this")
-
-    def revisit(self, position: str | None) -> None:
-        pytest.fail("nobody asked for this")
-
-    def skip(self, position: str | None) -> None:
-        pytest.fail("nobody asked for this")
-
-    def add_position(self, beside: str | None, dx_um: float, dy_um: float) -> None:
-        pytest.fail("nobody asked for this")
-
-    def stop_run(self, reason: str) -> None:
-        pytest.fail("nobody asked for this")
+def run(settings: Settings, **more: Any) -> tuple[Session, Record]:
+    with Session(settings, **more) as session:
+        session.start().result(60)
+        assert session.wait(110)
+    assert settings.record.path is not None
+    return session, open_record(settings.record.path)
 
 
-def test_a_drop_of_the_viability_takes_the_dye_into_the_record(tmp_path: Path) -> None:
-    path = tmp_path / "drop.ome.zarr"
-    core = open_simulated_core(SIMULATION, CameraSettings(exposure_ms=2.0))
-    core.setExposure(20.0)
-    recorder = Recorder(
-        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda error: pytest.fail(str(error))
-    )
-    bench, outcomes = Bench(core, recorder), list[Outcome]()
-    runner = ActionRunner(bench, allow_actions=False, on_outcome=outcomes.append)
-    analyser = FrameAnalyser(load_bundle("simulated"), DetectorSettings(threads=1))
-    linker, fate, readings, engine = Linker(), FateFilter(), Readings(), RuleEngine(RULES)
-    fired, true_viability = [], {}
-    for _ in range(round(120 / MINUTES_PER_FRAME)):
-        with bench.lock:
-            frame = bench.take("Brightfield", {})
-        analysis = analyser(frame)
-        calls = linker.update(analysis.calls, frame)
-        fates = fate.update(calls, frame, linker.report.shift_yx_px)
-        recorder.put_calls(frame, calls)
-        true_viability[frame.index] = float((truth_of(core, frame).in_frame().state == State.LIVE).mean())
-        reading = readings.make(frame.index, frame.time_s, None, analysis.viability, len(fates.died))
-        firings = engine.update(reading)
-        runner.put(firings)
-        fired += firings
-    assert runner.close()
-    recorder.close({})
-    core.stopSequenceAcquisition()
-    core.unloadAllDevices()
-    analyser.close()
+def rule(when: str, *actions: str, name: str = "rule", more: str = "") -> str:
+    return f"  - {{name: {name}, when: {when}, do: [{', '.join(actions)}]{more}}}\n"
 
-    (firing,), (outcome,) = fired, outcomes
-    assert (outcome.ok, outcome.message) == (True, "done")
-    assert true_viability[firing.frame_index] == pytest.approx(0.8, abs=0.06)
-    record = open_record(path)
-    snaps = [frame for frame in record.iter_frames() if frame.channel == "Cy5"]
-    assert len(snaps) == 1
-    assert snaps[0].metadata is not None
-    assert snaps[0].metadata["reason"] == f"confirm with the dye: {firing.reason}"
-    assert snaps[0].index > firing.frame_index
+
+@pytest.fixture(scope="module")
+def drop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Record, Path]:
+    """The run whose viability drops below 80 %, in which three more actions fail in their own ways."""
+    tmp_path = tmp_path_factory.mktemp("drop")
+    failing = [
+        f"{{action: command, args: [{sys.executable!r}, -c, 'raise SystemExit(3)']}}",
+        "{action: webhook, url: 'http://127.0.0.1:1/', timeout_s: 5}",
+        "{action: set_exposure, exposure_ms: 500000}",
+    ]
+    text = "rules:\n" + rule(DROP, "{action: snap, channel: Cy5, exposure_ms: 50}", name="confirm with the dye")
+    text += rule("{metric: elapsed_h, above: 0.1}", *failing[:2], name="fails")
+    session, record = run(settings_of(tmp_path, text), allow_actions=True)
+    return session, record, tmp_path / "rules.yaml"
+
+
+def test_a_drop_of_the_viability_takes_the_dye_into_the_record(drop: tuple[Session, Record, Path]) -> None:
+    session, record, rules = drop
+    (outcome,) = (one for one in session.status().actions if one["action"] == "snap")
+    assert (outcome["ok"], outcome["message"]) == (True, "done")
+    frames = {frame.index: frame for frame in record.iter_frames()}
+    (snap,) = (frame for frame in frames.values() if frame.aside)
+    assert (snap.channel, snap.exposure_ms) == ("Cy5", 50.0)
+    assert snap.metadata is not None
+    assert snap.metadata[ASIDE] == "channel Cy5"
+    assert snap.metadata[REASON] == f"confirm with the dye: {outcome['reason']}"
+    assert outcome["reason"].startswith("viability < 0.8 (")
+    assert snap.index > outcome["frame"]
+    assert snap.index not in record.analysed
+    assert frames.keys() - record.analysed == {snap.index}
+    # the culture was as the rule says
+    core = open_simulated_core(record.settings.simulation, CameraSettings())
+    truth = truth_of(core, frames[outcome["frame"]]).in_frame()
+    assert float((truth.state == State.LIVE).mean()) == pytest.approx(0.8, abs=0.06)
     # the dye confirms: the dead are bright
-    truth = truth_of(core, replace(snaps[0], metadata=dict(snaps[0].metadata))).in_frame()
-    at = snaps[0].pixels[truth.y_px.round().astype(int), truth.x_px.round().astype(int)].astype(float)
+    truth = truth_of(core, replace(snap, metadata=dict(snap.metadata))).in_frame()
+    core.unloadAllDevices()
+    at = snap.pixels[truth.y_px.round().astype(int), truth.x_px.round().astype(int)].astype(float)
     assert np.median(at[truth.state == State.DEAD]) > 3 * np.median(at[truth.state == State.LIVE])
     # a dry run over the record says the same
-    (again,) = dry_run(RULES, readings_of_record(record))
-    assert (again.frame_index, again.reason) == (firing.frame_index, firing.reason)
+    fired = [firing for firing in dry_run(load_rules(rules), readings_of_record(record)) if firing.rule != "fails"]
+    assert [(firing.frame_index, firing.reason) for firing in fired] == [(outcome["frame"], outcome["reason"])]
+
+
+def test_every_firing_is_in_the_record_with_its_reason(drop: tuple[Session, Record, Path]) -> None:
+    session, record, _ = drop
+    rows = record.table("firings").to_pylist()
+    assert record.manifest["firings"] == rows == list(session.status().actions)
+    assert {(row["rule"], row["action"], row["ok"]) for row in rows} == {
+        ("confirm with the dye", "snap", True),
+        ("fails", "command", False),
+        ("fails", "webhook", False),
+    }
+    assert record.manifest["rules"]["allow_actions"] is True
+    assert [one["name"] for one in record.manifest["rules"]["rules"]] == ["confirm with the dye", "fails"]
+
+
+def test_failing_actions_harm_nothing(drop: tuple[Session, Record, Path]) -> None:
+    session, record, _ = drop
+    status = session.status()
+    assert status.errors == ()
+    assert status.state.value == "idle"
+    assert len(record) == 61  # 60 that were asked for, and the dye
+    assert len(record.analysed) == 60
+    assert [warning for warning in status.warnings if warning.startswith("rule 'fails': command failed")]
+    assert [note["reason"].split(" (")[0] for note in record.manifest["segments"]] == [
+        "start",
+        "channel Cy5",
+        "after channel Cy5",
+    ]
+
+
+def test_a_rule_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    text = "rules:\n" + rule(ALWAYS, "{action: stop}", name="enough")
+    session, record = run(settings_of(tmp_path, text, run={"frames": None}))
+    assert session.status().state.value == "idle"
+    assert str(session.status().reason).startswith("enough: n_cells > 0 (")
+    assert record.manifest["firings"][0]["action"] == "stop"
+
+
+PLAN = """
+axis_order: tpc
+stage_positions: [{x: 0, y: 0, name: A1}, {x: 400, y: 0, name: A2}]
+time_plan: {interval: 0.2, loops: 12}
+channels: [{config: Brightfield, group: Channel, exposure: 20}, {config: Cy5, group: Channel, exposure: 30}]
+"""
+
+
+def test_rules_change_a_planned_run(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    actions = [
+        "{action: add_position, dx_um: 0, dy_um: 300}",
+        "{action: revisit}",
+        "{action: set_interval, seconds: 0.3}",
+    ]
+    snap = "{action: snap, channel: Cy5, exposure_ms: 5}"
+    text = "rules:\n" + rule(ALWAYS, *actions, snap, name="at once", more=", per: run")
+    text += rule("{metric: elapsed_h, above: 0.15}", "{action: skip}", name="later", more=", per: run")
+    small = {"width": 256, "height": 256}
+    settings = settings_of(tmp_path, text, run={"frames": None, "plan": tmp_path / "plan.yaml"}, simulation=small)
+    session, record = run(settings)
+    assert session.status().errors == ()
+    assert all(one["ok"] for one in session.status().actions), session.status().actions
+    frames = list(record.iter_frames())
+    fired = {one["action"]: one for one in session.status().actions}
+    first, left_out = fired["snap"]["position"], fired["skip"]["position"]
+    assert {frame.position for frame in frames} == {"A1", "A2", f"{first}+1"}
+    (aside,) = (frame for frame in frames if frame.aside)
+    assert (aside.position, aside.exposure_ms) == (first, 5.0)
+    again = [f for f in frames if f.metadata and REASON in f.metadata and not f.aside]
+    assert {frame.position for frame in again} == {first}
+    rounds = {
+        name: {int(f.metadata["t"]) for f in frames if f.metadata and f.position == name and "t" in f.metadata}
+        for name in ("A1", "A2")
+    }
+    assert max(rounds[left_out]) < 11
+    assert {max(rounds[name]) for name in rounds if name != left_out} == {11}
+    # the plan's second channel is stored and never called
+    called = [frame for frame in frames if frame.index in record.analysed]
+    assert {frame.channel for frame in called} == {"Brightfield"}
+    assert sum(frame.channel == "Brightfield" for frame in frames) == len(called)
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ("{action: command, args: [ls]}", "run a command or call a URL.*--allow-actions"),
+        ("{action: snap, channel: DAPI}", "there is no channel 'DAPI'; group 'Channel' has: 'Brightfield', 'Cy5'"),
+        ("{action: set_interval, seconds: 3}", "set_interval needs a planned run"),
+        ("{action: snap}", "channel: Field required"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_run(tmp_path: Path, action: str, says: str) -> None:
+    settings = settings_of(tmp_path, "rules:\n" + rule(ALWAYS, action), record={"path": None})
+    with Session(settings) as session:
+        with pytest.raises(SettingsError, match=says):
+            session.start().result(60)
+        assert session.status().delivered == 0
