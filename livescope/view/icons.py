@@ -76,10 +76,11 @@ def svg_path(
 
 
 def use_bundled_icons() -> None:
-    """Let superqt and pymmcore-widgets take their icons from here; to be called before pymmcore-widgets is imported."""
+    """Let superqt and pymmcore-widgets take their icons from here, whether they are imported already or not."""
     import pyconify
 
-    pyconify.svg_path = svg_path  # type: ignore[assignment]
-    loaded = sys.modules.get("superqt.iconify")
-    if loaded is not None:
-        loaded.svg_path = svg_path  # type: ignore[attr-defined]
+    fetching = pyconify.svg_path
+    for name, module in list(sys.modules.items()):
+        package = name.partition(".")[0]
+        if package in ("pyconify", "superqt", "pymmcore_widgets") and vars(module).get("svg_path") is fetching:
+            module.svg_path = svg_path  # type: ignore[attr-defined]

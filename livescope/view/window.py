@@ -21,9 +21,9 @@ require_display()
 choose_binding()  # before Qt is imported: without a display or its libraries Qt ends the process
 
 from platformdirs import user_config_path  # noqa: E402
+from qtpy.QtCore import QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
-from livescope.errors import LivescopeError  # noqa: E402
 from livescope.status import Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
@@ -84,16 +84,22 @@ class MainWindow(FrameWindow):
             missing = "press Start or Snap first" if core is None else "this source has no devices"
             self.tell(f"{name}: {missing}")
             return
-        if self.docks is None or self.docks.core is not core:
+        if self.docks is None or self.docks.core.core is not core:
             self._close_docks()
-            self.docks = DeviceDocks(self, core)
-        try:
-            self.docks.toggle(name)
-        except LivescopeError as error:
-            self.tell(f"{name}: {error}")  # a microscope without such a device is no failure
+            try:
+                self.docks = DeviceDocks(self, core, self.session, self.tell)
+            except ImportError as error:
+                self.tell(f"{name}: needs pymmcore-widgets ({error}); run `pip install 'livescope[viewer]'`")
+                return
+        self.docks.toggle(name)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Let go of the core's devices as well."""
+        """Let go of the core's devices as well; a dock that waits for one of them is waited for, with a live window."""
+        if self.docks is not None and self.docks.core.waiting:
+            event.ignore()
+            self.tell("closing as soon as the device answers\u2026")
+            QTimer.singleShot(100, self.close)
+            return
         self._close_docks()
         super().closeEvent(event)
 
@@ -113,8 +119,11 @@ class MainWindow(FrameWindow):
     def refresh(self) -> None:
         """Show the status of the session."""
         super().refresh()
-        self.bar.show_status(self.session.status())
-        record = self.session.status().record
+        status = self.session.status()
+        self.bar.show_status(status)
+        if self.docks is not None:
+            self.docks.show_status(status)
+        record = status.record
         self.place.setText("" if record is None else f"record  {record}")
 
 

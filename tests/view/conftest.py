@@ -7,6 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ choose_binding()
 from qtpy.QtCore import QEvent, QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
+from livescope.acquire.changes import Change  # noqa: E402
 from livescope.calls import N_RAYS, Analysis, CellCalls, State, Viability  # noqa: E402
 from livescope.detect.detector import BackendInfo  # noqa: E402
 from livescope.frames import Frame  # noqa: E402
@@ -82,6 +86,28 @@ class ScriptedSession:
 
     def snap(self) -> None:
         self.asked.append(("snap",))
+
+    def change(self, change: Change) -> Future[None]:
+        self.asked.append(("change", change))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def burst(self, frames: int) -> None:
+        self.asked.append(("burst", frames))
+
+    def set_plan(self, plan: Path | None) -> None:
+        if plan is not None:
+            self.asked.append(("plan", plan))
+
+    def pause(self) -> None:
+        self.asked.append(("pause",))
+
+    def resume(self) -> None:
+        self.asked.append(("resume",))
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def set_exposure(self, exposure_ms: float) -> None:
         self.asked.append(("exposure", exposure_ms))
