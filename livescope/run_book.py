@@ -13,6 +13,7 @@ from livescope.cadence import AnalysisQueue
 from livescope.calls import Analysis, Viability
 from livescope.frames import Frame, LossCause, LossLedger
 from livescope.meters import LatencyMeter, RateMeter, ThinningSeries
+from livescope.places import Place, place_of
 
 if TYPE_CHECKING:
     from livescope.assay.agreement import TrueCells
@@ -47,6 +48,8 @@ class RunBook:
         self.newest_frame: Frame | None = None
         self.newest_analysis: Analysis | None = None
         self.newest_by_camera: dict[str, Analysis] = {}
+        self.places: dict[str, Place] = {}
+        """Named stage positions that were seen, with the newest viability there."""
         self.tally: Tally | None = None
         self._latency_called = LatencyMeter()
         self._latency_painted = LatencyMeter()
@@ -85,6 +88,9 @@ class RunBook:
         if analysis.frame.camera == self._shown[1] or analysis.frame.index < 0:  # a snap belongs to no run
             self.curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
             self.newest_analysis = analysis
+        place = place_of(analysis)
+        if place is not None:
+            self.places[place.name] = place
         if analysis.fates is not None:
             self.deaths += len(analysis.fates.died)
         if truth is not None:
