@@ -6,7 +6,9 @@ Owns the bookkeeping; who acquires, calls and paints is the business of `livesco
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from livescope.assay.agreement import Tally
 from livescope.cadence import AnalysisQueue
@@ -16,9 +18,13 @@ from livescope.meters import LatencyMeter, RateMeter, ThinningSeries
 from livescope.places import Place, place_of
 
 if TYPE_CHECKING:
+    from livescope.acquire.health import HealthEvent
     from livescope.assay.agreement import TrueCells
 
 __all__ = ["RunBook"]
+
+_EVENTS_KEPT = 1000
+"""Changes of health that are kept, the newest."""
 
 
 class RunBook:
@@ -51,6 +57,8 @@ class RunBook:
         self.places: dict[str, Place] = {}
         """Named stage positions that were seen, with the newest viability there."""
         self.tally: Tally | None = None
+        self.health: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        """When the camera stalled, was lost, or came back, ready for JSON."""
         self._latency_called = LatencyMeter()
         self._latency_painted = LatencyMeter()
         self._first_time_s: float | None = None
@@ -58,6 +66,10 @@ class RunBook:
         self._camera = camera
         self._shown = (-1, camera)
         """Segment and camera of the frames that are shown."""
+
+    def note_health(self, event: HealthEvent) -> None:
+        """Keep a change of the camera's health (watchdog thread)."""
+        self.health.append(asdict(event) | {"health": event.health.value})
 
     def note_received(self, frame: Frame) -> None:
         """Take a frame in and queue it for analysis; what it pushes out is counted (acquisition thread)."""

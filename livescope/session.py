@@ -4,7 +4,8 @@ Owns the threads and the state machine (see `SessionState`); the rooms own the l
 done one after the other on the control thread, so that no window and no caller ever waits for a device.
 
     acquisition thread -> recorder's queue (never blocks)
-                       -> analysis queue (every frame, or the newest only) -> detector thread -> calls -> recorder, window
+                       -> analysis queue (every frame, or the newest only) -> detector thread -> calls -> recorder,
+                                                                                                          window
                        -> display mailbox (newest only)
 """
 
@@ -186,6 +187,7 @@ class Session:
 
     def status(self) -> Status:
         """Everything about this instant, cheaply."""
+        self._hear_stream()
         run, recording, detecting = self._run, self._recording, self._detecting
         return Status(
             state=self._state,
@@ -213,6 +215,10 @@ class Session:
             warnings=self._messages.warnings,
             errors=self._messages.errors,
         )
+
+    def _hear_stream(self) -> None:
+        for warning in self._stream.warnings if self._stream is not None else ():
+            self._messages.warn(warning)
 
     def latest_frame(self) -> Frame | None:
         """Return the newest frame, None before the first."""
@@ -347,7 +353,9 @@ class Session:
 
     def _change(self, change: Change) -> None:
         with self._changing() as stream:
-            stream.change(change)
+            note = stream.change(change)
+        if note is not None:
+            self._prepare_anew(note.reason)
 
     def _ask_stream(self, what: str, do: Callable[[LiveStream], None]) -> Future[None]:
         def with_stream() -> None:
@@ -373,11 +381,23 @@ class Session:
         finally:
             if self._state is SessionState.CHANGING:
                 self._state = before
-            self._recording.note(segments=self._segments())
+            self._recording.note(**self._events())
 
-    def _segments(self) -> list[dict[str, Any]]:
-        """Why each segment of the run began."""
-        return [asdict(note) for note in self._stream.notes] if self._stream else []
+    def _prepare_anew(self, why: str) -> None:
+        """Make the model ready for the frames of a new segment; the camera goes on meanwhile."""
+        if self._stream is None or self._detecting is None or not self._stream.running:
+            return
+        try:
+            spec = expected_spec(self._stream)
+            self._busy = f"preparing the model for {spec.width} x {spec.height} pixels, {spec.dtype} ({why})"
+            self._detecting.prepare(spec)
+        except LivescopeError as error:  # the change stands; frames are stored, and not called
+            self._messages.fail("analysis", error)
+
+    def _events(self) -> dict[str, Any]:
+        """Why each segment of the run began, and how the camera fared, for the record."""
+        segments = [asdict(note) for note in self._stream.notes] if self._stream else []
+        return {"segments": segments, "health": list(self._run.health)}
 
     def _snap(self) -> None:
         if self._state is SessionState.RUNNING:
@@ -391,8 +411,9 @@ class Session:
         self._recording.open(self.settings, self._run.ledger, facts | self._responding.facts)
 
     def _close_record(self) -> None:
+        self._hear_stream()
         warnings, errors = list(self._messages.warnings), list(self._messages.errors)
-        self._recording.close({"segments": self._segments(), "warnings": warnings, "errors": errors})
+        self._recording.close({**self._events(), "warnings": warnings, "errors": errors})
 
     def _stop(self) -> None:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
@@ -464,6 +485,11 @@ class Session:
     def _health_changed(self, event: HealthEvent) -> None:
         """Watchdog thread: the camera stalled, was lost, or came back."""
         self._messages.warn(f"camera {event.health.value}: {event.message}")
+        self._run.note_health(event)
+        self._recording.note(**self._events())
+        if event.health.value == "ok":
+            with contextlib.suppress(RuntimeError):  # closed in the meantime: there is no control thread any more
+                self._ask("the camera is back", lambda: self._prepare_anew("the camera is back"))
 
     def _recorder_failed(self, error: Exception) -> None:
         """Recorder thread: frames are being lost on the way to the disk."""

@@ -113,8 +113,12 @@ class DetectorSettings(_Frozen):
     """CPU threads of the network; None leaves one core to acquisition and window."""
     max_cells: int = Field(default=1024, ge=1, le=3840)
     """Rows of the table; a frame with more cells is reported as saturated."""
-    every_frame: bool = False
-    """Analyse every frame in order (replay, analyze) instead of the newest only (live)."""
+    every_frame: bool | None = None
+    """Analyse every frame in order (true), the newest only (false), or every frame as long as the detector keeps up and
+    the newest only while it does not (null).
+    """
+    camera: str | None = None
+    """Of several cameras, the one whose frames are called and shown; None calls those of every camera."""
     p_cell: float | None = Field(default=None, ge=0, le=1)
     """Least score of a detection; None takes the model card's."""
     uncertain: tuple[float, float] | None = None
@@ -140,7 +144,9 @@ class RecordSettings(_Frozen):
     """What is stored, and where."""
 
     path: Path | None = None
-    """The record, ``NAME.ome.zarr``; None stores nothing. ``{time}`` becomes the date and time of the start."""
+    """The record, ``NAME.ome.zarr``; None stores nothing. ``{time}`` becomes the date and time of the start. A second
+    record of a session, or of a second, gets a number: ``NAME-2``.
+    """
     overwrite: bool = False
     """Replace an existing record instead of refusing."""
     codec: Literal["lz4", "zstd", "none"] = "lz4"
@@ -148,8 +154,10 @@ class RecordSettings(_Frozen):
     """Side of the inner chunks; a shard holds a whole frame."""
     levels: int = Field(default=3, ge=1, le=8)
     """Resolution levels of the pyramid, each half the one before."""
-    queue_frames: int = Field(default=16, ge=2, le=1024)
+    queue_frames: int = Field(default=64, ge=2, le=1024)
     """Frames that may wait for the disk."""
+    queue_mb: int = Field(default=1000, ge=16, le=65_536)
+    """Megabytes of memory that these frames may take."""
     min_free_mb: int = Field(default=500, ge=0)
     """Least free disk space, in megabytes, to begin with."""
     when_full: Literal["count", "stop"] = "count"

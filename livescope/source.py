@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from livescope.errors import FrameError
+from livescope.errors import FrameError, SettingsError, one_of
 from livescope.frames import Frame, FrameSpec, LossLedger
 from livescope.settings import Settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from livescope.acquire.stream import LiveStream, StreamCore
     from livescope.simulate.truth import Truth
 
-__all__ = ["OpenSource", "expected_spec", "open_source", "open_stream"]
+__all__ = ["OpenSource", "check_camera", "expected_spec", "open_source", "open_stream"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -91,6 +91,21 @@ def open_stream(
 
     plan = load_plan(settings.run.plan)
     return PlannedRun(source.core, on_frame, ledger, settings.camera, plan=plan, on_health=on_health)
+
+
+def check_camera(stream: LiveStream, camera: str | None) -> None:
+    """See that the camera whose frames are to be called is one of the stream's.
+
+    Raises
+    ------
+    SettingsError
+        It is not; the message names those that are.
+    """
+    from livescope.acquire.stream_core import camera_labels
+
+    labels = camera_labels(stream.core)
+    if camera is not None and camera not in labels:
+        raise SettingsError(f"detector.camera = {camera!r} is none of the cameras in use: {one_of(labels)}, or null.")
 
 
 def expected_spec(stream: LiveStream) -> FrameSpec:

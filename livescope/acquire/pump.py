@@ -15,7 +15,7 @@ from typing import Any
 from livescope.acquire.account import Accounts
 from livescope.acquire.camera_state import CameraState
 from livescope.acquire.lock import CameraLock
-from livescope.acquire.stream_core import StreamCore
+from livescope.acquire.stream_core import StreamCore, camera_labels
 from livescope.errors import FrameError, LivescopeError
 from livescope.frames import Frame, LossCause, LossLedger
 
@@ -86,7 +86,7 @@ class Pump:
         self._ledger = ledger
         self._on_frame = on_frame
         self._asked = asked
-        self._accounts = Accounts(_camera_labels(core), first)
+        self._accounts = Accounts(camera_labels(core), first)
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
@@ -209,9 +209,3 @@ class Pump:
         if self.halt.is_set():
             return Ending.HALTED
         return Ending.OVERFLOWED if self._core.isBufferOverflowed() else Ending.GONE
-
-
-def _camera_labels(core: Any) -> tuple[str, ...]:
-    """Labels of the cameras behind the chosen one, in the order in which they deliver; its own where it is one."""
-    count = core.getNumberOfCameraChannels() if hasattr(core, "getNumberOfCameraChannels") else 1
-    return tuple(core.getCameraChannelName(k) for k in range(count)) if count > 1 else (core.getCameraDevice(),)

@@ -145,7 +145,7 @@ class FateFilter:
 
     def __init__(self, settings: FateSettings | None = None) -> None:
         self.settings = settings or FateSettings()
-        self._positions: dict[str | None, _Position] = {}
+        self._positions: dict[tuple[str, str | None], _Position] = {}
 
     @property
     def tracks(self) -> int:
@@ -164,7 +164,8 @@ class FateFilter:
         shift_yx_px
             How far the picture moved since the position's frame before (`Linker.report`).
         """
-        here = self._positions.setdefault(frame.position, _Position(self._new_tracks(np.empty(0, np.int64), frame)))
+        place = frame.camera, frame.position
+        here = self._positions.setdefault(place, _Position(self._new_tracks(np.empty(0, np.int64), frame)))
         tracks = here.tracks
         tracks.unseen += 1
         tracks.place += np.array(shift_yx_px)

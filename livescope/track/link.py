@@ -89,7 +89,7 @@ class _Field:
 
 
 class Linker:
-    """Links the calls of successive frames; every stage position by itself. One thread uses it.
+    """Links the calls of successive frames; every camera and stage position by itself. One thread uses it.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Linker:
         self._reach = reach
         self._memory_frames = memory_frames
         self._away_frames = away_frames
-        self._fields: dict[str | None, _Field] = {}
+        self._fields: dict[tuple[str, str | None], _Field] = {}
         self._next_track = 1  # identities are label values in the record, where 0 is background
         self.report = LinkReport((0.0, 0.0), 0, 0, 0, ())
         """What the newest update did."""
@@ -139,7 +139,7 @@ class Linker:
         frame
             For its position, size, stage coordinates and pixel size.
         """
-        known = self._fields.setdefault(frame.position, _Field())
+        known = self._fields.setdefault((frame.camera, frame.position), _Field())
         here = np.stack([calls.y_px, calls.x_px], axis=-1).astype(np.float64)
         area = calls.area_px.astype(np.float64)
         radius = float(np.sqrt(np.median(area) / np.pi)) if len(area) else 10.0

@@ -13,7 +13,7 @@ import zarr
 from skimage.io import imread, imsave
 
 from livescope.cli import main
-from livescope.errors import BackendError
+from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
 from livescope.headless import run_headless
 from livescope.session import Session, SessionState
@@ -136,6 +136,25 @@ def test_recording_can_begin_and_end_during_a_run(tmp_path: Path) -> None:
         assert session.status().recorded > 0
         session.stop().result()
     assert zarr.open_array(tmp_path / "later.ome.zarr" / "0", mode="r").shape[0] == session.status().recorded
+
+
+def test_each_press_of_record_is_a_record_of_its_own(tmp_path: Path) -> None:
+    """With a fixed path, also where it may be overwritten, and with a time that two of them share."""
+    small = ["simulation.width=128", "simulation.height=128", "run.frames=2", "record.labels=false"]
+    fixed = f"record.path={tmp_path / 'run.ome.zarr'}"
+    with Session(load_settings(None, [*small, fixed, "record.overwrite=true"])) as session:
+        for _ in range(3):
+            session.start().result()
+            assert session.wait(60)
+    timed = load_settings(None, [*small, f"record.path={tmp_path / '{time}' / 'run.ome.zarr'}"])
+    for _ in range(3):
+        with Session(timed) as session:
+            session.start().result()
+            assert session.wait(60)
+    assert sorted(p.name for p in tmp_path.iterdir())[-3:] == ["run-2.ome.zarr", "run-3.ome.zarr", "run.ome.zarr"]
+    assert len(list(tmp_path.glob("*/run*.ome.zarr"))) == 3
+    with Session(load_settings(None, [*small, fixed])) as session, pytest.raises(RecordError, match="exists"):
+        session.start().result()  # what another session wrote is refused as ever
 
 
 def test_a_failing_detector_never_stops_the_record(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

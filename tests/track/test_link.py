@@ -83,6 +83,13 @@ def test_cells_that_left_the_field_with_the_stage_come_back_as_themselves() -> N
     np.testing.assert_array_equal(linker.update(calls_at(places), frame_of(20)).track, first)
 
 
+def test_cameras_do_not_mix() -> None:
+    linker = Linker()
+    tracks = [linker.update(calls_at(GRID), frame_of(k, camera="AB"[k % 2])).track.tolist() for k in range(4)]
+    assert tracks[:2] == tracks[2:]
+    assert not set(tracks[0]) & set(tracks[1])
+
+
 def test_positions_do_not_mix() -> None:
     linker = Linker()
     a = linker.update(calls_at(GRID), frame_of(0, position="A1")).track

@@ -1,0 +1,100 @@
+"""Which frames wait for the detector: every one, or the newest of each camera; by itself it takes what can be done.
+
+Owns the queue between the acquisition and the detector thread, and the judgement whether the detector keeps up. Frames
+that nobody will call are handed back to whoever put the next one, to be counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from enum import StrEnum
+
+from livescope.frames import Frame
+
+__all__ = ["AnalysisQueue", "Cadence"]
+
+CAPACITY = 256
+"""Frames that may wait where every one is wanted; above it the oldest is skipped and counted."""
+BACKLOG = 8
+"""So many waiting frames say that the detector does not keep up."""
+CALM = 64
+"""So many frames in a row that found no other waiting say that it does again."""
+LONGEST_CALM = 4096
+"""Each relapse doubles the proof that is asked for, up to this: the cadence must not swing to and fro."""
+
+
+class Cadence(StrEnum):
+    """How frames are chosen for analysis."""
+
+    EVERY = "every frame"
+    NEWEST = "newest only"
+
+
+class AnalysisQueue:
+    """A queue that never blocks its writer.
+
+    Parameters
+    ----------
+    every
+        True: every frame in order. False: the newest of each camera. None: every frame as long as the reader keeps
+        up, the newest while it does not.
+
+    Attributes
+    ----------
+    cadence
+        The one in force.
+    """
+
+    def __init__(self, every: bool | None) -> None:
+        self.cadence = Cadence.NEWEST if every is False else Cadence.EVERY
+        self._adapts = every is None
+        self._capacity = BACKLOG if self._adapts else CAPACITY
+        self._items: deque[Frame] = deque()
+        self._ready = threading.Condition()
+        self._closed = False
+        self._calm = 0
+        self._calm_wanted = CALM
+
+    def put(self, frame: Frame) -> list[Frame]:
+        """Leave a frame; return those that will not be called because of it."""
+        with self._ready:
+            skipped = self._make_room(frame)
+            self._items.append(frame)
+            self._ready.notify()
+            self._calm = 0 if skipped else self._calm + 1
+            if self._adapts and self.cadence is Cadence.NEWEST and self._calm >= self._calm_wanted:
+                self.cadence = Cadence.EVERY
+                self._calm_wanted = min(2 * self._calm_wanted, LONGEST_CALM)
+            return skipped
+
+    def get(self, timeout_s: float) -> Frame | None:
+        """Take the oldest frame; None after `timeout_s` without one, or at once when closed and empty."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._items or self._closed, timeout_s)
+            return self._items.popleft() if self._items else None
+
+    def close(self) -> None:
+        """Wake the reader; what lies in the queue can still be taken."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    @property
+    def exhausted(self) -> bool:
+        """True when closed and empty: nothing more will come."""
+        with self._ready:
+            return self._closed and not self._items
+
+    def _make_room(self, frame: Frame) -> list[Frame]:
+        if self.cadence is Cadence.EVERY:
+            if len(self._items) < self._capacity:
+                return []
+            if not self._adapts:
+                return [self._items.popleft()]
+            self.cadence = Cadence.NEWEST
+        newest = {waiting.camera: waiting for waiting in self._items}
+        newest.pop(frame.camera, None)
+        skipped = [waiting for waiting in self._items if newest.get(waiting.camera) is not waiting]
+        self._items = deque(waiting for waiting in self._items if newest.get(waiting.camera) is waiting)
+        return skipped
