@@ -53,6 +53,7 @@ class Canvas(pg.GraphicsView):
         self.picking = False
         """True while clicks are for cells; the middle button still pans, the wheel zooms."""
         self._pressed: QPoint | None = None
+        self._then: Callable[[QRectF], None] | None = None
         self._band = QRubberBand(QRubberBand.Shape.Rectangle, self)
         self.hint = ""
         self._theme = theme
@@ -157,7 +158,8 @@ class Canvas(pg.GraphicsView):
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Begin a click or a box while picking."""
-        if self.picking and event.button() != Qt.MouseButton.MiddleButton:
+        asked = self._then is not None and event.button() == Qt.MouseButton.LeftButton
+        if asked or (self.picking and event.button() != Qt.MouseButton.MiddleButton):
             self._pressed = event.position().toPoint()
             return
         super().mousePressEvent(event)
@@ -168,11 +170,16 @@ class Canvas(pg.GraphicsView):
             super().mouseReleaseEvent(event)
             return
         pressed, self._pressed = self._pressed, None
-        if self._band.isVisible():
-            self._band.hide()
-            corners = [self.place_px(QPointF(p)) for p in (pressed, event.position().toPoint())]
-            self.boxed.emit(QRectF(*corners).normalized())
-        else:
+        drawn, then = self._band.isVisible(), self._then
+        corners = [self.place_px(QPointF(p)) for p in (pressed, event.position().toPoint())]
+        box = QRectF(*corners).normalized() if drawn else QRectF()
+        self._band.hide()
+        if then is not None:
+            self.ask_box(None)
+            then(box.translated(0.5, 0.5) if drawn else box)
+        elif self.picking and drawn:
+            self.boxed.emit(box)
+        elif self.picking:
             self.clicked.emit(event.position(), event.button(), event.modifiers())
 
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
@@ -192,6 +199,19 @@ class Canvas(pg.GraphicsView):
         super().leaveEvent(event)
         self._mouse = None
         self._tell_read_out()
+
+    def ask_box(self, then: Callable[[QRectF], None] | None) -> None:
+        """Let the next drag with the left button draw a box.
+
+        Parameters
+        ----------
+        then
+            Given the box in pixels of the frame, (0, 0) the outer corner of the top left one; an empty one if the user
+            only clicked. None asks no more.
+        """
+        self._then = then
+        cross = self.picking or then is not None
+        self.setCursor(Qt.CursorShape.CrossCursor if cross else Qt.CursorShape.ArrowCursor)
 
     def place_px(self, place: QPointF) -> Any:
         """Point of the frame at a place of this widget, in pixels; (0, 0) is the centre of the top left pixel."""

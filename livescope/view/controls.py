@@ -1,4 +1,4 @@
-"""The bar above a live picture: start, stop, snap, record, exposure, and the state of the session.
+"""The bar above a live picture: start, stop, snap, record, burst, exposure, and the state of the session.
 
 Owns buttons and their look in each state. What they do is done by the session on its control thread: a click only asks.
 """
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSpinBox,
     QWidget,
 )
 
@@ -44,6 +45,7 @@ class ControlBar(QWidget):
     stop_asked = Signal()
     snap_asked = Signal()
     record_asked = Signal(bool)
+    burst_asked = Signal(int)
     exposure_asked = Signal(float)
 
     def __init__(self, theme: Theme, view_buttons: list[Any], menu: Any) -> None:
@@ -56,14 +58,18 @@ class ControlBar(QWidget):
         self.run = _button("Start", "Start or stop the live run (Space)")
         self.snap = _button("Snap", "Take one frame and call its cells (S)")
         self.record = _button("Record", "Store frames and calls from now on (R)")
+        self.burst = _button("Burst", "Take exactly so many frames without a gap; the live run pauses for them (B)")
+        self.burst_frames = QSpinBox()
         self.exposure = QDoubleSpinBox()
         self.state = QLabel()
         self.state.setAccessibleName("State of the session")
         self._set_up_exposure()
+        self._set_up_burst()
         self._lay_out(view_buttons, menu)
         self.run.clicked.connect(self._ask_run)
         self.snap.clicked.connect(lambda: self.snap_asked.emit())
         self.record.clicked.connect(lambda: self.record_asked.emit(not self._recording))
+        self.burst.clicked.connect(lambda: self.burst_asked.emit(self.burst_frames.value()))
         self.set_theme(theme)
 
     def set_theme(self, theme: Theme) -> None:
@@ -73,8 +79,8 @@ class ControlBar(QWidget):
         self._show_run()
         self._show_record()
 
-    def show_status(self, status: Status) -> None:
-        """Look as the session is: what can be asked for now, and what it is doing."""
+    def show_status(self, status: Status, planned: bool = False) -> None:
+        """Look as the session is: what can be asked for now, and what it is doing; `planned` if it follows a plan."""
         live = status.state in _LIVE
         if live is not self._live:
             self._live = live
@@ -85,6 +91,8 @@ class ControlBar(QWidget):
         changing = status.state in (SessionState.STARTING, SessionState.STOPPING)
         self.run.setEnabled(not changing)
         self.snap.setEnabled(not live and not changing)
+        self.record.setEnabled(status.state is not SessionState.STOPPING and "record" not in (status.busy or ""))
+        self.burst.setEnabled(status.state is SessionState.RUNNING and not planned)
         if not self.exposure.hasFocus():
             self.exposure.blockSignals(True)
             self.exposure.setValue(status.exposure_ms or 0.0)
@@ -133,18 +141,32 @@ class ControlBar(QWidget):
         # the keyboard goes back to the picture, so that shortcuts work again
         self.exposure.lineEdit().returnPressed.connect(self.exposure.clearFocus)
 
+    def _set_up_burst(self) -> None:
+        self.burst_frames.setRange(1, 1_000_000)
+        self.burst_frames.setValue(100)
+        self.burst_frames.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        self.burst_frames.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.burst_frames.setFixedWidth(64)
+        self.burst_frames.setToolTip("Frames of a burst")
+        self.burst_frames.setAccessibleName("Frames of a burst")
+        self.burst_frames.lineEdit().returnPressed.connect(self.burst_frames.clearFocus)
+        self.burst.setMinimumWidth(56)
+
     def _lay_out(self, view_buttons: list[Any], menu: Any) -> None:
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 8, 14, 8)
         layout.setSpacing(8)
         for widget in (self.run, self.snap, self.record):
             layout.addWidget(widget)
-        layout.addSpacing(10)
+        layout.addSpacing(6)
+        layout.addWidget(self.burst)
+        layout.addWidget(self.burst_frames)
+        layout.addSpacing(6)
         label = QLabel("Exposure")
         label.setObjectName("name")
         layout.addWidget(label)
         layout.addWidget(self.exposure)
-        layout.addSpacing(10)
+        layout.addSpacing(6)
         for button in view_buttons:
             layout.addWidget(button)
         layout.addStretch(1)

@@ -21,13 +21,15 @@ require_display()
 choose_binding()  # before Qt is imported: without a display or its libraries Qt ends the process
 
 from platformdirs import user_config_path  # noqa: E402
-from qtpy.QtCore import QTimer  # noqa: E402
+from qtpy.QtCore import QRectF, QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
+from livescope.acquire.changes import FullFrame  # noqa: E402
 from livescope.status import Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
+from livescope.view.region import roi_of_box  # noqa: E402
 from livescope.view.theme import THEMES  # noqa: E402
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class MainWindow(FrameWindow):
     def __init__(self, session: Session, memory: Path | None = None) -> None:
         self.session = session
         self.docks: DeviceDocks | None = None
+        self._own_plan = session.settings.run.plan
         record = session.settings.record.path
         pictures = Path("runs") if record is None else record.parent
         super().__init__(session, session.settings.view, memory, pictures)
@@ -64,16 +67,54 @@ class MainWindow(FrameWindow):
         add("Session", "Start or stop the live run", "Space", lambda: bar.run.click())
         add("Session", "Take one frame and call its cells", "S", lambda: bar.snap.click())
         add("Session", "Record, or end the record", "R", lambda: bar.record.click())
+        add("Session", "Burst: so many frames without a gap", "B", lambda: bar.burst.click())
         add("Session", "Exposure", "E", lambda: bar.exposure.setFocus())
+        self.region = add("Session", "Camera region: drag it on the picture", "G", self._ask_region, checked=False)
+        self.full_frame = add("Session", "Full frame of the camera", "Shift+G", self._ask_full_frame)
         for name in DOCKS:
             add("Devices", name, "", partial(self.toggle_dock, name))
         bar = ControlBar(THEMES[self.theme_name], self.view_buttons(), menu())
-        bar.start_asked.connect(lambda: session.start())
+        bar.start_asked.connect(self._start)
+        bar.burst_asked.connect(lambda frames: session.burst(frames))
         bar.stop_asked.connect(lambda: session.stop())
         bar.snap_asked.connect(lambda: session.snap())
         bar.record_asked.connect(lambda on: session.start_recording() if on else session.stop_recording())
         bar.exposure_asked.connect(lambda ms: session.set_exposure(ms))
         return bar
+
+    def view_buttons(self) -> list[Any]:
+        """Buttons of the camera's region, and those of the picture."""
+        region = [
+            self.commands.button(action, name) for action, name in ((self.region, "ROI"), (self.full_frame, "Full"))
+        ]
+        return region + super().view_buttons()
+
+    def _start(self) -> None:
+        """Stream, or follow the plan of the config; a plan of the dock is started there."""
+        self.session.set_plan(self._own_plan)
+        self.session.start()
+
+    def _ask_region(self, on: bool) -> None:
+        if on and self.canvas.picture is None:
+            self.tell("take a picture first: press Start or Snap")
+            self.region.setChecked(False)
+            return
+        self.canvas.ask_box(self._set_region if on else None)
+        if on:
+            self.tell("drag a box on the picture; a click gives up")
+
+    def _set_region(self, box: QRectF) -> None:
+        self.region.setChecked(False)
+        picture = self.canvas.picture
+        region = None if picture is None else roi_of_box(box, picture.frame)
+        if region is None:
+            self.tell("no region set")
+        else:
+            self.tell(region.reason)
+            self.session.change(region)
+
+    def _ask_full_frame(self) -> None:
+        self.session.change(FullFrame())
 
     def toggle_dock(self, name: str) -> None:
         """Show or hide a device dock, see `livescope.view.docks.DOCKS`."""
@@ -120,7 +161,8 @@ class MainWindow(FrameWindow):
         """Show the status of the session."""
         super().refresh()
         status = self.session.status()
-        self.bar.show_status(status)
+        planned = self.session.settings.run.plan is not None
+        self.bar.show_status(status, planned)
         if self.docks is not None:
             self.docks.show_status(status)
         record = status.record
