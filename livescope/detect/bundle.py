@@ -12,6 +12,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from livescope.detect.adapter import Adapter
 from livescope.detect.normalise import Normalisation
 from livescope.detect.screen import read_screened
 from livescope.errors import ModelError, one_of
@@ -124,6 +125,8 @@ class Card(BaseModel):
     validation: tuple[Validation, ...]
     int8: Int8 | None = None
     """The 8-bit version, None where there is none."""
+    adapter: Adapter | None = None
+    """How a network made elsewhere is to be read; None where its outputs are those of a livescope network."""
     limits: str = Field(min_length=1)
     """Where the network is known or likely to fail, in words."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

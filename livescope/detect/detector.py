@@ -99,6 +99,8 @@ def open_detector(settings: DetectorSettings, bundle: Bundle, on_progress: Progr
     BackendError
         The backend is unknown or not to be had on this machine.
     """
+    if bundle.card.adapter is not None:
+        return _adapted(settings, bundle)
     precision: Precision = "fp32" if settings.precision == "auto" else settings.precision
     match settings.backend:
         case "auto":
@@ -124,6 +126,19 @@ def open_detector(settings: DetectorSettings, bundle: Bundle, on_progress: Progr
         case _:
             known = DetectorSettings.model_fields["backend"].annotation
             raise BackendError(f"backend {settings.backend!r} is not known; choose one of {one_of(get_args(known))}.")
+
+
+def _adapted(settings: DetectorSettings, bundle: Bundle) -> Detector:
+    """Open a network made elsewhere: what its adapter makes of its outputs is no part of a graph."""
+    from livescope.detect.adapted import AdaptedDetector
+
+    backend = "onnx" if settings.backend == "auto" else settings.backend
+    if backend not in _PROVIDERS or settings.precision not in ("auto", "fp32"):
+        raise BackendError(
+            f"model {bundle.name!r} has an adapter and runs as fp32 on ONNX Runtime only: detector.backend 'auto', "
+            f"{one_of(_PROVIDERS)}, not {settings.backend!r} in {settings.precision}."
+        )
+    return AdaptedDetector(bundle, settings.max_cells, settings.threads, f"{_PROVIDERS[backend]}ExecutionProvider")
 
 
 def _auto(settings: DetectorSettings, bundle: Bundle, on_progress: Progress) -> Detector:

@@ -18,7 +18,7 @@ from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.detector import BackendInfo, Table
 from livescope.detect.frame_graph import build_frame_graph
 from livescope.detect.network import read_network
-from livescope.detect.normalise import Background, Spread, levels
+from livescope.detect.normalise import Normalisation, levels
 from livescope.detect.scale import fit_scale
 from livescope.errors import BackendError
 from livescope.frames import Frame, FrameSpec, Pixels
@@ -46,7 +46,7 @@ def frame_bytes(pixels: Pixels) -> NDArray[np.uint8]:
     return little_endian.view(np.uint8).reshape(1, *pixels.shape, pixels.dtype.itemsize)
 
 
-def graph_inputs(pixels: Pixels, normalisation: Background | Spread) -> GraphInputs:
+def graph_inputs(pixels: Pixels, normalisation: Normalisation) -> GraphInputs:
     """Inputs of the frame graph for one frame; see `build_frame_graph`."""
     black, inv_gain = levels(pixels, normalisation)
     return {

@@ -32,6 +32,11 @@ def read_network(bundle: Bundle, precision: Precision = "fp32") -> onnx.ModelPro
     ModelError
         The file is no ONNX model, has other inputs and outputs, or there is no 8-bit version.
     """
+    if bundle.card.adapter is not None:
+        raise ModelError(
+            f"model {bundle.name!r} has an adapter: it runs on ONNX Runtime as it is, and has no maps for engines, "
+            "8 bit, further training or refined outlines. Choose a livescope network for those."
+        )
     path = bundle.int8_path() if precision == "int8" else bundle.onnx_path
     small = bundle.card.int8 if precision == "int8" else None
     network = read_screened(path, bundle.sha256 if small is None else small.sha256)

@@ -1,6 +1,6 @@
 """Black level and gain of a raw frame, robust to cells, borders and empty frames: ``x = (raw - black) * inv_gain``.
 
-Owns the two statistics that a model card can name. Training and live analysis call the same `levels`, on the whole raw
+Owns the statistics that a model card can name. Training and live analysis call the same `levels`, on the whole raw
 frame before any binning or cropping; the arithmetic itself runs in the frame graph.
 
 What is invariant: multiplying all pixels by a gain (lamp, exposure, camera gain) changes neither kind; adding a camera
@@ -11,15 +11,15 @@ hardly changes `Background`, but does change `Spread`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from livescope.frames import Pixels
 
-__all__ = ["Background", "Normalisation", "Spread", "levels"]
+__all__ = ["Background", "Fixed", "Normalisation", "Spread", "levels"]
 
 _SAMPLES = 16_384
 """Pixels looked at in a frame: the level is good to 1 % of the noise's sigma, in under 1 ms at any frame size."""
@@ -50,11 +50,28 @@ class Spread(BaseModel):
     """Least spread as a fraction of the median: bare noise of a frame without cells is not blown up."""
 
 
-Normalisation = Annotated[Background | Spread, Field(discriminator="kind")]
+class Fixed(BaseModel):
+    """Networks made elsewhere that expect e.g. 8 bit pixels divided by 255: `black` becomes 0 and `white` 1, always."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["fixed"] = "fixed"
+    black: float = 0.0
+    white: float = 255.0
+    """Counts of the raw frame."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.white <= self.black:
+            raise ValueError(f"white {self.white:g} must be above black {self.black:g}")
+        return self
+
+
+Normalisation = Annotated[Background | Spread | Fixed, Field(discriminator="kind")]
 """The statistic named in a model's card."""
 
 
-def levels(pixels: Pixels, normalisation: Background | Spread) -> tuple[float, float]:
+def levels(pixels: Pixels, normalisation: Normalisation) -> tuple[float, float]:
     """Measure black level and inverse gain of a whole raw frame.
 
     Parameters
@@ -69,6 +86,8 @@ def levels(pixels: Pixels, normalisation: Background | Spread) -> tuple[float, f
     black, inv_gain
         Counts, and 1 / counts; always finite, `inv_gain` positive. The network's input is ``(raw - black) * inv_gain``.
     """
+    if isinstance(normalisation, Fixed):
+        return normalisation.black, 1.0 / (normalisation.white - normalisation.black)
     ordered = _ordered_sample(pixels)
     match normalisation:
         case Background():

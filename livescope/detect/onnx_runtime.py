@@ -13,10 +13,10 @@ from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.graph_detector import GraphDetector, GraphInputs, Rows, Runner, default_threads
 from livescope.errors import BackendError, one_of
 
-__all__ = ["OnnxDetector"]
+__all__ = ["FAILURES", "OnnxDetector", "open_session"]
 
 _CPU = "CPUExecutionProvider"
-_FAILURES = (
+FAILURES = (
     ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -26,6 +26,46 @@ _FAILURES = (
     MemoryError,
 )
 """What ONNX Runtime raises; its exceptions have no common base."""
+
+
+def check_provider(provider: str) -> None:
+    """Raise `BackendError` where this ONNX Runtime has no such provider."""
+    known = ort.get_available_providers()
+    if provider not in known:
+        raise BackendError(
+            f"this ONNX Runtime has no {provider}; it has {one_of(known)}. Install the onnxruntime package of your "
+            "device, or choose detector.backend onnx."
+        )
+
+
+def open_session(content: bytes, threads: int, provider: str, name: str) -> ort.InferenceSession:
+    """Open a session that leaves cores to acquisition and window.
+
+    Parameters
+    ----------
+    content
+        The ONNX model.
+    threads, provider
+        As in `OnnxDetector`.
+    name
+        How messages call the model.
+
+    Raises
+    ------
+    BackendError
+        ONNX Runtime refuses it, or has no such provider.
+    """
+    check_provider(provider)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # a spinning pool burns the core that acquisition and window need between two frames
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(content, options, providers=[provider])
+    except FAILURES as error:
+        raise BackendError(f"ONNX Runtime refuses model {name!r}: {error}") from error
 
 
 class OnnxDetector(GraphDetector):
@@ -56,12 +96,7 @@ class OnnxDetector(GraphDetector):
         provider: str = _CPU,
     ) -> None:
         super().__init__(bundle, max_cells, precision)
-        known = ort.get_available_providers()
-        if provider not in known:
-            raise BackendError(
-                f"this ONNX Runtime has no {provider}; it has {one_of(known)}. Install the onnxruntime package of your "
-                "device, or choose detector.backend onnx."
-            )
+        check_provider(provider)
         self._provider = provider
         self._threads = threads or default_threads()
         self._used = [provider]
@@ -88,16 +123,8 @@ class OnnxDetector(GraphDetector):
         )
 
     def _compile(self, graph: onnx.ModelProto) -> Runner:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        # a spinning pool burns the core that acquisition and window need between two frames
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            session = ort.InferenceSession(graph.SerializeToString(), options, providers=[self._provider])
-        except _FAILURES as error:
-            raise BackendError(f"ONNX Runtime refuses model {self._bundle.name!r}: {error}") from error
+        content = graph.SerializeToString()
+        session = open_session(content, self._threads, self._provider, self._bundle.name)
         self._used = session.get_providers()
         if self._used[0] != self._provider:
             raise BackendError(f"ONNX Runtime took {self._used} where {self._provider} was asked for.")
@@ -105,7 +132,7 @@ class OnnxDetector(GraphDetector):
         def run(inputs: GraphInputs) -> Rows:
             try:
                 rows: Rows = session.run(["table"], dict(inputs))[0]
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise BackendError(f"ONNX Runtime failed: {error}") from error
             return rows
 

@@ -20,10 +20,11 @@ from livescope.detect.bundle import Bundle
 from livescope.detect.frame_graph import STRIDE, build_frame_graph
 from livescope.detect.graph_detector import default_threads, graph_inputs
 from livescope.detect.network import read_network
+from livescope.detect.onnx_runtime import open_session
 from livescope.detect.scale import fit_scale
 from livescope.frames import Frame, FrameSpec
 
-__all__ = ["Outliner", "refine", "with_outlines"]
+__all__ = ["Outliner", "rays_within", "refine", "with_outlines"]
 
 FOREGROUND = 0.4
 """Chance of foreground from which a pixel belongs to some cell. Instance F1 at IoU 0.5 on all 15 Usiigaci fields is
@@ -75,10 +76,8 @@ def with_outlines(calls: CellCalls, labels: NDArray[np.int32]) -> CellCalls:
     area = np.bincount(labels.ravel(), minlength=len(calls) + 1)[1 : len(calls) + 1]
     found = area > 0
     radii = calls.radii_px.copy()
-    angles = ray_angles(radii.shape[1])
-    step_yx = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
     for row in np.flatnonzero(found):
-        radii[row] = _reach(labels, int(row) + 1, np.array([calls.y_px[row], calls.x_px[row]]), step_yx)
+        radii[row] = rays_within(labels, int(row) + 1, np.array([calls.y_px[row], calls.x_px[row]]))
     outlines = replace(calls, radii_px=radii).outlines_yx()
     last = np.array(labels.shape, np.float32) - 1
     edge = np.where(found, _touching(labels, len(calls)), ((outlines <= 0) | (outlines >= last)).any(axis=(1, 2)))
@@ -87,10 +86,10 @@ def with_outlines(calls: CellCalls, labels: NDArray[np.int32]) -> CellCalls:
     )
 
 
-def _reach(
-    labels: NDArray[np.int32], value: int, centre_yx: NDArray[np.float64], step_yx: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Walk along each ray in steps of a pixel until it leaves the cell; (32,) pixels, at least half one."""
+def rays_within(labels: NDArray[np.int32], value: int, centre_yx: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Walk from a centre along each ray in steps of a pixel until it leaves the label; (32,) pixels, at least 0.5."""
+    angles = ray_angles()
+    step_yx = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
     rows, columns = labels.shape
     length = np.full(len(step_yx), 0.5, np.float32)
     walking = np.arange(len(step_yx))
@@ -119,18 +118,20 @@ class Outliner:
     Parameters
     ----------
     bundle
-        The model that called them.
+        The model that called them; one with an adapter has no foreground map.
     threads
         CPU threads; None leaves one core free.
+
+    Raises
+    ------
+    ModelError
+        The model has an adapter.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self._bundle = bundle
         self._network = read_network(bundle)
-        self._options = ort.SessionOptions()
-        self._options.intra_op_num_threads = threads or default_threads()
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._options.log_severity_level = 3
+        self._threads = threads or default_threads()
         self._session: ort.InferenceSession | None = None
         self._spec: FrameSpec | None = None
 
@@ -146,8 +147,8 @@ class Outliner:
         bin_px = fit_scale(spec, self._bundle.card).bin
         if self._session is None or spec != self._spec:
             graph = build_frame_graph(self._network, spec, 1, bin_px)
-            self._session = ort.InferenceSession(
-                graph.SerializeToString(), self._options, providers=["CPUExecutionProvider"]
+            self._session = open_session(
+                graph.SerializeToString(), self._threads, "CPUExecutionProvider", self._bundle.name
             )
             self._spec = spec
         inputs = dict(graph_inputs(frame.pixels, self._bundle.card.normalisation))

@@ -10,7 +10,7 @@ import onnx
 from onnx import parser
 
 from livescope.detect.bundle import Bundle, Card, load_bundle, write_card
-from livescope.detect.normalise import Background, Spread
+from livescope.detect.normalise import Background, Normalisation
 from livescope.frames import Frame
 
 ECHO = """
@@ -72,7 +72,7 @@ def blob_network() -> onnx.ModelProto:
 
 
 def make_bundle(
-    folder: Path, network: onnx.ModelProto, normalisation: Background | Spread | None = None, **card: object
+    folder: Path, network: onnx.ModelProto, normalisation: Normalisation | None = None, **card: object
 ) -> Bundle:
     """Store a network with its card, and load it as a user would."""
     path = folder / "kit.onnx"
