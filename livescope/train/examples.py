@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.detect.normalise import Background, Spread, levels
+from livescope.detect.normalise import Normalisation, levels
 from livescope.frames import Pixels
 from livescope.train.data import Field
 
@@ -36,7 +36,7 @@ class Example:
     visible_only: bool = False
 
 
-def normalised(pixels: Pixels, normalisation: Background | Spread, bin_px: int = 1) -> NDArray[np.float32]:
+def normalised(pixels: Pixels, normalisation: Normalisation, bin_px: int = 1) -> NDArray[np.float32]:
     """Normalise a raw frame exactly as the frame graph does: levels of the whole frame, then the mean over bins.
 
     Parameters
@@ -67,7 +67,7 @@ def _binned(image: NDArray[np.float32], bin_px: int) -> NDArray[np.float32]:
     return binned
 
 
-def example_of(field: Field, normalisation: Background | Spread, bin_px: int = 1) -> Example:
+def example_of(field: Field, normalisation: Normalisation, bin_px: int = 1) -> Example:
     """Normalise and bin a field into a training example; cells are moved to the network's pixels."""
     # the centre of a bin of k pixels lies (k - 1) / 2 after its first pixel's
     shift = np.float32((bin_px - 1) / 2)
