@@ -5,10 +5,11 @@ Owns `Place` and reading places from a plan or a record's table. Where a place i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from livescope.assay.plate import well_of_position
 from livescope.assay.viability import viability_of_counts
@@ -17,7 +18,7 @@ from livescope.calls import Analysis, Viability
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Place", "place_of", "places_in_plan", "places_in_table"]
+__all__ = ["Place", "PlaceTable", "place_of", "places_in_plan"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,30 +85,45 @@ def places_in_plan(path: Path) -> dict[str, Place]:
     return places
 
 
-def places_in_table(table: pa.Table, until: int | None = None) -> dict[str, Place]:
-    """Return the places of a record, by name, as they were seen last.
+class PlaceTable:
+    """The places of a record.
 
     Parameters
     ----------
     table
         `Record.frame_table`.
-    until
-        Row up to which frames count, it included; None is all. Places that come later have no viability yet.
     """
-    names = ("position", "x_um", "y_um", "frame", "n_live", "n_dead", "n_uncertain")
-    columns = {name: table[name].to_pylist() for name in names}
-    places: dict[str, Place] = {}
-    for row, name in enumerate(columns["position"]):
-        if name is None:
-            continue
-        seen = columns["n_live"][row] is not None and (until is None or row <= until)
-        if seen or name not in places:
-            places[name] = _place(name, {key: values[row] for key, values in columns.items()}, seen)
-    return places
 
+    def __init__(self, table: pa.Table) -> None:
+        names = np.array([name or "" for name in table["position"].to_pylist()], dtype=object)
+        self._counts = {name: table[name].to_pylist() for name in ("n_live", "n_dead", "n_uncertain")}
+        self._frame = table["frame"].to_pylist()
+        analysed = np.array([count is not None for count in self._counts["n_live"]], bool)
+        self._rows = {str(name): np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist()) if name}
+        self._analysed = {name: rows[analysed[rows]] for name, rows in self._rows.items()}
+        x_um, y_um = table["x_um"].to_pylist(), table["y_um"].to_pylist()
+        self._xy = {name: (x_um[rows[0]], y_um[rows[0]]) for name, rows in self._rows.items()}
+        self._names = names
 
-def _place(name: str, row: Mapping[str, Any], seen: bool) -> Place:
-    if not seen:
-        return Place(name, row["x_um"], row["y_um"])
-    viability = viability_of_counts(row["n_live"], row["n_dead"], row["n_uncertain"])
-    return Place(name, row["x_um"], row["y_um"], viability, row["frame"])
+    def until(self, row: int) -> tuple[Place, ...]:
+        """Return every place with what was seen there up to a row, it included."""
+        places = []
+        for name, rows in self._analysed.items():
+            seen = rows[: int(np.searchsorted(rows, row, side="right"))]
+            x_um, y_um = self._xy[name]
+            if not len(seen):
+                places.append(Place(name, x_um, y_um))
+                continue
+            newest = int(seen[-1])
+            counts = (self._counts[key][newest] for key in ("n_live", "n_dead", "n_uncertain"))
+            places.append(Place(name, x_um, y_um, viability_of_counts(*counts), self._frame[newest]))
+        return tuple(places)
+
+    def name_at(self, row: int) -> str | None:
+        """Return the name of the place of a row, None if it has none."""
+        return str(self._names[row]) or None
+
+    def row_near(self, name: str, row: int) -> int:
+        """Return the row of a place that is nearest to a row."""
+        rows = self._rows[name]
+        return int(rows[np.argmin(np.abs(rows - row))])
