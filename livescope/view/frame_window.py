@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QMainWindow, QScro
 from livescope.calls import Analysis, State, Viability
 from livescope.errors import LivescopeError
 from livescope.frames import Frame
+from livescope.places import Place
 from livescope.settings import ViewSettings
 from livescope.status import Status
 from livescope.view.actions import Actions, HelpSheet
@@ -26,6 +27,7 @@ from livescope.view.correct import CorrectedFeed
 from livescope.view.correcting import CorrectingMode
 from livescope.view.levels import LevelsPlate
 from livescope.view.picture import save_picture
+from livescope.view.plate_map import MapDock
 from livescope.view.readouts import SidePanel
 from livescope.view.render import Contrast, RenderThread
 from livescope.view.teaching import Teaching
@@ -81,6 +83,8 @@ class FrameWindow(QMainWindow):
 
     control_groups: tuple[str, ...] = ()
     """Headings of the subclass's own actions."""
+    moves_stage = False
+    """Whether going to a place moves a stage."""
 
     _picture_ready = Signal()
     _told = Signal(str)
@@ -120,6 +124,10 @@ class FrameWindow(QMainWindow):
             lambda write: self._guarded("saving a correction", write),
         )
         self.teaching = Teaching(self)
+        self.map = MapDock(self, theme, self.go_to, self.moves_stage)
+        self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, self.map)
+        self.map.hide()
+        self.commands.add("Window", "Map of positions", "P", lambda: self.map.setVisible(not self.map.isVisible()))
         self.bar = self.make_bar()
         self._lay_out()
         self._connect()
@@ -149,6 +157,14 @@ class FrameWindow(QMainWindow):
         """Folder of the record that is written or shown, None if there is none."""
         return self.shown.status().record
 
+    def places(self) -> tuple[tuple[Place, ...], str | None]:
+        """Return the places of the run, and the name of the one that is shown."""
+        return (), None
+
+    def go_to(self, place: Place) -> str:
+        """Go to a place; returns why not, empty if it is on its way."""
+        return f"{place.name} cannot be gone to"
+
     def use_model(self, model: str) -> Future[None] | str:
         """Have cells called by another model: done in the background, or said how it is done."""
         return f"Use it in a live run: livescope run CONFIG --set detector.model={model}"
@@ -168,6 +184,8 @@ class FrameWindow(QMainWindow):
         own = (*self.errors, *filter(None, (self.render_thread.failure,)))
         reason = (status.reason,) if status.state == "failed" and status.reason and not status.errors else ()
         self.banner.show_messages((*status.errors, *reason, *own), status.warnings)
+        if self.map.isVisible():
+            self.map.map.show_places(*self.places())
         if self.canvas.picture is None:
             self.canvas.set_hint(self.hint(status))
 
@@ -222,6 +240,7 @@ class FrameWindow(QMainWindow):
         self.canvas.set_theme(theme)
         self.side.set_theme(theme)
         self.bar.set_theme(theme)
+        self.map.map.set_theme(theme)
 
     def show_help(self) -> None:
         """Open the page of shortcuts."""
