@@ -25,7 +25,9 @@ from qtpy.QtCore import QRectF, QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from livescope.acquire.changes import FullFrame  # noqa: E402
-from livescope.status import Status  # noqa: E402
+from livescope.errors import LivescopeError  # noqa: E402
+from livescope.places import Place, places_in_plan  # noqa: E402
+from livescope.status import SessionState, Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
@@ -50,10 +52,12 @@ class MainWindow(FrameWindow):
     """
 
     control_groups = ("Session", "Devices")
+    moves_stage = True
 
     def __init__(self, session: Session, memory: Path | None = None) -> None:
         self.session = session
         self.docks: DeviceDocks | None = None
+        self._planned: tuple[Path | None, dict[str, Place]] = (None, {})
         self._own_plan = session.settings.run.plan
         record = session.settings.record.path
         pictures = Path("runs") if record is None else record.parent
@@ -148,6 +152,30 @@ class MainWindow(FrameWindow):
         if self.docks is not None:
             self.docks.close()
             self.docks = None
+
+    def places(self) -> tuple[tuple[Place, ...], str | None]:
+        """Return what the plan will visit, and what the run has seen of it."""
+        frame = self.session.latest_frame()
+        plan = self.session.settings.run.plan
+        if plan != self._planned[0]:
+            try:
+                self._planned = plan, {} if plan is None else places_in_plan(plan)
+            except LivescopeError:  # the run itself says what is wrong with its plan
+                self._planned = plan, {}
+        seen = dict(self.session.book.places)
+        return tuple((self._planned[1] | seen).values()), None if frame is None else frame.position
+
+    def go_to(self, place: Place) -> str:
+        """Ask the session to move the stage."""
+        from livescope.acquire.changes import Move
+
+        settings, state = self.session.settings, self.session.status().state
+        if place.x_um is None or place.y_um is None:
+            return f"Nobody knows where {place.name} is on the stage."
+        if settings.run.plan is not None and state not in (SessionState.IDLE, SessionState.FAILED):
+            return "The plan moves the stage; stop the run first."
+        self.session.change(Move(place.x_um, place.y_um, name=place.name))
+        return ""
 
     def use_model(self, model: str) -> Future[None]:
         """Ask the session for another model."""
