@@ -19,6 +19,7 @@ from livescope.detect.detector import BackendInfo
 from livescope.errors import RecordError
 from livescope.frames import Frame, LossCause
 from livescope.meters import RateMeter
+from livescope.places import Place, PlaceTable
 from livescope.record.reader import Record, open_record
 from livescope.status import SessionState, Status
 
@@ -96,6 +97,14 @@ class RecordPlayer:
         self._wanted = min(max(number, 0), self.count - 1)
         self._anchor = (time.perf_counter(), self.elapsed_s)
         self._wake.set()
+
+    def places(self) -> tuple[tuple[Place, ...], str | None]:
+        """Return the places of the run as seen up to this frame, and the name of the one of this frame."""
+        return self._places.until(self._wanted), self._places.name_at(self._wanted)
+
+    def go_to(self, place: Place) -> None:
+        """Show the frame of a place that is nearest in the run."""
+        self.seek(self._places.row_near(place.name, self._wanted))
 
     def play(self, on: bool) -> None:
         """Play at `set_speed`, or stop. At the end of the run playing begins again at its start."""
@@ -226,6 +235,7 @@ class RecordPlayer:
             if row[0] is not None
         ]
         self._lost = self._lost | {"core": int(table["lost_before"].to_numpy().sum())}
+        self._places = PlaceTable(table)
         self._analysed, self._times_s = analysed, elapsed_s
 
 
