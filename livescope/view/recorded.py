@@ -17,6 +17,7 @@ from platformdirs import user_config_path  # noqa: E402
 from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSlider, QWidget  # noqa: E402
 
+from livescope.places import Place  # noqa: E402
 from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
@@ -66,6 +67,15 @@ class RecordWindow(FrameWindow):
         super().refresh()
         self.bar.show_place()
         self.side.chart.set_now(self.player.elapsed_s)
+
+    def places(self) -> tuple[tuple[Place, ...], str | None]:
+        """Return the places of the run as seen up to this frame."""
+        return self.player.places()
+
+    def go_to(self, place: Place) -> str:
+        """Show the frame of a place that is nearest in the run."""
+        self.player.go_to(place)
+        return ""
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End the player as well."""
