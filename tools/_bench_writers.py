@@ -1,6 +1,7 @@
 """The contenders of tools/bench_record.py: one class each, all with `append(frame)` and `close()`.
 
-All but the raw file write the same layout: Zarr v3, one shard a frame, chunks of 512, blosc lz4 level 1 with shuffle.
+All but the raw file write the same layout: Zarr v3, one shard a frame, chunks of 512, blosc lz4 level 1, bitshuffle.
+ome-writers does not let its user choose: its lz4 is level 5 with shuffle.
 """
 
 from __future__ import annotations
@@ -32,14 +33,13 @@ class Livescope:
     """Our recorder; it refuses what it cannot hold, so an unpaced producer tries again."""
 
     def __init__(self, folder: Path, shape: tuple[int, int], levels: int = 1) -> None:
-        from livescope.frames import FrameSpec, LossLedger
+        from livescope.frames import LossLedger
         from livescope.record.writer import Recorder
         from livescope.settings import RecordSettings, Settings
 
         settings = RecordSettings(levels=levels, min_free_mb=0)
         path = folder / "a.ome.zarr"
         self._recorder = Recorder(path, settings, LossLedger(), run_settings=Settings(), on_error=print)
-        self._recorder.prepare(FrameSpec(*shape, "uint16", 12))
         self._count = 0
 
     def append(self, frame: Pixels) -> None:
@@ -48,7 +48,7 @@ class Livescope:
 
         stamped = Frame(frame, self._count, 0, "Bench", time.perf_counter(), time.time(), 12)
         while not self._recorder.put(stamped):
-            time.sleep(0.001)
+            time.sleep(0.005)  # the queue holds many times what is written meanwhile
         self._count += 1
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class ZarrPython:
                 shards=(1, 1, *(side >> level for side in shape)),
                 chunks=(1, 1, *(min(CHUNK, side >> level) for side in shape)),
                 dtype="uint16",
-                compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
+                compressors=BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"),
             )
             for level in range(levels)
         ]
@@ -163,7 +163,7 @@ class AcquireZarr:
             for name, kind, size, chunk, shard in zip("tyx", kinds, sizes, chunks, shards, strict=True)
         ]
         lz4 = aqz.CompressionSettings(
-            compressor=aqz.Compressor.BLOSC1, codec=aqz.CompressionCodec.BLOSC_LZ4, level=1, shuffle=1
+            compressor=aqz.Compressor.BLOSC1, codec=aqz.CompressionCodec.BLOSC_LZ4, level=1, shuffle=2
         )
         array = aqz.ArraySettings(dimensions=dimensions, data_type=aqz.DataType.UINT16, compression=lz4)
         self._stream = aqz.ZarrStream(aqz.StreamSettings(store_path=str(folder / "a.zarr"), arrays=[array]))

@@ -135,10 +135,11 @@ def _metadata(shape: tuple[int, int], dtype: str, codec: str, chunk_px: int, n_c
     shard = [math.ceil(side / part) * part for side, part in zip(shape, chunk, strict=True)]
     inner: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
     if codec != "none":
+        # bitshuffle, not shuffle: 12 bits in 16 shrink to 1/1.77 instead of 1/1.56, and in three quarters of the time
         blosc = {
             "cname": codec,
             "clevel": 1,
-            "shuffle": "shuffle",
+            "shuffle": "bitshuffle",
             "typesize": np.dtype(dtype).itemsize,
             "blocksize": 0,
         }

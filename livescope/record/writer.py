@@ -7,6 +7,7 @@ of a record in `finish`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -19,12 +20,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from livescope.calls import CellCalls, State
 from livescope.errors import RecordError
-from livescope.frames import Frame, FrameSpec, LossCause, LossLedger
+from livescope.frames import Frame, LossCause, LossLedger
 from livescope.record.arrays import halved_labels, halved_means
 from livescope.record.buffers import Buffers
 from livescope.record.finish import finish
@@ -40,7 +40,7 @@ from livescope.settings import RecordSettings, Settings, dump_settings
 
 __all__ = ["Recorder"]
 
-IN_FLIGHT = 6
+IN_FLIGHT = 12
 """Frames being written at once: enough to fill the disk's queue (measured with tensorstore on a local disk)."""
 CALLS_WAITING = 8
 """Analysed frames that may wait for the label thread before `put_calls` waits."""
@@ -54,12 +54,13 @@ FRAME_FACTS = ("camera", "position", "channel", "elapsed_ms", "exposure_ms", "x_
 
 @dataclass(slots=True, frozen=True)
 class _Writing:
-    """A frame in a pooled buffer, its place, and what must stay as it is until its writes have ended."""
+    """A frame that is held, its place, and what must stay as it is until its writes have ended."""
 
     frame: Frame
     place: Place
     futures: Sequence[Any] = ()
     planes: Sequence[Any] = ()
+    crc32c: int = 0
 
 
 class Recorder:
@@ -137,8 +138,8 @@ class Recorder:
             reason = error.strerror or error
             raise RecordError(f"record {str(self.path)!r} cannot be written: {reason}. Choose another path.") from None
         self._images = Images(self.path, settings, self._journal, channels, plate)
-        self._buffers = Buffers(settings.queue_frames + IN_FLIGHT)
-        self._incoming: queue.SimpleQueue[_Writing | bool] = queue.SimpleQueue()  # False: a write ended; True: close
+        self._buffers = Buffers(settings.queue_frames + IN_FLIGHT, settings.queue_mb * 1_000_000)
+        self._incoming: queue.SimpleQueue[_Writing | None] = queue.SimpleQueue()  # None: close
         self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
         self._recorded = self._lost = 0
         self._failed = self._closing = self._closed = False
@@ -159,15 +160,13 @@ class Recorder:
 
     @property
     def queue_fill(self) -> float:
-        """Part of the buffers in use, 0..1; at 1 the next frame is refused."""
-        return self._buffers.used / self._buffers.limit
-
-    def prepare(self, spec: FrameSpec) -> None:
-        """Make the buffers for frames of this shape, lest the first frames cost page faults. Not while frames come."""
-        self._buffers.touch(spec.shape, np.dtype(spec.dtype))
+        """Part of the queue in use, 0..1; at 1 the next frame is refused."""
+        return self._buffers.fill
 
     def put(self, frame: Frame) -> bool:
-        """Copy a frame into a pooled buffer and return at once. For one thread; the pixels may change afterwards.
+        """Queue a frame and return at once. For one thread.
+
+        Pixels that are marked read-only are held as they are until they are on the disk, others are copied.
 
         Returns
         -------
@@ -175,18 +174,16 @@ class Recorder:
             False if it was refused (queue full, record failed or closed); then it is counted as `LossCause.RECORDER`.
         """
         refused = self._failed or self._closing
-        buffer = None if refused else self._buffers.take(frame.pixels.shape, frame.pixels.dtype)
-        if buffer is None:
+        held = None if refused else self._buffers.hold(frame.pixels)
+        if held is None:
             self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
             return False
-        # not np.copyto: that hands over the GIL, and a busy Python thread would give it back only after 5 ms
-        buffer.data.cast("B")[:] = frame.pixels.data.cast("B")
         place = self._images.place(frame)
         with self._guard:
             self._places[frame.index] = place
             if len(self._places) > REMEMBERED:
                 self._places.popitem(last=False)
-        self._incoming.put(_Writing(replace(frame, pixels=buffer), place))
+        self._incoming.put(_Writing(replace(frame, pixels=held), place))
         return True
 
     def put_calls(self, frame: Frame, calls: CellCalls) -> None:
@@ -242,7 +239,7 @@ class Recorder:
         if self._closing:
             return
         self._closing = True
-        self._incoming.put(True)
+        self._incoming.put(None)
         self._put_last()
         for thread in self._threads:
             thread.join()
@@ -272,23 +269,23 @@ class Recorder:
     # ---- frames: one thread
 
     def _write_frames(self) -> None:
-        waiting: deque[_Writing] = deque()
         in_flight: deque[_Writing] = deque()
         closing = False
-        while not (closing and not waiting and not in_flight):
-            try:
-                item = self._incoming.get(timeout=TICK_S)
-            except queue.Empty:
-                item = False
-            if isinstance(item, _Writing):
-                waiting.append(item)
-            closing = closing or item is True
-            while in_flight and in_flight[0].futures[0].done():  # the smaller levels are done or about to be
-                self._settle(in_flight.popleft())
-            while waiting and len(in_flight) < IN_FLIGHT:
-                begun = self._begin(waiting.popleft())
+        while not (closing and not in_flight and self._incoming.empty()):
+            while len(in_flight) < IN_FLIGHT:
+                try:
+                    item = self._incoming.get(block=not in_flight, timeout=TICK_S)
+                except queue.Empty:
+                    break
+                closing = closing or item is None
+                begun = None if item is None else self._begin(item)
                 if begun is not None:
                     in_flight.append(begun)
+            if in_flight:
+                # not by a callback on each: tensorstore's threads would stand still there, waiting for the GIL
+                _wait(in_flight[0], TICK_S)
+            while in_flight and in_flight[0].futures[0].done():  # the smaller levels are done or about to be
+                self._settle(in_flight.popleft())
             self._tick()
 
     def _begin(self, writing: _Writing) -> _Writing | None:
@@ -304,9 +301,8 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return None
-        # one callback, on the largest level, not one a level: each must wait for the GIL while Python threads are busy
-        futures[0].add_done_callback(lambda _: self._incoming.put(False))
-        return replace(writing, futures=futures, planes=planes)
+        # the sum while tensorstore reads the same pixels in its own threads: three times as fast as from cold memory
+        return replace(writing, futures=futures, planes=planes, crc32c=checksum(frame.pixels))
 
     def _settle(self, writing: _Writing) -> None:
         """Journal a frame whose writes have ended, or count it as lost."""
@@ -314,7 +310,7 @@ class Recorder:
         try:
             for future in writing.futures:
                 future.result()
-            self._journal.append(_frame_line(frame, place))
+            self._journal.append(_frame_line(frame, place, writing.crc32c))
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return
@@ -409,7 +405,13 @@ class Recorder:
         self._on_error(RecordError(message))
 
 
-def _frame_line(frame: Frame, place: Place) -> dict[str, Any]:
+def _wait(writing: _Writing, seconds: float) -> None:
+    """Wait until the write of the largest level has ended, well or not, or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        writing.futures[0].exception(timeout=seconds)
+
+
+def _frame_line(frame: Frame, place: Place, crc32c: int) -> dict[str, Any]:
     facts = {name: value for name in FRAME_FACTS if (value := getattr(frame, name)) is not None and _storable(value)}
     return {
         "kind": "frame",
@@ -422,7 +424,7 @@ def _frame_line(frame: Frame, place: Place) -> dict[str, Any]:
         "wall_time": frame.wall_time,
         "bit_depth": frame.bit_depth,
         "lost_before": frame.lost_before,
-        "crc32c": checksum(frame.pixels),
+        "crc32c": crc32c,
         **facts,
         "metadata": {name: value for name, value in (frame.metadata or {}).items() if _storable(value)},
     }

@@ -18,7 +18,8 @@ import pytest
 
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
-from livescope.frames import Frame, FrameSpec, LossCause
+from livescope.frames import Frame, LossCause
+from livescope.record.buffers import Buffers
 from livescope.record.layout import JOURNAL
 from livescope.record.reader import open_record
 from livescope.record.writer import IN_FLIGHT
@@ -53,7 +54,6 @@ def test_frames_come_back_as_they_went_in(bench: Any, make_frame: Callable[..., 
         "metadata": {"ImageNumber": 4, "Camera-Gain": "1"},
     }
     frames = [make_frame(k, dtype=dtype, **facts) for k in range(70)]  # more than t grows by
-    recorder.prepare(frames[0].spec)
     assert all(recorder.put(frame) for frame in frames)
     recorder.close({"model": "a"})
     assert (recorder.recorded, bench.ledger.total(LossCause.RECORDER), bench.errors) == (70, 0, [])
@@ -71,7 +71,7 @@ def test_frames_come_back_as_they_went_in(bench: Any, make_frame: Callable[..., 
     assert record.frame_table["lost_before"].to_pylist() == [2] * 70
 
 
-def test_pixels_are_copied_not_referenced(bench: Any, make_frame: Callable[..., Frame]) -> None:
+def test_pixels_that_may_change_are_copied(bench: Any, make_frame: Callable[..., Frame]) -> None:
     recorder = bench.open()
     frame = make_frame(0)
     as_it_was = frame.pixels.copy()
@@ -79,6 +79,34 @@ def test_pixels_are_copied_not_referenced(bench: Any, make_frame: Callable[..., 
     frame.pixels[:] = 0
     recorder.close()
     np.testing.assert_array_equal(open_record(recorder.path).frames[0], as_it_was)
+
+
+def test_read_only_pixels_are_held_others_pooled() -> None:
+    buffers = Buffers(limit=3, limit_bytes=10_000)
+    fixed, changing = np.zeros((50, 60), np.uint8), np.ones((50, 60), np.uint8)
+    fixed.flags.writeable = False
+    assert buffers.hold(fixed) is fixed
+    copy, turned = buffers.hold(changing), buffers.hold(changing.T)
+    assert copy is not None
+    assert copy is not changing
+    np.testing.assert_array_equal(turned, changing.T)
+    assert (buffers.fill, buffers.hold(fixed)) == (1.0, None)
+    buffers.give(copy)
+    buffers.give(fixed)
+    assert buffers.hold(changing) is copy  # used again
+    assert buffers.fill == pytest.approx(2 / 3)
+
+
+def test_the_queue_is_bounded_in_memory_but_takes_one_frame() -> None:
+    buffers = Buffers(limit=100, limit_bytes=10_000)
+    large, small = np.zeros((200, 100), np.uint8), np.zeros((60, 100), np.uint8)
+    first = buffers.hold(large)
+    assert first is not None
+    assert buffers.hold(small) is None
+    assert buffers.fill == 1.0
+    buffers.give(first)
+    assert buffers.hold(small) is not None
+    assert buffers.hold(small) is None
 
 
 def test_pyramid_holds_means(bench: Any, make_frame: Callable[..., Frame]) -> None:
@@ -364,7 +392,6 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_record_closes_in_order(bench: Any) -> None:
     recorder = bench.open()
-    recorder.prepare(FrameSpec(64, 64, "uint8", 8))
     recorder.close()
     recorder.close()
     record = open_record(recorder.path)
