@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livescope.api import open_record, open_session
+    from livescope.api import attach, open_record, open_session
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_record", "open_session"]
+__all__ = ["__version__", "attach", "open_record", "open_session"]
 
 
 def __getattr__(name: str) -> Any:

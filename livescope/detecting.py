@@ -53,6 +53,8 @@ class Detecting:
 
     Attributes
     ----------
+    backend
+        Backend, device, precision and model hash in use; None before the model is ready. Reading it opens nothing.
     watch, respond
         Optional links, set while no run is going on. One that raises is noted as an error; calls are recorded and
         shown all the same.
@@ -81,6 +83,7 @@ class Detecting:
         self._messages = messages
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()  # a shape that changes in a run is prepared on the control thread
+        self.backend: BackendInfo | None = None
         self.watch: Watch | None = None
         self.respond: Respond | None = None
 
@@ -95,10 +98,6 @@ class Detecting:
         with self._turn:
             self._analyser.prepare(spec)
             self._tell()
-
-    def describe(self) -> BackendInfo:
-        """Backend, device, precision and model hash actually in use."""
-        return self._analyser.describe()
 
     def begin(self, run: RunBook, track: TrackSettings) -> None:
         """Analyse what comes into the mailbox of a run, on a thread of its own, until it is closed and empty."""
@@ -132,6 +131,7 @@ class Detecting:
         self._analyser.close()
 
     def _tell(self) -> None:
+        self.backend = self._analyser.describe()  # it may have fallen back on another
         for warning in self._analyser.warnings:
             self._messages.warn(warning)
 

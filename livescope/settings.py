@@ -39,8 +39,10 @@ class _Frozen(BaseModel):
 class SourceSettings(_Frozen):
     """Where frames come from."""
 
-    kind: Literal["demo", "micromanager", "simulated", "replay"] = "simulated"
-    """demo: Micro-Manager's demo camera; micromanager: a lab's own cfg; simulated: living cells; replay: files."""
+    kind: Literal["demo", "micromanager", "simulated", "replay", "attached"] = "simulated"
+    """demo: Micro-Manager's demo camera; micromanager: a lab's own cfg; simulated: living cells; replay: files;
+    attached: the core of another program (`livescope.attach` sets it).
+    """
     cfg: Path | None = None
     """Micro-Manager configuration for `micromanager` (for `demo`, instead of the one that ships with the adapters)."""
     micromanager_dir: Path | None = None
@@ -169,8 +171,8 @@ class RecordSettings(_Frozen):
 class ViewSettings(_Frozen):
     """The window."""
 
-    rate_fps: float = Field(default=30.0, gt=0, le=240)
-    """Most frames drawn a second."""
+    rate_fps: float = Field(default=60.0, gt=0, le=240)
+    """Most frames drawn a second; a screen shows 60, and a faster camera's frames between them are skipped."""
     theme: Literal["dark", "light"] = "dark"
     outlines: bool = True
     rings: bool = True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from livescope.errors import FrameError, SettingsError, one_of
+from livescope.errors import FrameError, SettingsError, SourceError, one_of
 from livescope.frames import Frame, FrameSpec, LossLedger
 from livescope.settings import Settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from livescope.acquire.stream import LiveStream, StreamCore
     from livescope.simulate.truth import Truth
 
-__all__ = ["OpenSource", "check_camera", "expected_spec", "open_source", "open_stream"]
+__all__ = ["OpenSource", "attach_source", "check_camera", "expected_spec", "open_source", "open_stream"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,6 +41,8 @@ def open_source(settings: Settings) -> OpenSource:
     SourceError
         The files to replay are missing, empty or unreadable.
     """
+    if settings.source.kind == "attached":
+        raise SourceError("source.kind = 'attached' is what `livescope.attach(core)` records; choose another to open.")
     if settings.source.kind == "replay":
         from livescope.acquire.replay import ReplayCore
 
@@ -65,6 +67,14 @@ def open_source(settings: Settings) -> OpenSource:
 
     core = open_core(settings.source, settings.camera)
     return OpenSource(core, lambda: close_core(core), CameraReload(core))
+
+
+def attach_source(core: object) -> OpenSource:
+    """Watch a core that another program owns; closing lets go of it and changes nothing."""
+    from livescope.acquire.attach import AttachedCore
+
+    attached = AttachedCore(core)
+    return OpenSource(attached, attached.close)
 
 
 def open_stream(
