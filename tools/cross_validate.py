@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tools"))
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from _validation import FIGURES, Fold, as_markdown, group_table, load_fold, predict, save_fold  # noqa: E402
 from train_bundled import DATA, SUSPENSION  # noqa: E402
@@ -101,14 +102,12 @@ RECIPES = {
 
 
 def deal(fields: Sequence[Field], group: Callable[[Field], str], parts: int) -> list[set[str]]:
-    """Deal whole groups into parts of about as many dead cells (cells, where no state is marked), heaviest first."""
-    stated = any(State.DEAD in field.state for field in fields)
+    """Deal whole groups, heaviest first, into parts that hold about as many dead cells, cells and pictures."""
+    counts = np.array([((field.state == State.DEAD).sum(), len(field.state), 1) for field in fields], float)
+    shares = (counts / np.maximum(counts.sum(axis=0), 1)).sum(axis=1)
     weight: dict[str, float] = {}
-    for field in fields:
-        dead = int((field.state == State.DEAD).sum())
-        weight[group(field)] = weight.get(group(field), 0.0) + (
-            dead + 1e-3 * len(field.state) if stated else len(field.state)
-        )
+    for field, share in zip(fields, shares, strict=True):
+        weight[group(field)] = weight.get(group(field), 0.0) + float(share)
     dealt: list[set[str]] = [set() for _ in range(parts)]
     loads = [0.0] * parts
     for name in sorted(weight, key=lambda one: (-weight[one], one)):
