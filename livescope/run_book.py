@@ -59,6 +59,7 @@ class RunBook:
         self.tally: Tally | None = None
         self.health: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
         """When the camera stalled, was lost, or came back, ready for JSON."""
+        self._curves: dict[str, ThinningSeries[tuple[float, Viability]]] = {}
         self._latency_called = LatencyMeter()
         self._latency_painted = LatencyMeter()
         self._first_time_s: float | None = None
@@ -103,6 +104,8 @@ class RunBook:
         place = place_of(analysis)
         if place is not None:
             self.places[place.name] = place
+            curve = self._curves.setdefault(place.name, ThinningSeries(keep=1024))
+            curve.append((analysis.frame.time_s - self.started_s, analysis.viability))
         if analysis.fates is not None:
             self.deaths += len(analysis.fates.died)
         if truth is not None:
@@ -120,6 +123,10 @@ class RunBook:
         self.shown += 1
         self.painted.tick()
         self._latency_painted.add((time.perf_counter() - frame.time_s) * 1e3)
+
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        """Viability against seconds since the start for each named stage position, in the order of the first visit."""
+        return {name: curve.items() for name, curve in self._curves.copy().items()}
 
     def latency_ms(self) -> tuple[float, float, float] | None:
         """(p50, p95, p99) from arrival to painted, or to called where nothing was painted; None before the first."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
@@ -21,6 +22,7 @@ __all__ = ["ConfidenceChart", "IntervalBar", "ViabilityChart"]
 
 _MOST_POINTS = 400
 """More points than the chart has pixels only cost time."""
+Curve = list[tuple[float, Viability]]
 
 
 class ViabilityChart(pg.PlotWidget):
@@ -48,6 +50,7 @@ class ViabilityChart(pg.PlotWidget):
         self._unit_s = 1.0
         for item in (self._low, self._high, self._band, self._curve, self._now):
             self.addItem(item)
+        self._lines: list[Any] = []
         self.setAccessibleName("Viability over time")
         self.setToolTip("Viability over time with its 95 % interval")
         self.set_theme(theme)
@@ -68,27 +71,55 @@ class ViabilityChart(pg.PlotWidget):
         self._band.setBrush(band)
         for edge in (self._low, self._high):
             edge.setPen(None)
+        self._thin = QColor(colour)
+        self._thin.setAlpha(150)
+        for line in self._lines:
+            line.setPen(pg.mkPen(self._thin, width=1))
 
     def set_now(self, seconds: float) -> None:
         """Mark an instant of the curve."""
         self._now.setVisible(True)
         self._now.setValue(seconds / self._unit_s)
 
-    def set_curve(self, points: list[tuple[float, Viability]]) -> None:
-        """Show (seconds since the start, viability) pairs; instants without a called cell are gaps."""
-        step = -(-len(points) // _MOST_POINTS) or 1
-        points = points[::-step][::-1]  # the newest is always among them
-        unit_s, unit = _time_unit(points[-1][0] if points else 0.0)
-        time = np.array([seconds / unit_s for seconds, _ in points], dtype=np.float64)
-        rows = np.array([(v.low, v.fraction, v.high) for _, v in points], dtype=np.float64).reshape(-1, 3) * 100
+    def set_curve(self, points: Curve) -> None:
+        """Show (seconds since the start, viability) pairs with the interval; without a called cell there is a gap."""
+        self._set_unit([points])
+        time, rows = self._table(points)
         told = np.isfinite(rows[:, 1])
         self._low.setData(time[told], rows[told, 0])
         self._high.setData(time[told], rows[told, 2])
         self._curve.setData(time, rows[:, 1], connect="finite")
-        self.unit, self._unit_s = unit, unit_s
         self.shown_points = int(told.sum())
-        if len(time):
-            self.setXRange(float(time[0]), max(float(time[-1]), float(time[0]) + 10 / unit_s), padding=0.01)
+        for line in self._lines:
+            line.setVisible(False)
+
+    def set_curves(self, curves: list[Curve]) -> None:
+        """Show several at once, a thin line each, without intervals."""
+        self.set_curve([])
+        self._set_unit(curves)
+        while len(self._lines) < len(curves):
+            self._lines.append(pg.PlotCurveItem(pen=pg.mkPen(self._thin, width=1)))
+            self.addItem(self._lines[-1])
+        for line, points in zip(self._lines, curves, strict=False):
+            time, rows = self._table(points)
+            line.setData(time, rows[:, 1], connect="finite")
+            line.setVisible(True)
+            self.shown_points += int(np.isfinite(rows[:, 1]).sum())
+
+    def _table(self, points: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Times (n,) in the unit of the axis, and low, fraction, high (n, 3) in percent, of not too many points."""
+        step = -(-len(points) // _MOST_POINTS) or 1
+        points = points[::-step][::-1]  # the newest is always among them
+        time = np.array([seconds / self._unit_s for seconds, _ in points], dtype=np.float64)
+        rows = np.array([(v.low, v.fraction, v.high) for _, v in points], dtype=np.float64).reshape(-1, 3) * 100
+        return time, rows
+
+    def _set_unit(self, curves: list[Curve]) -> None:
+        ends_s = [points[end][0] for points in curves if points for end in (0, -1)]
+        first_s, last_s = (min(ends_s), max(ends_s)) if ends_s else (0.0, 0.0)
+        self._unit_s, self.unit = _time_unit(last_s)
+        if ends_s:
+            self.setXRange(first_s / self._unit_s, max(last_s, first_s + 10) / self._unit_s, padding=0.01)
 
 
 def _time_unit(longest_s: float) -> tuple[float, str]:

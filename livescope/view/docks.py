@@ -83,6 +83,11 @@ class DeviceDocks:
         """Return the widget in a dock, None before it is made."""
         return self._docks[name].content if name in self._docks else None
 
+    @property
+    def visible(self) -> list[str]:
+        """Names of the docks that are open."""
+        return [name for name, dock in self._docks.items() if not dock.isHidden()]
+
     def show_status(self, status: Status) -> None:
         """Let the plan's buttons be as the session is."""
         plan = self.content("Acquisition plan")
@@ -100,7 +105,9 @@ class DeviceDocks:
 
     def _fill(self, name: str) -> None:
         """Make the widget of a dock, now that the devices are known; making it sets nothing."""
-        dock = self._docks[name]
+        dock = self._docks.get(name)
+        if dock is None:  # closed meanwhile
+            return
         self.core.building = True
         try:
             dock.fill(_device_widget(DOCKS[name][0], self.core, self._session))

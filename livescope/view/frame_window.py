@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from qtpy.QtCore import QSettings, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QMainWindow, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from livescope.calls import Analysis, State, Viability
@@ -26,6 +26,7 @@ from livescope.view.canvas import Canvas
 from livescope.view.correct import CorrectedFeed
 from livescope.view.correcting import CorrectingMode
 from livescope.view.levels import LevelsPlate
+from livescope.view.memory import WindowMemory
 from livescope.view.picture import save_picture
 from livescope.view.plate_map import MapDock
 from livescope.view.readouts import SidePanel
@@ -94,11 +95,13 @@ class FrameWindow(QMainWindow):
         self.shown = shown
         self.errors: list[str] = []
         """What went wrong in the window itself; shown on the banner."""
-        self._memory = None if memory is None else QSettings(str(memory), QSettings.Format.IniFormat)
+        self.memory = WindowMemory(memory)
         self._pictures = pictures
         self._ticks = 0
         self._view = view
-        self.theme_name = view.theme if "theme" in view.model_fields_set else self._recall("theme", view.theme)
+        self.theme_name = view.theme if "theme" in view.model_fields_set else self.memory.text("theme", view.theme)
+        if self.theme_name not in THEMES:  # a file of another version
+            self.theme_name = view.theme
         theme = THEMES[self.theme_name]
         self.banner = Banner()
         self.canvas = Canvas(shown.mark_shown, theme)
@@ -150,7 +153,13 @@ class FrameWindow(QMainWindow):
 
     def view_buttons(self) -> list[Any]:
         """Buttons of the picture, for the bar."""
-        names = {self.overlay: "Calls", self.outlines: "Outlines", self.markers: "Markers", self.fit: "Fit"}
+        names = {
+            self.overlay: "Calls",
+            self.outlines: "Outlines",
+            self.markers: "Markers",
+            self.trails: "Trails",
+            self.fit: "Fit",
+        }
         return [self.commands.button(action, name) for action, name in names.items()]
 
     def record_path(self) -> Path | None:
@@ -169,6 +178,10 @@ class FrameWindow(QMainWindow):
         """Have cells called by another model: done in the background, or said how it is done."""
         return f"Use it in a live run: livescope run CONFIG --set detector.model={model}"
 
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        """(seconds, viability) pairs for each named position."""
+        return {}
+
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
         return status.busy or ""
@@ -179,7 +192,7 @@ class FrameWindow(QMainWindow):
         self.side.show_status(status, analysis, frame)
         self.side.show_cells(analysis)
         if self._ticks % _CURVE_EVERY == 0:
-            self.side.show_curve(self.shown.viability_curve())
+            self.side.show_curve(self.shown.viability_curve(), self.curves_by_place())
         self._ticks += 1
         own = (*self.errors, *filter(None, (self.render_thread.failure,)))
         reason = (status.reason,) if status.state == "failed" and status.reason and not status.errors else ()
@@ -259,19 +272,25 @@ class FrameWindow(QMainWindow):
 
     def _add_actions(self) -> None:
         add, view = self.commands.add, self._view
-        outlines = view.outlines if "outlines" in view.model_fields_set else self._recall("outlines", "true") == "true"
-        rings = view.rings if "rings" in view.model_fields_set else self._recall("rings", "true") == "true"
+        told, on = view.model_fields_set, self.memory.switch
+        outlines = view.outlines if "outlines" in told else on("outlines", True)
+        rings = view.rings if "rings" in told else on("rings", True)
         self.overlay = add("Calls", "Show the calls", "H", lambda _: self._apply(), checked=True)
         self.outlines = add("Calls", "Outlines of the cells", "O", lambda _: self._apply(), checked=outlines)
         self.markers = add("Calls", "Marker at the centre of each cell", "M", lambda _: self._apply(), checked=rings)
-        self.ids = add("Calls", "Number of each tracked cell", "I", lambda _: self._apply(), checked=False)
+        self.trails = add(
+            "Calls", "Trail of each tracked cell", "J", lambda _: self._apply(), checked=on("trails", False)
+        )
+        self.ids = add("Calls", "Number of each tracked cell", "I", lambda _: self._apply(), checked=on("ids", False))
         for state in State:
             switch = self.side.cells.counts[state]
             add("Calls", f"Show or hide {state.label} cells", state.label[0].upper(), switch.toggle)
         self.fit = add("Picture", "Fit the whole picture", "F", self.canvas.fit)
         add("Picture", "One camera pixel on one screen pixel", "1", self.canvas.actual_size)
         self.freeze = add("Picture", "Hold the picture", "Z", lambda _: self._take_picture(), checked=False)
-        self.show_levels = add("Picture", "Contrast plate", "C", lambda _: self._show_levels(), checked=True)
+        self.show_levels = add(
+            "Picture", "Contrast plate", "C", lambda _: self._show_levels(), checked=on("levels", True)
+        )
         add("Picture", "Automatic contrast", "A", lambda: self._set_contrast(Contrast()))
         add("Picture", "Full screen", "F11", self._toggle_full_screen)
         add("Window", "Save the picture with its calls", "Ctrl+S", self.save_picture)
@@ -309,12 +328,12 @@ class FrameWindow(QMainWindow):
         for widget, stretch in ((self.bar, 0), (self.banner, 0), (self._splitter, 1), (status, 0)):
             column.addWidget(widget, stretch)
         self.setCentralWidget(body)
-        if self._memory is not None:
-            self.restoreGeometry(self._memory.value("geometry", b""))
-            self._splitter.restoreState(self._memory.value("splitter", b""))
+        self.memory.restore(self, self._splitter)
 
     def _connect(self) -> None:
         self.side.cells.state_toggled.connect(self.canvas.show_state)
+        for label in self.memory.names("hidden"):
+            self.side.cells.counts[State[label.upper()]].setChecked(False)
         self.levels.contrast_asked.connect(self._set_contrast)
         self.canvas.read_out.connect(self._pixel.setText)
         self._told.connect(self._message.setText)
@@ -343,24 +362,24 @@ class FrameWindow(QMainWindow):
         calls = self.canvas.calls
         calls.setVisible(self.overlay.isChecked())
         calls.outlines, calls.rings = self.outlines.isChecked(), self.markers.isChecked()
-        calls.ids = self.ids.isChecked()
+        calls.trails, calls.ids = self.trails.isChecked(), self.ids.isChecked()
         calls.update()
 
     def _toggle_full_screen(self) -> None:
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
-    def _recall(self, key: str, default: str) -> str:
-        if self._memory is None:
-            return default
-        value = str(self._memory.value(key, default))
-        return value if key != "theme" or value in THEMES else default
-
     def _remember(self) -> None:
-        if self._memory is None:
-            return
-        self._memory.setValue("geometry", self.saveGeometry())
-        self._memory.setValue("splitter", self._splitter.saveState())
-        self._memory.setValue("theme", self.theme_name)
-        self._memory.setValue("outlines", str(self.outlines.isChecked()).lower())
-        self._memory.setValue("rings", str(self.markers.isChecked()).lower())
-        self._memory.sync()
+        switches = {name: action.isChecked() for name, action in self._remembered().items()}
+        hidden = [state.label for state in State if not self.side.cells.counts[state].isChecked()]
+        self.memory.keep(theme=self.theme_name, hidden=hidden, **switches)
+        self.memory.keep_layout(self, self._splitter)
+
+    def _remembered(self) -> dict[str, Any]:
+        """Switches that are found again as they were left. That all calls are hidden is not: it would puzzle."""
+        return {
+            "outlines": self.outlines,
+            "rings": self.markers,
+            "trails": self.trails,
+            "ids": self.ids,
+            "levels": self.show_levels,
+        }

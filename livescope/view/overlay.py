@@ -1,4 +1,4 @@
-"""The calls over the picture: outlines and markers by state, painted as plain line segments.
+"""The calls over the picture: outlines, markers and trails by state, painted as plain line segments.
 
 Owns the graphics item. The segments come ready from the render thread; markers keep their size on the screen.
 """
@@ -32,6 +32,7 @@ _COARSE_PX = 14.0
 _MARKER_PX = 4.5
 """Radius of a marker on the screen."""
 _MOST_IDS = 1000
+_TRAIL_OPACITY = 0.7
 
 
 def state_pen(state: State) -> Any:
@@ -61,16 +62,18 @@ class _Lines:
 
 
 class CallsItem(pg.GraphicsObject):
-    """Outlines and markers of one analysed frame. `outlines`, `rings`, `ids` and `states` say what of it is visible."""
+    """Cells of one analysed frame. `outlines`, `rings`, `trails`, `ids` and `states` say what of it is visible."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outlines = True
         self.rings = True
+        self.trails = False
         self.ids = False
         self.states = set(State)
         self.drawing: Drawing | None = None
         self._lines = {state: _Lines() for state in State}
+        self._trails = {state: _Lines() for state in State}
         self._filled: tuple[Drawing, bool] | None = None
         self._markers = {state: _Lines() for state in State}
         self._bounds = QRectF()
@@ -94,8 +97,10 @@ class CallsItem(pg.GraphicsObject):
         """Draw the visible states, the most numerous (live) lowest."""
         if self.drawing is None:
             return
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setClipRect(self._bounds)
+        if self.trails:
+            self._paint_trails(painter, self.drawing)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         pixel = 1.0 / max(abs(painter.worldTransform().m11()), 1e-9)
         visible = [state for state in State if state in self.states]
         if self.outlines:
@@ -115,6 +120,16 @@ class CallsItem(pg.GraphicsObject):
                 painter.translate(-_SHIFT_PX * pixel, -_SHIFT_PX * pixel)
             if self.ids:
                 self._paint_ids(painter, state)
+
+    def _paint_trails(self, painter: Any, drawing: Drawing) -> None:
+        """Lie below the cells, thin and without antialiasing: 30 steps of 500 cells are 15,000 segments."""
+        painter.setOpacity(_TRAIL_OPACITY)
+        for state, segments in drawing.trails.items():
+            if state in self.states:
+                painter.setPen(state_pen(state))
+                self._trails[state].fill(segments)
+                self._trails[state].draw(painter)
+        painter.setOpacity(1.0)
 
     def _fill_outlines(self, drawing: Drawing, *, coarse: bool) -> None:
         if self._filled is not None and self._filled[0] is drawing and self._filled[1] is coarse:

@@ -50,6 +50,7 @@ class RecordPlayer:
         self._times_s = np.empty(0)
         self._analysed = np.empty(0, bool)
         self._curve: list[tuple[float, Viability]] = []
+        self._curves_by_place: dict[str, list[tuple[float, Viability]]] = {}
         self._lost = dict.fromkeys((cause.value for cause in LossCause), 0)
         self._look()
         if not len(self._times_s):
@@ -135,6 +136,10 @@ class RecordPlayer:
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """Viability of the whole run against seconds since its first frame."""
         return self._curve
+
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        """Viability of each named position against seconds since the first frame of the run."""
+        return self._curves_by_place
 
     def mark_shown(self, frame: Frame) -> None:
         """Count a painted frame."""
@@ -229,11 +234,13 @@ class RecordPlayer:
         analysed = table["analysed"].to_numpy(zero_copy_only=False).astype(bool)
         elapsed_s = times - times[0] if len(times) else times
         counts = zip(*(table[name].to_pylist() for name in ("n_live", "n_dead", "n_uncertain")), strict=True)
-        self._curve = [
-            (float(seconds), viability_of_counts(*row))
-            for seconds, row in zip(elapsed_s, counts, strict=True)
-            if row[0] is not None
-        ]
+        curve: list[tuple[float, Viability]] = []
+        by_place: dict[str, list[tuple[float, Viability]]] = {}
+        for seconds, row, place in zip(elapsed_s, counts, table["position"].to_pylist(), strict=True):
+            if row[0] is not None:
+                curve.append((float(seconds), viability_of_counts(*row)))
+                by_place.setdefault(place or "", []).append(curve[-1])
+        self._curve, self._curves_by_place = curve, {name: points for name, points in by_place.items() if name}
         self._lost = self._lost | {"core": int(table["lost_before"].to_numpy().sum())}
         self._places = PlaceTable(table)
         self._analysed, self._times_s = analysed, elapsed_s

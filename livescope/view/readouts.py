@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from livescope.calls import Analysis, Viability
+from livescope.calls import Analysis
 from livescope.frames import Frame
 from livescope.status import Status
 from livescope.view.cells import ViabilityCard
-from livescope.view.charts import ConfidenceChart, ViabilityChart
+from livescope.view.charts import ConfidenceChart, Curve, ViabilityChart
 from livescope.view.theme import Theme
 
 __all__ = ["SidePanel", "span_text"]
@@ -36,10 +36,18 @@ _SYSTEM = (
     ("model", "Model", "The network that calls the cells"),
     ("backend", "Runs on", "Backend, device and precision really in use"),
     ("calls", "Calls are of", "The newest analysed frame, and how far it is behind the newest frame"),
+    (
+        "cadence",
+        "Cadence",
+        "Which frames are called: every one, or the newest only while the detector is slower",
+    ),
+    ("deaths", "Deaths in this run", "Cells seen alive and declared dead since"),
+    ("place", "Place", "Position of the newest frame, its channel, and the stage in micrometres"),
     ("queue", "Queue to the disk", "How full the recorder's queue is"),
     ("disk", "Disk free", "Space where the record is written, and how long it lasts at this rate, uncompressed"),
 )
 _LOW_DISK_BYTES = 5e9
+_WARNINGS_SHOWN = 4
 
 
 class SidePanel(QWidget):
@@ -54,11 +62,27 @@ class SidePanel(QWidget):
         self.chart = ViabilityChart(theme)
         self.confidence = ConfidenceChart(theme)
         self._curve_title = QLabel()
+        self.curve_of = QComboBox()
+        """Which position's curve is shown; hidden as long as there are not several."""
+        self.curve_of.setToolTip("The position whose viability is shown; all of them are thin lines without intervals")
+        self.curve_of.setAccessibleName("Position of the curve")
+        self.curve_of.addItem("all positions")
+        self.curve_of.hide()
+        self.curve_of.currentIndexChanged.connect(lambda _: self.show_curve(*self._curves))
+        self._curves: tuple[Curve, dict[str, Curve]] = ([], {})
+        self.warnings = QLabel()
+        """What the user is to know, also after the banner was dismissed."""
+        self.warnings.setObjectName("warnings")
+        self.warnings.setWordWrap(True)
+        self.warnings.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._warning_card = _card("WARNINGS", self.warnings)
+        self._warning_card.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(8)
         layout.addWidget(_card("VIABILITY", self.cells))
-        layout.addWidget(_card(self._curve_title, self.chart))
+        layout.addWidget(self._warning_card)
+        layout.addWidget(_card(self._curve_title, self.curve_of, self.chart))
         layout.addWidget(_card("CONFIDENCE", self.confidence))
         layout.addWidget(_card("FRAMES", self._rates(), self._rows(_FRAMES + _SYSTEM)))
         layout.addStretch(1)
@@ -73,9 +97,20 @@ class SidePanel(QWidget):
         self.cells.show_viability(None if analysis is None else analysis.viability)
         self.confidence.set_calls(None if analysis is None else analysis.calls)
 
-    def show_curve(self, points: list[tuple[float, Viability]]) -> None:
-        """Show (seconds since the start, viability) pairs."""
-        self.chart.set_curve(points)
+    def show_curve(self, points: Curve, by_place: dict[str, Curve]) -> None:
+        """Show (seconds since the start, viability) pairs, of each position where there are several."""
+        self._curves = points, by_place
+        for name in list(by_place)[self.curve_of.count() - 1 :]:
+            self.curve_of.addItem(name)
+        if len(by_place) < self.curve_of.count() - 1:  # a new run
+            self.curve_of.clear()
+            self.curve_of.addItems(["all positions", *by_place])
+        self.curve_of.setVisible(len(by_place) > 1)
+        chosen = by_place.get(self.curve_of.currentText()) if self.curve_of.currentIndex() > 0 else None
+        if chosen is None and len(by_place) > 1:
+            self.chart.set_curves(list(by_place.values()))
+        else:
+            self.chart.set_curve(points if chosen is None else chosen)
         self._curve_title.setText(f"VIABILITY OVER TIME ({self.chart.unit})")
 
     def show_status(self, status: Status, analysis: Analysis | None, newest: Frame | None) -> None:
@@ -95,11 +130,16 @@ class SidePanel(QWidget):
             "model": status.model,
             "backend": "\u2013" if backend is None else f"{backend.backend}, {backend.device}, {backend.precision}",
             "calls": _calls_text(analysis, newest),
+            "cadence": status.cadence or "\u2013",
+            "deaths": f"{status.deaths:,}",
+            "place": _place_text(newest),
             "queue": f"{status.queue_fill:.0%}" if status.recording else "not recording",
             "disk": _disk_text(status, newest),
         }
         for key, text in texts.items():
             self.values[key].setText(text)
+        self.warnings.setText("\n".join(status.warnings[-_WARNINGS_SHOWN:]))
+        self._warning_card.setVisible(bool(status.warnings))
         self._raise("lost", "true" if lost["core"] or lost["camera"] else "")
         self._raise("refused", "true" if lost["recorder"] else "")
         self._raise("queue", "caution" if status.queue_fill > 0.5 else "")
@@ -173,12 +213,20 @@ def _calls_text(analysis: Analysis | None, newest: Frame | None) -> str:
     return text + (", table full" if analysis.calls.saturated else "")
 
 
+def _place_text(newest: Frame | None) -> str:
+    if newest is None:
+        return "\u2013"
+    stage = {"x": newest.x_um, "y": newest.y_um, "z": newest.z_um}
+    where = "  ".join(f"{axis} {value:.1f}" for axis, value in stage.items() if value is not None)
+    return ", ".join(part for part in (newest.position, newest.channel, where) if part) or "\u2013"
+
+
 def _disk_text(status: Status, newest: Frame | None) -> str:
     if status.disk_free_bytes is None:
         return "\u2013"
     text = f"{status.disk_free_bytes / 1e9:,.0f} GB"
     bytes_per_s = 0.0 if newest is None else newest.pixels.nbytes * status.fps_acquired
-    if status.recording and bytes_per_s > 0:
+    if bytes_per_s > 0:
         text += f", {span_text(status.disk_free_bytes / bytes_per_s)} or more"
     return text
 

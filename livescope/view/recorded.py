@@ -17,6 +17,7 @@ from platformdirs import user_config_path  # noqa: E402
 from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSlider, QWidget  # noqa: E402
 
+from livescope.calls import Viability  # noqa: E402
 from livescope.places import Place  # noqa: E402
 from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
@@ -67,6 +68,10 @@ class RecordWindow(FrameWindow):
         super().refresh()
         self.bar.show_place()
         self.side.chart.set_now(self.player.elapsed_s)
+
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        """(seconds, viability) pairs for each named position."""
+        return self.player.curves_by_place()
 
     def places(self) -> tuple[tuple[Place, ...], str | None]:
         """Return the places of the run as seen up to this frame."""

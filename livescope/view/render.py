@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from livescope.calls import Analysis, State
 from livescope.frames import Frame
 from livescope.view.geometry import outline_segments
 from livescope.view.grey import AutoLevels, Grey8Converter, Histogram, grey_histogram
+from livescope.view.trails import Trails
 
 __all__ = ["Contrast", "Drawing", "FrameFeed", "Picture", "RenderThread", "Renderer", "draw_calls"]
 
@@ -53,6 +54,7 @@ class Drawing:
     """Calls as shapes, per state: centres (n, 2) x, y and outline segments (m, 4), in pixels of the raw frame.
 
     `coarse` are the outlines with half the rays, for cells that are small on the screen; `radius_px` says how small.
+    `trails` are where the cells have been.
     """
 
     analysis: Analysis
@@ -60,6 +62,7 @@ class Drawing:
     outlines: dict[State, NDArray[np.float64]]
     coarse: dict[State, NDArray[np.float64]]
     radius_px: float
+    trails: dict[State, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)
@@ -96,6 +99,7 @@ class Renderer:
     """Turn a frame and the newest calls into a picture; keeps what did not change since the last one."""
 
     def __init__(self) -> None:
+        self._trails = Trails()
         self._levels = AutoLevels()
         self._convert = Grey8Converter()
         self._picture: Picture | None = None
@@ -110,7 +114,7 @@ class Renderer:
         if analysis is None:
             drawing = None
         elif drawing is None or drawing.analysis is not analysis:
-            drawing = draw_calls(analysis)
+            drawing = replace(draw_calls(analysis), trails=self._trails(analysis))
         if old is not None and old.frame is frame and old.step == step and contrast is self._contrast:
             self._picture = replace(old, drawing=drawing)
             return self._picture

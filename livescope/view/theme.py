@@ -110,6 +110,7 @@ def _style_sheet(theme: Theme) -> str:
     #title {{ color: {theme.muted}; font-size: 11px; font-weight: 600; letter-spacing: 1px; }}
     #name, #note {{ color: {theme.muted}; font-size: 12px; }}
     #value {{ font-size: 12px; }}
+    #warnings {{ font-size: 12px; color: {theme.caution}; }}
     #value[alarm="true"] {{ color: {theme.alarm}; font-weight: 600; }}
     #value[alarm="caution"] {{ color: {theme.caution}; font-weight: 600; }}
     #big {{ font-size: 34px; font-weight: 600; }}
@@ -128,6 +129,8 @@ def _style_sheet(theme: Theme) -> str:
     QToolButton:checked {{ border-color: {theme.accent}; }}
     QPushButton:disabled, QToolButton:disabled {{ color: {theme.muted}; }}
     QPushButton[recording="true"] {{ background: {theme.alarm}; color: {theme.window}; border-color: {theme.alarm}; }}
+    QProgressBar {{ border: none; background: {theme.raised}; }}
+    QProgressBar::chunk {{ background: {theme.caution}; }}
     QPushButton:focus, QToolButton:focus {{ border-color: {theme.accent}; }}
     #banner[level="error"] {{ background: {theme.alarm}; }}
     #banner[level="warning"] {{ background: {theme.caution}; }}

@@ -25,12 +25,14 @@ from qtpy.QtCore import QRectF, QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from livescope.acquire.changes import FullFrame  # noqa: E402
+from livescope.calls import Viability  # noqa: E402
 from livescope.errors import LivescopeError  # noqa: E402
 from livescope.places import Place, places_in_plan  # noqa: E402
 from livescope.status import SessionState, Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
+from livescope.view.memory import WindowMemory  # noqa: E402
 from livescope.view.region import roi_of_box  # noqa: E402
 from livescope.view.theme import THEMES  # noqa: E402
 
@@ -58,6 +60,7 @@ class MainWindow(FrameWindow):
         self.session = session
         self.docks: DeviceDocks | None = None
         self._planned: tuple[Path | None, dict[str, Place]] = (None, {})
+        self._docks_left_open = WindowMemory(memory).names("docks")
         self._own_plan = session.settings.run.plan
         record = session.settings.record.path
         pictures = Path("runs") if record is None else record.parent
@@ -145,8 +148,10 @@ class MainWindow(FrameWindow):
             self.tell("closing as soon as the device answers\u2026")
             QTimer.singleShot(100, self.close)
             return
-        self._close_docks()
+        if self.docks is not None:
+            self.memory.keep(docks=self.docks.visible)
         super().closeEvent(event)
+        self._close_docks()
 
     def _close_docks(self) -> None:
         if self.docks is not None:
@@ -181,6 +186,10 @@ class MainWindow(FrameWindow):
         """Ask the session for another model."""
         return self.session.use_model(model)
 
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        """(seconds, viability) pairs for each named position."""
+        return self.session.book.curves_by_place()
+
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
         return f"{status.busy}\u2026" if status.busy else "Press Start (Space) for live, Snap (S) for one frame"
@@ -193,6 +202,11 @@ class MainWindow(FrameWindow):
         self.bar.show_status(status, planned)
         if self.docks is not None:
             self.docks.show_status(status)
+        if self._docks_left_open and self.session.core is not None:
+            names, self._docks_left_open = self._docks_left_open, []
+            for name in names:
+                self.toggle_dock(name)
+            self.memory.restore_docks(self)
         record = status.record
         self.place.setText("" if record is None else f"record  {record}")
 

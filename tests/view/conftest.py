@@ -28,6 +28,7 @@ from livescope.acquire.changes import Change  # noqa: E402
 from livescope.calls import N_RAYS, Analysis, CellCalls, State, Viability  # noqa: E402
 from livescope.detect.detector import BackendInfo  # noqa: E402
 from livescope.frames import Frame  # noqa: E402
+from livescope.places import Place  # noqa: E402
 from livescope.settings import Settings  # noqa: E402
 from livescope.status import SessionState, Status  # noqa: E402
 
@@ -64,6 +65,17 @@ def make_analysis(frame: Frame, states: list[State]) -> Analysis:
     return Analysis(frame, calls, Viability(live, dead, calls.count(State.UNCERTAIN), fraction, low, high))
 
 
+class ScriptedBook:
+    """What of a run's book the window reads."""
+
+    def __init__(self) -> None:
+        self.curves: dict[str, list[tuple[float, Viability]]] = {}
+        self.places: dict[str, Place] = {}
+
+    def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
+        return self.curves
+
+
 class ScriptedSession:
     """The face that a session shows to a window: what is asked of it is written down, what it shows the test sets."""
 
@@ -75,6 +87,7 @@ class ScriptedSession:
         self.analysis: Analysis | None = None
         self.curve: list[tuple[float, Viability]] = []
         self.fields: dict[str, object] = {}
+        self.book = ScriptedBook()
 
     core: object | None = None
 

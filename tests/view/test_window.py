@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -194,6 +195,40 @@ def test_curve_over_time(qtbot: Any, window: MainWindow, scripted: Any) -> None:
     assert window.side.chart.unit == "min"
 
 
+def test_curves_of_several_positions(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    side = window.side
+    whole = Viability(8, 2, 0, 0.8, 0.5, 0.9)
+    scripted.curve = [(float(k), whole) for k in range(6)]
+    scripted.book.curves = {"A1": scripted.curve[:4], "A2": scripted.curve[4:]}
+    qtbot.waitUntil(lambda: side.curve_of.isVisible() and side.chart.shown_points == 6)
+    assert [side.curve_of.itemText(k) for k in range(side.curve_of.count())] == ["all positions", "A1", "A2"]
+    side.curve_of.setFocus()
+    qtbot.keyClick(side.curve_of, Qt.Key.Key_Down)
+    assert (side.curve_of.currentText(), side.chart.shown_points) == ("A1", 4)
+    scripted.book.curves = {}  # another run, at one place
+    qtbot.waitUntil(lambda: not side.curve_of.isVisible() and side.chart.shown_points == 6)
+
+
+def test_warnings_stay_after_the_banner(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"warnings": ("the picture is darker than what the model knows",)}
+    qtbot.waitUntil(lambda: window.banner.text != "")
+    _click(qtbot, window.banner.dismiss)
+    window.refresh()
+    assert window.banner.text == ""
+    assert window.side.warnings.isVisible()
+    assert "darker than what the model knows" in window.side.warnings.text()
+
+
+def test_place_cadence_and_deaths(qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any) -> None:
+    frame = dataclasses.replace(new_frame(0), position="B03", x_um=12.0, y_um=-7.25, z_um=3.0, channel="BF")
+    _show(qtbot, window, frame)
+    scripted.fields = {"cadence": "newest only", "deaths": 12}
+    values = window.side.values
+    qtbot.waitUntil(lambda: values["cadence"].text() == "newest only")
+    assert values["deaths"].text() == "12"
+    assert values["place"].text() == "B03, BF, x 12.0  y -7.2  z 3.0"
+
+
 def test_error_banner_names_the_next_step_and_copies(qtbot: Any, window: MainWindow, scripted: Any) -> None:
     message = "acquisition: camera lost. Check the cable, then press Start."
     scripted.fields = {"state": SessionState.FAILED, "errors": (message,), "warnings": ("a warning",)}
@@ -324,6 +359,21 @@ def test_ids_are_written_beside_the_cells(qtbot: Any, window: MainWindow, new_fr
     assert _pixels_like(window, STATE_COLOURS[LIVE]) > before
 
 
+def test_trails_show_where_cells_have_been(qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any) -> None:
+    for index in range(3):  # one cell goes right, one stands still
+        frame = new_frame(index)
+        analysis = new_analysis(frame, [LIVE, DEAD])
+        analysis.calls.x_px[0] += 12 * index
+        _show(qtbot, window, frame, analysis)
+    before = _pixels_like(window, STATE_COLOURS[LIVE])
+    window.canvas.show_state(LIVE, False)
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) == 0
+    qtbot.keyClicks(window, "J")
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) == 0  # a hidden class has no trails either
+    window.canvas.show_state(LIVE, True)
+    assert _pixels_like(window, STATE_COLOURS[LIVE]) > before
+
+
 def test_dragging_a_level_fixes_the_contrast_and_a_double_click_frees_it(
     qtbot: Any, window: MainWindow, new_frame: Any
 ) -> None:
@@ -389,6 +439,8 @@ def test_layout_theme_and_switches_are_remembered(qtbot: Any, scripted: Any, tmp
     first.resize(799, 640)
     first.show()
     first.outlines.toggle()
+    first.trails.toggle()
+    first.side.cells.counts[DEAD].toggle()
     first.set_theme("light")
     first.close()
     second = MainWindow(scripted, memory)
@@ -396,6 +448,8 @@ def test_layout_theme_and_switches_are_remembered(qtbot: Any, scripted: Any, tmp
     assert abs(second.width() - 799) + abs(second.height() - 640) < 5
     assert second.theme_name == "light"
     assert not second.canvas.calls.outlines
+    assert second.canvas.calls.trails
+    assert second.canvas.calls.states == {LIVE, UNCERTAIN}
     second.close()
     scripted.settings = Settings.model_validate({"view": {"theme": "dark", "outlines": True}})
     third = MainWindow(scripted, memory)  # what the config says wins
