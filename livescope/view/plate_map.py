@@ -13,6 +13,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QLinearGradient, QPainter, QPen
 from qtpy.QtWidgets import QDockWidget, QHBoxLayout, QLabel, QPushButton, QToolTip, QVBoxLayout, QWidget
+from scipy.spatial import cKDTree
 
 from livescope.assay.viability import viability_of_counts
 from livescope.places import Place
@@ -206,10 +207,10 @@ class PlateMap(QWidget):
         """Lay positions out as they lie on the stage, x to the right and y upwards, none above another."""
         xy = np.array([(place.x_um, place.y_um) for place in self.places], float)
         low, span = xy.min(axis=0), np.maximum(np.ptp(xy, axis=0), 1e-9)
-        apart = [np.min(np.diff(np.unique(axis)), initial=np.inf) for axis in xy.T]
-        least_um = min((gap for gap in apart if gap > 1e-6), default=1.0)
+        near_um = cKDTree(xy).query(xy, k=2, p=np.inf)[0][:, 1].min() if len(xy) > 1 else np.inf
+        least_um = float(near_um) if 1e-6 < near_um < np.inf else float(span.max()) or 1.0
         scale = min(room.width() / (span[0] + least_um), room.height() / (span[1] + least_um))
-        side = float(min(max(least_um * scale, 16.0), _MOST_SIDE_PX))
+        side = min(max(least_um * scale, _TEXT_PX), _MOST_SIDE_PX)
         scale = min((room.width() - side) / span[0], (room.height() - side) / span[1], side / least_um * 1.15)
         rects = {}
         for place, (x, y) in zip(self.places, xy - low, strict=True):
@@ -265,7 +266,7 @@ class MapDock(QDockWidget):
         if not self._ask:
             self._settle(self._go(place) or describe(place))
             return
-        where = "" if place.x_um is None or place.y_um is None else f" (x {place.x_um:g}, y {place.y_um:g} \u00b5m)"
+        where = "" if place.x_um is None or place.y_um is None else f" (x {place.x_um:.0f}, y {place.y_um:.0f} \u00b5m)"
         self.question.setText(f"Move the stage to {place.name}{where}?")
         for button in (self.yes, self.no):
             button.show()

@@ -1,0 +1,229 @@
+"""Training from the window: the request, the wizard with a real training process, and using what was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from qtpy.QtCore import Qt
+
+from livescope.calls import State
+from livescope.detect.bundle import load_bundle
+from livescope.errors import SourceError
+from livescope.settings import SimulationSettings
+from livescope.simulate.optics import render_field
+from livescope.view import train_request
+from livescope.view.theme import DARK
+from livescope.view.train_request import TrainRequest, channel_guess, channels_in, kind_of, write_config
+from livescope.view.train_wizard import TrainWizard
+from livescope.view.window import MainWindow
+
+PATIENCE_MS = 250_000
+"""A loaded machine takes its time to load PyTorch and to export a network."""
+
+
+def write_boxes(folder: Path, count: int = 3) -> None:
+    """Write simulated fields as boxes with classes."""
+    (folder / "images").mkdir(parents=True)
+    images, marks = [], []
+    for k in range(count):
+        settings = SimulationSettings(seed=70 + k, width=256, height=256, cells_per_mm2=600, dead_fraction=0.5)
+        pixels, truth = render_field(settings, frame_number=0, exposure_ms=20)
+        Image.fromarray((pixels >> 4).astype(np.uint8)).save(folder / "images" / f"{k}.png")
+        images.append({"id": k, "file_name": f"{k}.png", "well": f"w{k}"})
+        for y, x, radii, state in zip(truth.y_px, truth.x_px, truth.radii_px, truth.state, strict=True):
+            r = float(np.mean(radii))
+            box = [float(x) - r, float(y) - r, 2 * r, 2 * r]
+            marks.append({"id": len(marks), "image_id": k, "category_id": int(state), "bbox": box})
+    categories = [{"id": int(state), "name": state.label} for state in (State.LIVE, State.DEAD)]
+    tree = {"images": images, "annotations": marks, "categories": categories}
+    (folder / "annotations.coco.json").write_text(json.dumps(tree))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some steps in place of minutes: what is learnt is not the point here."""
+    few = {"steps": 6, "learning_rate": 1e-4, "batch": 1, "canvas_px": 64}
+    monkeypatch.setattr(train_request, "_FINE_TUNE", few)
+
+
+@pytest.fixture
+def wizard(qtbot: Any, tmp_path: Path) -> Iterator[TrainWizard]:
+    wizard = TrainWizard(None, DARK, "simulated", tmp_path / "models")
+    wizard.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(wizard)
+    wizard.show()
+    yield wizard
+    wizard.close()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("quick")
+def test_from_pictures_over_cancel_and_go_on_to_a_network(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
+    write_boxes(tmp_path / "data")
+    wizard.data_page.folder.setText(str(tmp_path / "data"))
+    assert "boxes" in wizard.data_page.found.text()
+    wizard.data_page.pixel.setValue(0.65)
+    wizard.next()
+    qtbot.waitUntil(wizard.label_page.isComplete, timeout=PATIENCE_MS)
+    assert wizard.label_page.counts.text().startswith("3 pictures in 3 groups")
+    assert not wizard.label_page.picture.pixmap().isNull()
+    wizard.next()
+    page = wizard.train_page
+    assert page.name.text() == "data-network"
+    page.name.setText("mine")
+    qtbot.mouseClick(page.panel.run, Qt.MouseButton.LeftButton)
+    assert page.panel.run.text() == "Cancel"
+    assert not page.name.isEnabled()
+    qtbot.waitUntil(lambda: page.panel.bar.value() > 0, timeout=PATIENCE_MS)
+    qtbot.mouseClick(page.panel.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not wizard.trainer.running, timeout=PATIENCE_MS)
+    assert page.panel.run.text() == "Go on"
+    assert not page.isComplete()
+    qtbot.mouseClick(page.panel.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not wizard.trainer.running, timeout=PATIENCE_MS)
+    assert page.isComplete(), page.panel.stage.text()
+    wizard.next()
+    made = page.made
+    assert made is not None
+    assert load_bundle(made["model"]).card.name == "mine"
+    assert Path(made["sheet"]).is_file()
+    rows = wizard.made_page.panel.rows
+    assert rows["f1"] == (f"{made['before']['f1']:.3f}", f"{made['after']['f1']:.3f}")
+    assert made["before"]["f1"] > 0.5  # the simulated network, on fields of its own kind
+    with qtbot.waitSignal(wizard.use_asked) as asked:
+        qtbot.mouseClick(wizard.made_page.panel.use, Qt.MouseButton.LeftButton)
+    assert asked.args == [made["model"]]
+
+
+def test_what_cannot_be_trained_on_is_told(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
+    page = wizard.data_page
+    page.folder.setText(str(tmp_path / "nowhere"))
+    assert "no folder" in page.found.text()
+    page.folder.setText(str(tmp_path))
+    assert "nothing to learn from" in page.found.text()
+    assert not page.isComplete()
+    (tmp_path / "annotations.coco.json").write_text("no json")
+    page.folder.setText(str(tmp_path) + "/")
+    wizard.next()
+    qtbot.waitUntil(lambda: "is no COCO json" in wizard.label_page.counts.text())
+    assert not wizard.label_page.isComplete()
+
+
+@pytest.mark.timeout(300)
+def test_a_failure_of_the_process_is_told(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
+    with qtbot.waitSignal(wizard.trainer.failed, timeout=PATIENCE_MS) as failed:
+        wizard.trainer.train(tmp_path / "missing.yaml")
+    assert "cannot be read" in failed.args[0]
+    qtbot.waitUntil(lambda: not wizard.trainer.running)
+
+
+@pytest.mark.timeout(300)
+def test_closing_ends_the_process(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
+    write_boxes(tmp_path / "data")
+    request = TrainRequest("mine", tmp_path, "coco", tmp_path / "data", start="simulated")
+    wizard.trainer.train(write_config(request))
+    process = wizard.trainer._process
+    assert process.waitForStarted(PATIENCE_MS)
+    wizard.close()
+    assert not wizard.trainer.running
+    assert process.state() == process.ProcessState.NotRunning
+
+
+def test_channels_are_found_by_the_ends_of_their_names(tmp_path: Path) -> None:
+    for field in ("d1_A1_f1", "d1_A1_f2", "d2_B1_f1"):
+        for end in ("BF", "PI", "Hoechst"):
+            (tmp_path / f"{field}_{end}.tif").touch()
+    ends = channels_in(tmp_path)
+    assert ends == {"_BF.tif": 3, "_Hoechst.tif": 3, "_PI.tif": 3}
+    assert channel_guess(ends) == ("_BF.tif", "_PI.tif", "_Hoechst.tif")
+    assert kind_of(tmp_path) == "dye_pairs"
+    for end in (".brightfield.tif", ".dead_dye.tif", ".nuclear_dye.tif"):
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        (tmp_path / "plain" / f"exp_1{end}").touch()
+    assert set(channels_in(tmp_path / "plain")) == {".brightfield.tif", ".dead_dye.tif", ".nuclear_dye.tif"}
+
+
+def test_dye_page_takes_channels_and_groups(wizard: TrainWizard, tmp_path: Path) -> None:
+    for field in ("d1_f1", "d1_f2", "d2_f1"):
+        for end in ("BF", "PI", "Hoechst"):
+            (tmp_path / f"{field}_{end}.tif").touch()
+    page = wizard.data_page
+    page.folder.setText(str(tmp_path))
+    assert [combo.currentText() for combo in page.channels] == ["_BF.tif", "_PI.tif", "_Hoechst.tif"]
+    assert page.groups.text() == "3 pictures in 2 groups; at least 3 are needed, to learn, to adjust and to judge"
+    page.group.setCurrentIndex(page.group.findData(".*"))
+    assert page.groups.text() == "3 pictures in 3 groups"
+    assert page.isComplete()
+    page.channels[1].setCurrentText("_BF.tif")
+    assert not page.isComplete()  # two channels cannot be the same pictures
+    page.channels[1].setCurrentText("_PI.tif")
+    page.validatePage()
+    assert wizard.request.gather == (str(tmp_path), "_BF.tif", "_PI.tif", "_Hoechst.tif")
+    assert wizard.request.config()["data"] == [
+        {"kind": "dye_pairs", "path": str(tmp_path / "models" / "my-network.pairs"), "group": ".*"}
+    ]
+
+
+def test_the_config_says_what_was_asked(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "data", 1)
+    request = TrainRequest("a", tmp_path, "coco", tmp_path / "data", pixel_um=0.65)
+    tree = yaml.safe_load(write_config(request).read_text())
+    assert tree["start"] is None
+    assert tree["pixel_um"] == 0.65
+    assert tree["data"] == [{"kind": "coco", "path": str(tmp_path / "data"), "group": "well", "pixel_um": 0.65}]
+    assert tree["fit"]["steps"] == 2000
+    tuned = replace(request, start="suspension", thorough=True).config()
+    assert "pixel_um" not in tuned  # that of the network it goes on from
+    assert tuned["fit"]["steps"] == 3 * 400
+    (tmp_path / "file").touch()
+    with pytest.raises(SourceError, match="cannot be written"):
+        write_config(replace(request, out=tmp_path / "file" / "models"))
+
+
+class _Using(Future):  # type: ignore[type-arg]
+    """A future that is done already."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.set_exception(error) if error else self.set_result(None)
+
+
+def test_fine_tune_opens_the_wizard_on_the_record_and_use_asks_the_session(
+    qtbot: Any, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def use_model(model: str) -> Future[None]:
+        asked.append(model)
+        return _Using() if len(asked) > 1 else _Using(SourceError("a run has one model"))
+
+    monkeypatch.setattr(scripted, "use_model", use_model, raising=False)
+    window = MainWindow(scripted)
+    qtbot.addWidget(window)
+    window.show()
+    actions = {action.text(): action for action in window.actions()}
+    actions["Fine-tune on these corrections"].trigger()
+    qtbot.waitUntil(lambda: "nothing is corrected yet" in window.message)
+    assert window.teaching.wizard is None
+    scripted.fields = {"record": tmp_path}
+    actions["Fine-tune on these corrections"].trigger()
+    wizard = window.teaching.wizard
+    assert wizard.data_page.folder.text() == str(tmp_path)
+    wizard.use_asked.emit("models/mine.onnx")
+    qtbot.waitUntil(lambda: wizard.made_page.panel.answer.text() == "a run has one model")
+    wizard.use_asked.emit("models/mine.onnx")
+    qtbot.waitUntil(lambda: "mine calls the cells from the next start on" in wizard.made_page.panel.answer.text())
+    assert asked == ["models/mine.onnx"] * 2
+    actions["Train a network"].trigger()
+    assert window.teaching.wizard is wizard
+    window.close()
+    assert window.teaching.wizard is None
