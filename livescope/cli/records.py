@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from livescope.cli.base import PixelUm, RecordPath, Set, app
 
-__all__ = ["analyze", "export", "recover", "verify", "view"]
+__all__ = ["analyze", "export", "recover", "report", "rules", "verify", "view"]
 
 _PANEL = "Stored images and records"
 
@@ -119,3 +119,45 @@ def recover(record: RecordPath) -> None:
     from livescope.record.recover import recover as recover_record
 
     typer.echo(str(recover_record(record)))
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Examples: livescope report runs/day1.ome.zarr; "
+    "livescope report runs/a.ome.zarr runs/b.ome.zarr --compare --plate configs/platemap.csv",
+)
+def report(
+    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="One record or several.")],
+    compare: Annotated[bool, typer.Option("--compare", help="Several records side by side on one page.")] = False,
+    plate: Annotated[
+        Path | None, typer.Option("--plate", help="Plate map, CSV or YAML: which well got what; see configs/.")
+    ] = None,
+    at_h: Annotated[
+        float | None, typer.Option("--at", min=0, help="Hours since the start for plate and dose; default: the end.")
+    ] = None,
+    border: Annotated[
+        Literal["all", "inside", "brick"] | None,
+        typer.Option("--border", help="Cells at the border that count; default: as in the run."),
+    ] = None,
+    dye: Annotated[
+        str | None, typer.Option("--dye", help="Channel of a dead-cell dye; default: the only one that was not called.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file; default: NAME.report.html.")] = None,
+) -> None:
+    """Write what a run found as one HTML page that opens anywhere, with its tables as CSV and Parquet."""
+    from livescope.report.command import report_runs
+
+    raise typer.Exit(report_runs(records, compare=compare, plate=plate, at_h=at_h, border=border, dye=dye, out=out))
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: livescope rules configs/rules.yaml runs/day1.ome.zarr")
+def rules(
+    rules_file: Annotated[Path, typer.Argument(metavar="RULES", help="Rules, YAML; see configs/rules.yaml.")],
+    record: RecordPath,
+) -> None:
+    """Try rules on a recorded run: when each would have fired, and why. Nothing is carried out."""
+    from rich.console import Console
+
+    from livescope.respond.trial import try_rules
+
+    try_rules(rules_file, record, Console())

@@ -14,17 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livescope.assay.dose import DoseResponse
+from livescope.assay.dye import BlandAltman
 from livescope.assay.plate import Well
 from livescope.assay.survival import Survival
 from livescope.calls import State, Viability
 from livescope.errors import AssayError
-from livescope.report.gather import Crop, Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["count_curves", "crop_png", "dose_curve", "plate_map", "survival_curves", "time_unit", "viability_curves"]
+    from livescope.report.gather import Crop, Curve
+
+__all__ = [
+    "bland_altman_plot",
+    "count_curves",
+    "crop_png",
+    "dose_curve",
+    "plate_map",
+    "survival_curves",
+    "time_unit",
+    "viability_curves",
+]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#888888")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -86,6 +97,17 @@ def dose_curve(
         axes.fill_between(grid, *fit.band(grid), color=_COLOURS[1], alpha=0.2, lw=0)
         axes.axvline(fit.ec50.value, color="#888888", lw=0.8, ls=":")
     axes.set(xscale="log", xlabel=f"{compound}, {unit} (left edge: none)", ylabel="viability", ylim=(0, 1.05))
+    return _svg(figure)
+
+
+def bland_altman_plot(first: Sequence[float], second: Sequence[float], limits: BlandAltman) -> str:
+    """Draw differences of paired viabilities against their means, with bias and limits of agreement."""
+    figure, axes = _figure(4.6, 3.0)
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    axes.plot((a + b) / 2, a - b, "o", color=_COLOURS[0], ms=4, alpha=0.8)
+    for value, style in ((limits.bias, "-"), (limits.low, ":"), (limits.high, ":")):
+        axes.axhline(value, color="#888888", lw=0.9, ls=style)
+    axes.set(xlabel="mean of model and dye", ylabel="model minus dye")
     return _svg(figure)
 
 

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livescope.assay.plate import Plate
-from livescope.assay.pooled import pooled_viability
+from livescope.assay.pooled import BorderRule, pooled_viability
 from livescope.assay.survival import Lives
 from livescope.assay.viability import viability_of_counts
 from livescope.calls import State, Viability
 from livescope.detect.bundle import Card, load_bundle
 from livescope.errors import ModelError
+from livescope.frames import CULTURE_MINUTES
 from livescope.record.reader import Record, open_record
+from livescope.report.dye import DyeFields, gather_dye
+from livescope.respond.counts import counts_of
 
 __all__ = ["EVERYTHING", "Crop", "Curve", "RunFacts", "gather"]
 
@@ -75,6 +78,12 @@ class RunFacts:
         Cells of each state, chosen at random from the last third of the run.
     frame_rows
         One row an analysed frame, for the CSV.
+    simulated
+        True where all times are those of a simulated culture, not of the clock.
+    border
+        Which cells at the border were counted.
+    dye
+        Model and dye side by side, where there are frames of a dye.
     """
 
     path: Path
@@ -93,9 +102,19 @@ class RunFacts:
     at_h: float | None
     crops: list[Crop]
     frame_rows: list[dict[str, Any]] = field(default_factory=list)
+    simulated: bool = False
+    border: BorderRule = "all"
+    dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
 
 
-def gather(path: Path, plate: Plate | None = None, at_h: float | None = None) -> RunFacts:
+def gather(
+    path: Path,
+    plate: Plate | None = None,
+    at_h: float | None = None,
+    *,
+    border: BorderRule | None = None,
+    dye: str | None = None,
+) -> RunFacts:
     """Read a record.
 
     Parameters
@@ -106,6 +125,10 @@ def gather(path: Path, plate: Plate | None = None, at_h: float | None = None) ->
         Which position got what; None takes all cells together.
     at_h
         Time of the wells' viability, hours since the start; None is the end.
+    border
+        Which cells at the border count; None takes what the run was told.
+    dye
+        Preset of a dead-cell dye's channel; None takes the only channel that was not called.
 
     Raises
     ------
@@ -114,11 +137,16 @@ def gather(path: Path, plate: Plate | None = None, at_h: float | None = None) ->
     """
     record = open_record(path)
     card = _card(record)
+    rule = border or record.settings.detector.border
     frames = record.frame_table.sort_by("frame").to_pylist()
+    simulated = _take_culture_time(record, frames)
     start_s = min((row["time_s"] for row in frames), default=0.0)
+    counts = counts_of(record, rule)
     for row in frames:
         row["hours"] = (row["time_s"] - start_s) / 3600
         row["condition"] = _condition(row["position"], plate)
+        if row["frame"] in counts:
+            row["n_live"], row["n_dead"], row["n_uncertain"] = counts[row["frame"]]
     analysed = [row for row in frames if row["analysed"]]
     followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
     return RunFacts(
@@ -138,7 +166,23 @@ def gather(path: Path, plate: Plate | None = None, at_h: float | None = None) ->
         at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
         frame_rows=[_csv_row(row) for row in analysed],
+        simulated=simulated,
+        border=rule,
+        dye=gather_dye(record, dye, rule),
     )
+
+
+def _take_culture_time(record: Record, frames: list[dict[str, Any]]) -> bool:
+    """Put the culture's own time in place of the clock's, and return True, where all frames of a simulation tell it."""
+    if record.settings.source.kind != "simulated":
+        return False
+    told = [record.frame(number, pixels=False) for number in range(len(record))]
+    culture_s = {frame.index: frame.culture_s for frame in told if CULTURE_MINUTES in (frame.metadata or {})}
+    if not frames or any(row["frame"] not in culture_s for row in frames):
+        return False
+    for row in frames:
+        row["time_s"] = culture_s[row["frame"]]
+    return True
 
 
 def _card(record: Record) -> Card | None:

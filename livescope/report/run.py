@@ -6,9 +6,8 @@ Owns the page and its words. Numbers come from `gather`, drawings from `figures`
 from __future__ import annotations
 
 import csv
-import html
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,14 @@ import pyarrow.parquet as pq
 
 from livescope.assay.dose import fit_dose_response, z_prime
 from livescope.assay.plate import Plate, load_plate
+from livescope.assay.pooled import BorderRule
 from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError
 from livescope.report import figures
+from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
+from livescope.report.page import STYLE, escaped, number, paragraph, section, table, viability_words
 
 __all__ = ["write_report"]
 
@@ -31,19 +33,21 @@ CITATION = (
     "cancer cell classification without staining. Scientific Reports 11, 10304 (2021)."
 )
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}svg{max-width:100%;height:auto}
-table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
-th{border-bottom:1px solid #999}figure{display:inline-block;margin:.3rem;text-align:center;font-size:.75rem}
-figure
-img{width:96px;height:96px;image-rendering:pixelated;display:block}pre{background:#f5f5f5;padding:1rem;overflow:auto}
-.note{color:#8a4b00}
-"""
+_BORDER = {
+    "all": "all count",
+    "inside": "those that touch it are left out, which favours small (dead) cells",
+    "brick": "those at the top and left count, those at the bottom and right do not (unbiased)",
+}
 
 
 def write_report(
-    records: Sequence[Path], out: Path | None = None, plate: Path | None = None, at_h: float | None = None
+    records: Sequence[Path],
+    out: Path | None = None,
+    plate: Path | None = None,
+    at_h: float | None = None,
+    *,
+    border: BorderRule | None = None,
+    dye: str | None = None,
 ) -> list[Path]:
     """Write the report of one record, or of several beside each other.
 
@@ -57,6 +61,10 @@ def write_report(
         Plate map (CSV or YAML) that says which stage position got what.
     at_h
         Time of plate map and dose response, hours since the start of the run; None is its end.
+    border
+        Which cells at the border count; None takes what each run was told.
+    dye
+        Preset of a dead-cell dye's channel; None takes the only channel that was not called.
 
     Returns
     -------
@@ -70,16 +78,16 @@ def write_report(
         The plate map is wrong, or a package for figures is missing.
     """
     wells = None if plate is None else load_plate(plate)
-    runs = [gather(path, wells, at_h) for path in records]
+    runs = [gather(path, wells, at_h, border=border, dye=dye) for path in records]
     page = out or records[0].with_name(_stem(records[0]) + ".report.html")
-    body = [f"<h1>{_text(_stem(records[0]) if len(runs) == 1 else f'{len(runs)} runs compared')}</h1>"]
+    body = [f"<h1>{escaped(_stem(records[0]) if len(runs) == 1 else f'{len(runs)} runs compared')}</h1>"]
     if len(runs) > 1:
         body.append(_comparison(runs))
     for run in runs:
         if len(runs) > 1:
-            body.append(f"<h1>{_text(_stem(run.path))}</h1>")
+            body.append(f"<h1>{escaped(_stem(run.path))}</h1>")
         body.extend(_run(run, wells))
-    head = f'<meta charset="utf-8"><title>{_text(_stem(records[0]))}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escaped(_stem(records[0]))}</title><style>{STYLE}</style>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     try:
         page.write_text(text, encoding="utf-8")
@@ -93,25 +101,21 @@ def write_report(
 
 def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
     yield _summary(run)
-    yield _section("Viability", lambda: _viability(run))
+    yield section("Viability", lambda: _viability(run))
     if plate is not None:
-        yield _section("Plate", lambda: _plate(run, plate))
-        yield _section("Dose and response", lambda: _doses(run, plate))
-    yield _section("Deaths", lambda: _deaths(run))
-    yield _section("Cells", lambda: _gallery(run.crops))
-    yield _section("Losses and warnings", lambda: _losses(run))
-    yield _section("Model", lambda: _model(run))
-    yield _section("Methods", lambda: _methods(run, plate))
-    yield _section("Settings", lambda: f"<pre>{_text(run.settings_yaml)}</pre>")
-
-
-def _section(title: str, content: Callable[[], str]) -> str:
-    """Return a section; where the data do not allow it, it says why."""
-    try:
-        inside = content()
-    except AssayError as error:
-        inside = f'<p class="note">{_text(str(error))}</p>'
-    return f"<h2>{_text(title)}</h2>{inside}"
+        yield section("Plate", lambda: _plate(run, plate))
+        yield section("Dose and response", lambda: _doses(run, plate))
+    yield section("Deaths", lambda: _deaths(run))
+    if run.dye.channels:
+        yield section("Against the dye", lambda: dye_section(run.dye))
+    if run.manifest.get("rules"):
+        yield section("Rules", lambda: _rules(run))
+    yield section("Cells", lambda: _gallery(run.crops))
+    yield section("Shift", lambda: _shift(run))
+    yield section("Losses and warnings", lambda: _losses(run))
+    yield section("Model", lambda: _model(run))
+    yield section("Methods", lambda: _methods(run, plate))
+    yield section("Settings", lambda: f"<pre>{escaped(run.settings_yaml)}</pre>")
 
 
 def _summary(run: RunFacts) -> str:
@@ -122,11 +126,13 @@ def _summary(run: RunFacts) -> str:
         ("Record", str(run.path)),
         ("Began", str(run.manifest.get("opened", "not known"))),
         ("Length", f"{scale * run.hours:.3g} {unit}, {run.n_frames} frames recorded, {run.n_analysed} analysed"),
+        *([("Time", "of the simulated culture, not of the clock")] if run.simulated else []),
         ("Positions", str(run.n_positions)),
+        ("Cells at the border", _BORDER[run.border]),
         ("Model", f"{backend.get('model', 'not known')} on {backend.get('backend', 'not known')}"),
         ("Cells followed", f"{run.tracks}, {deaths} of them seen to die"),
     ]
-    return _table(None, rows)
+    return table(None, rows)
 
 
 def _viability(run: RunFacts) -> str:
@@ -134,12 +140,19 @@ def _viability(run: RunFacts) -> str:
         raise AssayError("no frame was analysed, so there is no viability.")
     rows = []
     for name, curve in run.curves.items():
-        rows.append((name, _words(curve.viability[0]), _words(curve.viability[-1]), _corrected(curve.viability[-1])))
+        rows.append(
+            (
+                name,
+                viability_words(curve.viability[0]),
+                viability_words(curve.viability[-1]),
+                _corrected(curve.viability[-1]),
+            )
+        )
     counts = figures.count_curves(run.curves[EVERYTHING]) if EVERYTHING in run.curves else ""
     return (
         figures.viability_curves(run.curves)
         + counts
-        + _table(("condition", "first", "last", "last, corrected for the model's errors"), rows)
+        + table(("condition", "first", "last", "last, corrected for the model's errors"), rows)
         + "<p>Viability is live / (live + dead), with its 95 % interval; uncertain cells are left out.</p>"
     )
 
@@ -153,7 +166,16 @@ def _plate(run: RunFacts, plate: Plate) -> str:
     )
     quality = z_prime(negative, positive)
     words = "not known: it needs two wells of each control" if math.isnan(quality) else f"{quality:.2f}"
-    return figures.plate_map(plate.wells, run.wells) + f"<p>Z' of the controls {_when(run)}: {words}.</p>"
+    rows = [
+        (well.well, well.compound, f"{well.dose:g} {well.unit}", well.control, viability_words(run.wells[well.well]))
+        for well in plate.wells
+        if well.well in run.wells
+    ]
+    return (
+        figures.plate_map(plate.wells, run.wells)
+        + f"<p>Z' of the controls {_when(run)}: {words}.</p>"
+        + table(("well", "compound", "dose", "control", f"viability {_when(run)} (95 % interval)"), rows)
+    )
 
 
 def _when(run: RunFacts) -> str:
@@ -187,7 +209,7 @@ def _doses(run: RunFacts, plate: Plate) -> str:
     return (
         f"<p>Viability {_when(run)}.</p>"
         + "".join(parts)
-        + _table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
+        + table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
     )
 
 
@@ -204,7 +226,7 @@ def _deaths(run: RunFacts) -> str:
         per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
         rows.append((name, str(survival.n), str(survival.deaths), median, per_h, _lag(run, name)))
     text = figures.survival_curves(survivals)
-    text += _table(
+    text += table(
         ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
     )
     if len(survivals) > 1:
@@ -246,15 +268,39 @@ def _gallery(crops: Sequence[Crop]) -> str:
     return "".join(parts) + "<p>Chosen at random from the last third of the run, all at the same grey levels.</p>"
 
 
+def _rules(run: RunFacts) -> str:
+    rows = [
+        (
+            str(one["frame"]),
+            one["position"],
+            one["rule"],
+            one["reason"],
+            one["action"],
+            "done" if one["ok"] else f"failed: {one['message']}",
+        )
+        for one in run.manifest.get("firings", [])
+    ]
+    if not rows:
+        return paragraph("No rule fired.")
+    return table(("frame", "position", "rule", "why", "action", "what became of it"), rows)
+
+
+def _shift(run: RunFacts) -> str:
+    told = run.manifest.get("shift")
+    if not told:
+        raise AssayError("the run kept no account of how far its pictures were from those the model was trained on.")
+    return table(None, [(str(name), str(value)) for name, value in told.items()])
+
+
 def _losses(run: RunFacts) -> str:
     rows = run.manifest.get("losses", [])
     text = (
-        _table(tuple(rows[0]), [tuple(str(v) for v in row.values()) for row in rows]) if rows else "<p>No account.</p>"
+        table(tuple(rows[0]), [tuple(str(v) for v in row.values()) for row in rows]) if rows else "<p>No account.</p>"
     )
     for kind in ("warnings", "errors"):
         entries = run.manifest.get(kind, [])
         text += f"<p>{kind.capitalize()}: {'none' if not entries else ''}</p>"
-        text += "".join(f'<p class="note">{_text(str(entry))}</p>' for entry in entries)
+        text += "".join(f'<p class="note">{escaped(str(entry))}</p>' for entry in entries)
     return text
 
 
@@ -262,16 +308,14 @@ def _model(run: RunFacts) -> str:
     backend = run.manifest.get("backend", {})
     rows = [(name, str(value)) for name, value in backend.items()]
     if run.card is None:
-        return (
-            _table(None, rows) + '<p class="note">The model\'s card is not at hand here, or it has changed since.</p>'
-        )
+        return table(None, rows) + '<p class="note">The model\'s card is not at hand here, or it has changed since.</p>'
     card = run.card
     rows += [("trained on", card.trained_on), ("licence", card.licence), ("limits", card.limits)]
     sheet = [
-        (v.data, str(v.n_live), str(v.n_dead), f"{v.f1:.3f}", *(_number(x) for x in (v.balanced_accuracy, v.auc_dead)))
+        (v.data, str(v.n_live), str(v.n_dead), f"{v.f1:.3f}", *(number(x) for x in (v.balanced_accuracy, v.auc_dead)))
         for v in card.validation
     ]
-    return _table(None, rows) + _table(("validated on", "live", "dead", "F1", "balanced accuracy", "AUC dead"), sheet)
+    return table(None, rows) + table(("validated on", "live", "dead", "F1", "balanced accuracy", "AUC dead"), sheet)
 
 
 def _methods(run: RunFacts, plate: Plate | None) -> str:
@@ -301,20 +345,20 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         )
     if plate is not None:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
-    return f"<p>{_text(' '.join(sentences))}</p><p>{_text(CITATION)}</p>"
+    return f"<p>{escaped(' '.join(sentences))}</p><p>{escaped(CITATION)}</p>"
 
 
 def _comparison(runs: Sequence[RunFacts]) -> str:
     curves = {f"{_stem(run.path)}: {name}": curve for run in runs for name, curve in run.curves.items()}
     rows = [
-        (name, f"{curve.hours[-1]:.3g} h", _words(curve.viability[0]), _words(curve.viability[-1]))
+        (name, f"{curve.hours[-1]:.3g} h", viability_words(curve.viability[0]), viability_words(curve.viability[-1]))
         for name, curve in curves.items()
     ]
-    text = figures.viability_curves(curves) + _table(("run and condition", "length", "first", "last"), rows)
+    text = figures.viability_curves(curves) + table(("run and condition", "length", "first", "last"), rows)
     lives = {f"{_stem(run.path)}: {name}": lives for run in runs for name, lives in run.lives.items() if len(lives)}
     if len(lives) < 2:
         return text
-    return text + _section("Survival", lambda: _compared_survival(lives))
+    return text + section("Survival", lambda: _compared_survival(lives))
 
 
 def _compared_survival(lives: Mapping[str, Lives]) -> str:
@@ -323,34 +367,14 @@ def _compared_survival(lives: Mapping[str, Lives]) -> str:
     return f"{curves}<p>Log-rank test that all die alike: {statistic:.2f}, p = {p:.2g}.</p>"
 
 
-def _words(v: Viability) -> str:
-    if math.isnan(v.fraction):
-        return "no cell called"
-    return f"{100 * v.fraction:.1f} % ({100 * v.low:.1f} to {100 * v.high:.1f}), {v.n_live + v.n_dead} cells"
-
-
 def _corrected(v: Viability) -> str:
     if v.corrected is None or v.corrected_low is None or v.corrected_high is None:
         return "the model's card states no error rates"
     return f"{100 * v.corrected:.1f} % ({100 * v.corrected_low:.1f} to {100 * v.corrected_high:.1f})"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".zarr").removesuffix(".ome")
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
-
-
-def _table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> str:
-    top = "" if head is None else "<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr>"
-    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{top}{body}</table>"
 
 
 def _write_tables(run: RunFacts, page: Path) -> list[Path]:

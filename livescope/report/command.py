@@ -1,0 +1,47 @@
+"""`livescope report`: what it writes and what it says.
+
+Owns progress and words of the command. The page is `livescope.report.run`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from livescope.assay.pooled import BorderRule
+from livescope.errors import SettingsError
+from livescope.report.run import write_report
+
+__all__ = ["report_runs"]
+
+
+def report_runs(
+    records: Sequence[Path],
+    *,
+    compare: bool = False,
+    plate: Path | None = None,
+    at_h: float | None = None,
+    border: BorderRule | None = None,
+    dye: str | None = None,
+    out: Path | None = None,
+) -> int:
+    """Write a page for each record, or with `compare` one for all; returns the exit code.
+
+    Raises
+    ------
+    SettingsError
+        The options do not go together.
+    """
+    console = Console()
+    if compare and len(records) < 2:
+        raise SettingsError("--compare takes two records or more.")
+    if out is not None and len(records) > 1 and not compare:
+        raise SettingsError("several records give a page each; leave out --out, or put them on one with --compare.")
+    for group in [list(records)] if compare else [[record] for record in records]:
+        with console.status(f"reading {', '.join(record.name for record in group)}"):
+            written = write_report(group, out, plate, at_h, border=border, dye=dye)
+        for path in written:
+            console.print(f"-> {path}", soft_wrap=True, highlight=False)
+    return 0
