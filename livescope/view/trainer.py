@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtCore import QObject, Signal
 
-import livescope
+from livescope.view.child import end_child, last_words, start_child
 
 __all__ = ["Trainer"]
-
-_KILL_MS = 5000
 
 
 class Trainer(QObject):
@@ -69,10 +65,7 @@ class Trainer(QObject):
         """End the job and wait until its process is gone; no signal comes any more."""
         process, self._process = self._process, None
         if process is not None:
-            process.finished.disconnect()
-            process.readyReadStandardOutput.disconnect()
-            process.kill()
-            process.waitForFinished(_KILL_MS)
+            end_child(process)
 
     def _start(self, *arguments: str) -> None:
         if self.running:
@@ -82,15 +75,8 @@ class Trainer(QObject):
             self.ended.emit()
             return
         self._error, self._cancelling = "", False
-        self._process = process = QProcess(self)
-        environment = QProcessEnvironment.systemEnvironment()
-        paths = [str(Path(livescope.__file__).parent.parent), environment.value("PYTHONPATH")]
-        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        process.setProcessEnvironment(environment)
-        process.readyReadStandardOutput.connect(self._read)
-        process.finished.connect(self._finish)
-        process.errorOccurred.connect(self._not_started)
-        process.start(sys.executable, ["-m", "livescope.train", *arguments])
+        self._process = start_child(self, ("livescope.train", *arguments), self._finish)
+        self._process.readyReadStandardOutput.connect(self._read)
 
     def _read(self) -> None:
         while self._process is not None and self._process.canReadLine():
@@ -107,19 +93,12 @@ class Trainer(QObject):
                 ((what, value),) = line.items()
                 {"stage": self.told, "proposed": self.proposed, "made": self.made}[what].emit(value)
 
-    def _finish(self, code: int, _status: Any) -> None:
+    def _finish(self, code: int) -> None:
         self._read()
         process, self._process = self._process, None
         if self._cancelling:
             self.cancelled.emit()
         elif code:
-            trace = bytes(process.readAllStandardError()).decode(errors="replace").strip().splitlines()
-            self.failed.emit(self._error or f"the training process ended with code {code}: {''.join(trace[-1:])}")
+            self.failed.emit(self._error or f"the training process ended with code {code}: {last_words(process)}")
         process.deleteLater()
         self.ended.emit()
-
-    def _not_started(self, error: Any) -> None:
-        if error == QProcess.ProcessError.FailedToStart:
-            process, self._process = self._process, None
-            self.failed.emit(f"{sys.executable!r} cannot be started: {process.errorString()}.")
-            self.ended.emit()
