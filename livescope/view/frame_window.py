@@ -23,10 +23,12 @@ from livescope.status import Status
 from livescope.view.actions import Actions, HelpSheet
 from livescope.view.banner import Banner
 from livescope.view.canvas import Canvas
+from livescope.view.clip import Clip
 from livescope.view.correct import CorrectedFeed
 from livescope.view.correcting import CorrectingMode
 from livescope.view.levels import LevelsPlate
 from livescope.view.memory import WindowMemory
+from livescope.view.opening import Opening
 from livescope.view.picture import save_picture
 from livescope.view.plate_map import MapDock
 from livescope.view.readouts import SidePanel
@@ -127,6 +129,8 @@ class FrameWindow(QMainWindow):
             lambda write: self._guarded("saving a correction", write),
         )
         self.teaching = Teaching(self)
+        self.opening = Opening(self)
+        self.clip = Clip(self)
         self.map = MapDock(self, theme, self.go_to, self.moves_stage)
         self.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, self.map)
         self.map.hide()
@@ -165,6 +169,11 @@ class FrameWindow(QMainWindow):
     def record_path(self) -> Path | None:
         """Folder of the record that is written or shown, None if there is none."""
         return self.shown.status().record
+
+    @property
+    def busy(self) -> bool:
+        """Whether closing the window ends something that a user may want to go on."""
+        return False
 
     def places(self) -> tuple[tuple[Place, ...], str | None]:
         """Return the places of the run, and the name of the one that is shown."""
@@ -261,7 +270,8 @@ class FrameWindow(QMainWindow):
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End timer and threads before anything they use goes; remember the layout."""
-        self.teaching.close()
+        for part in (self.teaching, self.opening, self.clip):
+            part.close()
         self._timer.stop()
         self.render_thread.stop()
         self._helper.shutdown(wait=True)
