@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -158,6 +158,12 @@ class MainWindow(FrameWindow):
             self.docks.close()
             self.docks = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run or a record goes on."""
+        status = self.session.status()
+        return status.recording or status.state not in (SessionState.IDLE, SessionState.FAILED)
+
     def places(self) -> tuple[tuple[Place, ...], str | None]:
         """Return what the plan will visit, and what the run has seen of it."""
         frame = self.session.latest_frame()
@@ -244,7 +250,7 @@ def run_window(window: FrameWindow) -> int:
 
 
 def show(session: Session) -> int:
-    """Open the window on a session, start it, and return when the window is closed.
+    """Open the window on a session, start it, and go on with what is opened in its place; returns when it is closed.
 
     Parameters
     ----------
@@ -261,7 +267,15 @@ def show(session: Session) -> int:
     DisplayError
         There is no display, or Qt is not installed.
     """
+    from livescope.session import Session
+
     application()
-    window = MainWindow(session, user_config_path("livescope") / "window.ini")
-    session.start()
-    return run_window(window)
+    with ExitStack() as others:
+        while True:
+            window = MainWindow(session, user_config_path("livescope") / "window.ini")
+            session.start()
+            code = run_window(window)
+            if window.opening.wanted is None:
+                return code
+            session.close()
+            session = others.enter_context(Session(window.opening.wanted))
