@@ -171,7 +171,13 @@ def view_record(path: Path) -> int:
     DisplayError
         There is no display, or Qt is not installed.
     """
-    from livescope.view.window import application, run_window
+    from livescope.session import Session
+    from livescope.view.window import application, run_window, show
 
     application()
-    return run_window(RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini"))
+    window = RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini")
+    code = run_window(window)
+    if window.opening.wanted is None:
+        return code
+    with Session(window.opening.wanted) as session:
+        return show(session)
