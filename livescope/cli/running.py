@@ -12,9 +12,17 @@ import typer
 
 from livescope.cli.base import Frames, Headless, Seconds, Set, Summary, app
 
-__all__ = ["demo", "doctor", "run"]
+__all__ = ["demo", "doctor", "run", "start"]
 
 _PANEL = "At the microscope"
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: livescope start")
+def start() -> None:
+    """Open the first page: try the demo, open a config or a record, train a network."""
+    from livescope.view.start import show_start
+
+    raise typer.Exit(show_start())
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope demo --headless --seconds 20")
