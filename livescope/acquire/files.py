@@ -20,7 +20,7 @@ from livescope.errors import SourceError, one_of
 from livescope.frames import PIXEL_DTYPES, Frame
 from livescope.settings import CameraSettings
 
-__all__ = ["Page", "Pages", "iter_frames", "open_pages"]
+__all__ = ["Page", "Pages", "iter_frames", "open_pages", "tiff_pixel_um"]
 
 TIFF = (".tif", ".tiff")
 PNG = (".png",)
@@ -29,15 +29,20 @@ PNG_DTYPES = {"L": "uint8", "I;16": "uint16", "I;16B": "uint16", "I": "uint16"}
 """Pillow's modes of grey PNGs."""
 
 
+_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
+"""TIFF's units of resolution, inch and centimetre, in micrometres."""
+
+
 @dataclass(slots=True, frozen=True)
 class Page:
-    """Where one frame lies and what it is: name shown to the user, file, page in it, shape, pixel type."""
+    """Where one frame lies and what it is: name shown to the user, file, page in it, shape, pixel type, pixel size."""
 
     name: str
     path: Path
     page: int
     shape: tuple[int, ...]
     dtype: str
+    pixel_um: float | None = None
 
 
 class Pages(Protocol):
@@ -143,8 +148,9 @@ class _FilePages:
 
     def __init__(self, files: list[Path]) -> None:
         self.rate_fps: float | None = None
-        self.pixel_um: float | None = None
         self.pages = [page for file in files for page in _pages_of(file)]
+        sizes = {page.pixel_um for page in self.pages}
+        self.pixel_um: float | None = sizes.pop() if len(sizes) == 1 else None
 
     def __len__(self) -> int:
         return len(self.pages)
@@ -172,6 +178,26 @@ class _FilePages:
         return _checked(pixels, self.name(k))
 
 
+def tiff_pixel_um(file: Path) -> float | None:
+    """Micrometres a pixel as a TIFF's resolution says; None where it says nothing that a microscope could mean."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        return _pixel_um(tiff)
+
+
+def _pixel_um(tiff: Any) -> float | None:
+    tags = tiff.pages[0].tags
+    unit = str((tiff.imagej_metadata or {}).get("unit", ""))
+    um = 1.0 if unit in ("micron", "um", "µm", "\\u00B5m") else _UNITS_UM.get(int(tags.valueof("ResolutionUnit", 1)))
+    pixels, units = tags.valueof("XResolution", (0, 1))
+    if um is None or not pixels or not units:
+        return None
+    size = um * units / pixels
+    # 72 or 300 dots an inch (353 and 85 um) are what programs write that know nothing of pixels
+    return round(size, 5) if 0.01 <= size <= 20 else None
+
+
 def _pages_of(file: Path) -> list[Page]:
     try:
         if file.suffix.lower() in TIFF:
@@ -180,7 +206,8 @@ def _pages_of(file: Path) -> list[Page]:
             with tifffile.TiffFile(file) as tiff:
                 if not len(tiff.pages):
                     raise ValueError("it has no pages")
-                return [Page(file.name, file, k, page.shape, str(page.dtype)) for k, page in enumerate(tiff.pages)]
+                um = _pixel_um(tiff)
+                return [Page(file.name, file, k, page.shape, str(page.dtype), um) for k, page in enumerate(tiff.pages)]
         from PIL import Image
 
         with Image.open(file) as image:

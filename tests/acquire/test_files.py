@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from livescope.acquire.files import open_pages, tiff_pixel_um
+
+PIXELS = np.zeros((8, 8), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("said", "pixel_um"),
+    [
+        ({"resolution": (10_000 / 0.65, 10_000 / 0.65), "resolutionunit": "CENTIMETER"}, 0.65),
+        ({"imagej": True, "resolution": (1 / 0.31, 1 / 0.31), "metadata": {"unit": "um"}}, 0.31),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, None),
+        ({}, None),
+    ],
+)
+def test_pixel_size_of_a_tiff(tmp_path: Path, said: dict[str, object], pixel_um: float | None) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, **said)
+    assert tiff_pixel_um(tmp_path / "a.tif") == (None if pixel_um is None else pytest.approx(pixel_um, rel=1e-3))
+
+
+def test_files_that_disagree_say_nothing(tmp_path: Path) -> None:
+    for name, um in (("a", 0.5), ("b", 0.5), ("c", 1.0)):
+        resolution = (10_000 / um, 10_000 / um)
+        tifffile.imwrite(tmp_path / f"{name}.tif", PIXELS, resolution=resolution, resolutionunit="CENTIMETER")
+        assert open_pages(tmp_path).pixel_um == (None if name == "c" else 0.5)
