@@ -1,15 +1,16 @@
 """What people said against the calls of a run: a log beside the frames, only ever added to.
 
-Owns `Correction`, the log's file and how corrections change calls. The calls as the model made them are never touched;
-training and re-analysis read both. The log lies in a folder of its own, outside the manifest's hashes: it may grow
-after the run has been finished.
+Owns `Correction`, the log's file, its account in the manifest and how corrections change calls. The calls as the model
+made them are never touched; training and re-analysis read both. The log may grow after the run has been finished: the
+manifest says who said how much and when, and the hash of the lines it knows of.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ import numpy as np
 
 from livescope.calls import N_RAYS, CellCalls, State
 from livescope.errors import RecordError, one_of
+from livescope.record.layout import MANIFEST
+from livescope.record.manifest import read_manifest, write_manifest
+from livescope.record.place import is_locked, lock_record
 
-__all__ = ["LOG", "Correction", "CorrectionLog", "apply_corrections"]
+__all__ = ["LOG", "Correction", "CorrectionLog", "apply_corrections", "check_corrections", "corrections_account"]
 
 LOG = Path("corrections") / "log.ndjson"
 """The log inside a record."""
@@ -117,15 +121,73 @@ class CorrectionLog:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(_to_json(line)) + "\n" for line in new)
+            with self.path.open("a+b") as stream:
+                stream.truncate(_whole_bytes(self.path))  # a line that a crash tore must not be written on
+                stream.writelines(json.dumps(_to_json(line)).encode() + b"\n" for line in new)
                 stream.flush()
                 os.fsync(stream.fileno())
+            self._tell_manifest()
         except OSError as error:
             raise RecordError(
                 f"correction log {str(self.path)!r} cannot be written: {error.strerror}. Free space or make the record "
                 "writable, then say it again: the last correction is not on the disk."
             ) from None
+
+    def _tell_manifest(self) -> None:
+        """Bring the manifest up to date, unless a recorder still writes it: that does so when it closes."""
+        record = self.path.parent.parent
+        if not (record / MANIFEST).exists() or is_locked(record):
+            return
+        try:
+            with lock_record(record):
+                manifest = read_manifest(record)
+                if manifest["closed"] is not None:
+                    write_manifest(record, {**manifest, "corrections": corrections_account(record)})
+        except RecordError:  # locked: the run goes on
+            return
+
+
+def corrections_account(record: Path) -> dict[str, Any] | None:
+    """Return what the manifest says of the log: lines, their hash, and for each author how many, from when to when.
+
+    None where nothing was corrected.
+    """
+    lines = _read(record / LOG)
+    if not lines:
+        return None
+    authors: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        known = authors.setdefault(line.author, {"lines": 0, "first_wall_time": line.wall_time})
+        known["lines"] += 1
+        known["last_wall_time"] = line.wall_time
+    return {"lines": len(lines), "sha256": _hash(record, len(lines)), "authors": authors}
+
+
+def check_corrections(record: Path, account: Mapping[str, Any] | None) -> list[str]:
+    """Compare the log with the manifest's account of it; returns a line a problem.
+
+    Lines beyond those that the manifest knows are none: a crash may have come between the two.
+    """
+    try:
+        lines = _read(record / LOG)
+    except RecordError as error:
+        return [str(error)]
+    known = 0 if account is None else int(account["lines"])
+    if len(lines) < known:
+        return [f"{LOG.as_posix()} has {len(lines)} corrections, there were {known}"]
+    if account is not None and _hash(record, known) != account["sha256"]:
+        return [f"{LOG.as_posix()} has changed"]
+    return []
+
+
+def _whole_bytes(path: Path) -> int:
+    """Return the size of the log up to its last whole line."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _hash(record: Path, lines: int) -> str:
+    """Return the SHA-256 of the first lines of the log."""
+    return hashlib.sha256(b"".join((record / LOG).read_bytes().splitlines(keepends=True)[:lines])).hexdigest()
 
 
 def apply_corrections(calls: CellCalls, corrections: Iterable[Correction]) -> CellCalls:

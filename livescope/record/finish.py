@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from livescope.record.arrays import sweep, trim
+from livescope.record.corrections import corrections_account
 from livescope.record.journal import read_journal
 from livescope.record.layout import (
     CALLS,
@@ -30,9 +31,8 @@ from livescope.record.layout import (
     label_attributes,
     read_attributes,
     write_group,
-    write_json,
 )
-from livescope.record.manifest import read_manifest
+from livescope.record.manifest import read_manifest, write_manifest
 from livescope.record.plate import PlateLayout
 from livescope.record.table import read_stream, write_parquet
 
@@ -150,10 +150,11 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
     manifest = {**read_manifest(path), **extra}
     manifest["frames_recorded"] = len(committed.frames)
     manifest["frames_analysed"] = len(committed.calls)
+    manifest["corrections"] = corrections_account(path)
     manifest["files_sha256"] = {
         file.relative_to(path).as_posix(): sha256(file) for file in _small_files(path, committed)
     }
-    write_json(path / MANIFEST, manifest)
+    write_manifest(path, manifest)
     return committed
 
 

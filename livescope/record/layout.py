@@ -24,6 +24,7 @@ from livescope.frames import Frame
 
 __all__ = [
     "CALLS",
+    "FIRINGS",
     "FORMAT",
     "FRAMES",
     "JOURNAL",
@@ -45,7 +46,7 @@ __all__ = [
 FORMAT = 1
 """Version of the record's own files (journal, tables, manifest)."""
 JOURNAL, MANIFEST, RUN_SETTINGS, LOCK = "journal.ndjson", "manifest.json", "run.yaml", ".lock"
-CALLS, FRAMES = "calls", "frames"
+CALLS, FRAMES, FIRINGS = "calls", "frames", "firings"
 """Names of the tables: ``calls.arrow`` while the run goes on, ``calls.parquet`` once it is closed."""
 LABELS = ("cells", "viability")
 NGFF = "0.5"

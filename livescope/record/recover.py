@@ -14,8 +14,8 @@ from pathlib import Path
 from livescope.errors import RecordError
 from livescope.record.finish import Committed, finish, read_committed
 from livescope.record.journal import read_journal
-from livescope.record.layout import FORMAT, JOURNAL, MANIFEST, write_group, write_json
-from livescope.record.manifest import first_manifest, read_manifest
+from livescope.record.layout import FORMAT, JOURNAL, write_group
+from livescope.record.manifest import first_manifest, read_manifest, write_manifest
 from livescope.record.place import is_record, lock_record
 
 __all__ = ["Recovery", "recover"]
@@ -95,7 +95,7 @@ def _recover(path: Path) -> Recovery:
         manifest = read_manifest(path)
     except (OSError, json.JSONDecodeError):  # the crash came before the first manifest
         manifest = {**first_manifest(now), "opened": None}
-        write_json(path / MANIFEST, manifest)
+        write_manifest(path, manifest)
     was_closed = manifest["closed"] is not None
     unfinished = 0
     if not was_closed:

@@ -13,10 +13,12 @@ import numpy as np
 import zarr
 
 from livescope.record.arrays import halved_labels, halved_means
+from livescope.record.corrections import check_corrections
 from livescope.record.finish import sha256
 from livescope.record.journal import checksum
 from livescope.record.labels import label_planes
-from livescope.record.layout import FRAMES, LABELS
+from livescope.record.layout import FIRINGS, FRAMES, LABELS, MANIFEST
+from livescope.record.manifest import is_as_written
 from livescope.record.reader import Record, open_record
 
 __all__ = ["Verification", "verify"]
@@ -54,6 +56,8 @@ class Verification:
 def verify(path: Path | str, progress: Callable[[int, int], None] = lambda done, total: None) -> Verification:
     """Check a record: hashes of files, sums of frames, pyramid and labels against what they were made from.
 
+    Corrections and the rules' firings are checked against the manifest's account of them.
+
     Parameters
     ----------
     path
@@ -80,6 +84,10 @@ def verify(path: Path | str, progress: Callable[[int, int], None] = lambda done,
             problems.append(f"{name} has changed")
     if record.closed and not problems:
         problems += _tables(record)
+    if record.closed:
+        if not is_as_written(manifest):
+            problems.append(f"{MANIFEST} has changed")
+        problems += check_corrections(record.path, manifest.get("corrections"))
     for number in range(len(record)):
         problems += _frame(record, number)
         progress(number + 1, len(record))
@@ -96,6 +104,11 @@ def _tables(record: Record) -> list[str]:
     for index, line in record.analyses.items():
         if counted[index] != line["n_live"] + line["n_dead"] + line["n_uncertain"]:
             problems.append(f"frame {index}: {counted[index]} calls in the table, others in the journal")
+    told = record.manifest.get(FIRINGS, [])
+    rows = record.table(FIRINGS).to_pylist() if FIRINGS in record.tables else []
+    missing = sum(row not in rows for row in told)
+    if missing and not record.manifest.get("recovered"):  # the table's last rows may have been lost with the power
+        problems.append(f"{missing} firings of rules in {MANIFEST} are not in {FIRINGS}.parquet")
     return problems
 
 

@@ -31,8 +31,8 @@ from livescope.record.finish import finish
 from livescope.record.images import Images, Place
 from livescope.record.journal import Journal, checksum
 from livescope.record.labels import label_planes
-from livescope.record.layout import CALLS, FORMAT, FRAMES, JOURNAL, MANIFEST, RUN_SETTINGS, write_group, write_json
-from livescope.record.manifest import first_manifest
+from livescope.record.layout import CALLS, FORMAT, FRAMES, JOURNAL, RUN_SETTINGS, write_group
+from livescope.record.manifest import first_manifest, write_manifest
 from livescope.record.place import make_record_folder, resolve_path
 from livescope.record.plate import PlateLayout
 from livescope.record.table import TableStream, calls_batch, to_batch
@@ -130,7 +130,7 @@ class Recorder:
             opened = {"livescope": FORMAT, "wall_time": now.timestamp(), "pid": os.getpid()}
             self._journal.append({"kind": "open", **opened, "plate": None if plate is None else plate.as_dict()})
             self._manifest = first_manifest(now)
-            write_json(self.path / MANIFEST, self._manifest)
+            write_manifest(self.path, self._manifest)
             (self.path / RUN_SETTINGS).write_text(dump_settings(run_settings), encoding="utf-8")
             write_group(self.path, {"livescope": {"format": FORMAT}})
         except OSError as error:
@@ -227,7 +227,7 @@ class Recorder:
         with self._guard:
             self._manifest.update(entries)
             try:
-                write_json(self.path / MANIFEST, self._manifest)
+                write_manifest(self.path, self._manifest)
             except OSError as error:
                 self._tell(f"the manifest could not be written: {error}")
 

@@ -70,6 +70,16 @@ def test_torn_last_line_is_left_out_and_a_damaged_one_before_is_an_error(tmp_pat
         CorrectionLog(tmp_path)
 
 
+def test_a_torn_line_is_not_written_on(tmp_path: Path, calls: CellCalls) -> None:
+    log = CorrectionLog(tmp_path)
+    save(log, correction(calls, 0), correction(calls, 1))
+    log.path.write_text(log.path.read_text()[:-20])
+    again = CorrectionLog(tmp_path)
+    save(again, correction(calls, 2))
+    assert [line.track for line in CorrectionLog(tmp_path).lines] == [line.track for line in again.lines]
+    assert len(again) == 2
+
+
 def test_unwritable_log_is_one_clear_error(tmp_path: Path, calls: CellCalls) -> None:
     (tmp_path / "corrections").write_text("a file where the folder should be")
     log = CorrectionLog(tmp_path)

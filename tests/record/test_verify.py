@@ -11,11 +11,23 @@ import numpy as np
 import pytest
 import zarr
 
-from livescope.calls import CellCalls
+from livescope.calls import CellCalls, State
 from livescope.frames import Frame
+from livescope.record.corrections import LOG, Correction, CorrectionLog
+from livescope.record.manifest import write_manifest
 from livescope.record.reader import open_record
 from livescope.record.recover import recover
 from livescope.record.verify import verify
+
+
+def correct(path: Path, *tracks: int) -> CorrectionLog:
+    log = CorrectionLog(path)
+    said = [
+        Correction(0, "state", 0, track, 1.0, 2.0, 3.0, State.DEAD, State.LIVE, 0.2, "Ada", 1.7e9 + track)
+        for track in tracks
+    ]
+    log.save(log.take(said))
+    return log
 
 
 @pytest.fixture
@@ -65,6 +77,13 @@ def edit(name: str) -> Callable[[Path], None]:
     return write
 
 
+def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        (path / name).write_text((path / name).read_text().replace(old, new))
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -76,6 +95,7 @@ def edit(name: str) -> Callable[[Path], None]:
         (cut_shard, "frame 2 (root, t 2) cannot be read"),
         (lambda path: shutil.rmtree(path / "0/c/3"), "frame 3 (root, t 3) is not what was recorded"),
         (edit("run.yaml"), "run.yaml has changed"),
+        (replace_in("manifest.json", "livescope record", "livescope  record"), "manifest.json has changed"),
         (edit("labels/viability/zarr.json"), "labels/viability/zarr.json has changed"),
         (lambda path: (path / "calls.parquet").unlink(), "calls.parquet is missing"),
     ],
@@ -112,3 +132,45 @@ def test_dask_reads_shard_by_shard(stored: Path, make_frame: Callable[..., Frame
     np.testing.assert_array_equal(frames[3, 0].compute(), make_frame(3).pixels)
     assert record.dask(labels="cells", level=1).shape == (4, 48, 65)
     assert record.dask("images/1").shape == (1, 1, 64, 70)
+
+
+def test_corrections_are_in_the_manifest_and_checked(stored: Path) -> None:
+    correct(stored, 1, 2)
+    correct(stored, 3)
+    account = open_record(stored).manifest["corrections"]
+    assert account["lines"] == 3
+    assert account["authors"] == {"Ada": {"lines": 3, "first_wall_time": 1.7e9 + 1, "last_wall_time": 1.7e9 + 3}}
+    assert verify(stored).ok
+    text = (stored / LOG).read_text()
+    (stored / LOG).write_text(text.replace("Ada", "Bob", 1))
+    assert verify(stored).problems == ("corrections/log.ndjson has changed",)
+    (stored / LOG).write_text(text.split("\n", 1)[1])
+    assert verify(stored).problems == ("corrections/log.ndjson has 2 corrections, there were 3",)
+    (stored / LOG).write_text("x" + text)
+    assert "is damaged" in verify(stored).problems[0]
+
+
+def test_corrections_made_while_the_run_goes_on_are_told_at_its_end(
+    bench: Any, make_frame: Callable[..., Frame]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    correct(recorder.path, 1)
+    recorder.close()
+    assert open_record(recorder.path).manifest["corrections"]["lines"] == 1
+    assert verify(recorder.path).ok
+
+
+def test_firings_of_rules_are_checked(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    rows = [{"frame": 0, "rule": name, "ok": True, "wait_s": 0.1} for name in ("a", "b")]
+    for row in rows:
+        recorder.put_table("firings", {name: [value] for name, value in row.items()})
+    recorder.note(firings=rows)
+    recorder.close()
+    assert verify(recorder.path).ok
+    manifest = open_record(recorder.path).manifest
+    manifest["firings"][1]["rule"] = "c"
+    write_manifest(recorder.path, manifest)
+    assert verify(recorder.path).problems == ("1 firings of rules in manifest.json are not in firings.parquet",)
