@@ -16,6 +16,7 @@ from rich.console import Console
 from livescope.headless import exit_code, print_summary, run_headless, write_summary
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
+from livescope.view.monitor import monitoring
 
 __all__ = ["demo", "has_display", "run"]
 
@@ -49,7 +50,12 @@ def run(
     settings: Settings, headless: bool, summary: Path | None, picture: Path | None, *, allow_actions: bool = False
 ) -> int:
     """Run a session with or without a window; returns the exit code."""
-    with Session(settings, allow_actions=allow_actions) as session:
+    with (
+        Session(settings, allow_actions=allow_actions) as session,
+        monitoring(session, settings.view.monitor) as monitor,
+    ):
+        if monitor is not None:
+            _console.print(f"monitor: {monitor.url}", soft_wrap=True)
         if not headless:
             from livescope.view.window import show
 

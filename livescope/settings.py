@@ -9,16 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from livescope.errors import SettingsError, one_of
 
 __all__ = [
     "CameraSettings",
     "DetectorSettings",
+    "MonitorSettings",
     "RecordSettings",
     "RunSettings",
     "Settings",
@@ -168,6 +169,26 @@ class RecordSettings(_Frozen):
     """Store `labels/cells` and `labels/viability`."""
 
 
+class MonitorSettings(_Frozen):
+    """The read-only page on a run (`view.monitor`)."""
+
+    port: int = Field(default=0, ge=0, le=65_535)
+    """Port; 0 takes a free one, which is told."""
+    address: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own 127.0.0.1 needs a token."""
+    token: str | None = Field(default=None, repr=False, min_length=16, pattern=r"^[A-Za-z0-9_.~-]+$")
+    """A secret that every request must bring along (``http://.../?token=...``): at least 16 letters and digits."""
+
+    @model_validator(mode="after")
+    def _guard(self) -> Self:
+        if self.token is None and self.address not in ("127.0.0.1", "localhost"):
+            raise ValueError(
+                f"{self.address} can be reached from other machines: set view.monitor.token to at least 16 letters and "
+                "digits, or leave the address at 127.0.0.1"
+            )
+        return self
+
+
 class ViewSettings(_Frozen):
     """The window."""
 
@@ -176,6 +197,10 @@ class ViewSettings(_Frozen):
     theme: Literal["dark", "light"] = "dark"
     outlines: bool = True
     rings: bool = True
+    monitor: MonitorSettings | None = Field(default=None, exclude=True)
+    """A read-only page on the run for a browser: ``{port: 8080}``; None serves none. It is not stored with the record:
+    its token is nobody's business there.
+    """
 
 
 class RunSettings(_Frozen):

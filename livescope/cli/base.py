@@ -12,7 +12,7 @@ import typer
 
 from livescope import __version__
 
-__all__ = ["Frames", "Headless", "Model", "PixelUm", "RecordPath", "Seconds", "Set", "Summary", "app"]
+__all__ = ["Frames", "Headless", "Model", "Monitor", "PixelUm", "RecordPath", "Seconds", "Set", "Summary", "app"]
 
 app = typer.Typer(
     name="livescope",
@@ -35,6 +35,10 @@ Set = Annotated[
 RecordPath = Annotated[Path, typer.Argument(metavar="RECORD", help="The record's folder, NAME.ome.zarr.")]
 PixelUm = Annotated[float | None, typer.Option("--pixel-um", min=0.001, help="Micrometres a pixel on the sample.")]
 Summary = Annotated[Path | None, typer.Option("--summary", help="Write the summary as JSON.")]
+Monitor = Annotated[
+    int | None,
+    typer.Option("--monitor", min=0, max=65_535, help="Port of a read-only page on the run, for a browser."),
+]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Name of a bundled model, or the path of a bundle's .onnx file.")
 ]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from livescope.cli.base import Frames, Headless, Seconds, Set, Summary, app
+from livescope.cli.base import Frames, Headless, Monitor, Seconds, Set, Summary, app
 
 __all__ = ["demo", "doctor", "run", "start"]
 
@@ -32,6 +32,7 @@ def demo(
     seconds: Seconds = None,
     set_: Set = None,
     summary: Summary = None,
+    monitor: Monitor = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for record, picture and summary.")] = Path("runs"),
 ) -> None:
     """Simulated living cells, called live or dead: the whole job on any laptop.
@@ -40,7 +41,7 @@ def demo(
     """
     from livescope.commands import demo as run_demo
 
-    raise typer.Exit(run_demo(out, headless, _limits(frames, seconds, set_), summary))
+    raise typer.Exit(run_demo(out, headless, _limits(frames, seconds, set_, monitor), summary))
 
 
 @app.command(
@@ -54,6 +55,7 @@ def run(
     seconds: Seconds = None,
     set_: Set = None,
     summary: Summary = None,
+    monitor: Monitor = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Write the last analysed frame with its calls as PNG.")
     ] = None,
@@ -65,7 +67,7 @@ def run(
     from livescope.commands import run as run_session
     from livescope.settings import load_settings
 
-    settings = load_settings(config, _limits(frames, seconds, set_))
+    settings = load_settings(config, _limits(frames, seconds, set_, monitor))
     raise typer.Exit(run_session(settings, headless, summary, picture, allow_actions=allow_actions))
 
 
@@ -82,8 +84,11 @@ def doctor(
     raise typer.Exit(run_doctor(as_json=json, record=record))
 
 
-def _limits(frames: int | None, seconds: float | None, overrides: list[str] | None) -> list[str]:
-    """Say --frames and --seconds as settings: what the command line can say a config can say."""
+def _limits(
+    frames: int | None, seconds: float | None, overrides: list[str] | None, monitor: int | None = None
+) -> list[str]:
+    """Say --frames, --seconds and --monitor as settings: what the command line can say a config can say."""
     limits = [f"run.frames={frames}"] if frames is not None else []
     limits += [f"run.seconds={seconds}"] if seconds is not None else []
+    limits += [f"view.monitor={{port: {monitor}}}"] if monitor is not None else []
     return [*(overrides or []), *limits]
