@@ -24,6 +24,8 @@ from livescope.report import figures, page
 
 __all__ = ["DyeFields", "dye_section", "gather_dye"]
 
+_ROWS = 12
+
 
 @dataclass(slots=True)
 class DyeFields:
@@ -159,9 +161,11 @@ def _by_field(found: DyeFields) -> str:
             found.frames, found.positions, *viabilities, found.reasons, strict=True
         )
     ]
-    text = page.table(("frame", "position", "viability by the model", "by the dye", "taken because"), rows[:50])
-    if len(rows) > 50:
-        text += page.paragraph(f"The first 50 of {len(rows)}.")
+    shown = sorted({round(k) for k in np.linspace(0, len(rows) - 1, _ROWS)})
+    head = ("frame", "position", "viability by the model", "by the dye", "taken because")
+    text = page.table(head, [rows[k] for k in shown])
+    if len(rows) > len(shown):
+        text += page.paragraph(f"{len(shown)} of {len(rows)} fields, spread over the run; the figure shows all.")
     if np.count_nonzero(np.isfinite(first) & np.isfinite(second)) < 3:
         return text + page.note("Bland-Altman limits and concordance need three fields or more.")
     limits, ccc = bland_altman(first, second), concordance(first, second)

@@ -1,0 +1,127 @@
+"""The report's sections on dye, rules and border, and the command that writes them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
+
+from livescope.assay.stain import stained_states
+from livescope.calls import State
+from livescope.errors import AssayError, SettingsError
+from livescope.frames import ASIDE, CULTURE_MINUTES, REASON, LossLedger
+from livescope.record.reader import open_record
+from livescope.record.writer import Recorder
+from livescope.report.command import report_runs
+from livescope.report.dye import dye_section, gather_dye
+from livescope.report.gather import gather
+from livescope.settings import RecordSettings, Settings
+from livescope.track.testing import calls_at, frame_of
+
+PLACES = np.stack(np.meshgrid(np.arange(20, 240, 30.0), np.arange(20, 240, 30.0)), axis=-1).reshape(-1, 2)
+
+
+def dye_picture(stained: np.ndarray, brightness: float = 400.0) -> np.ndarray:
+    """Dim background with noise, and a bright nucleus of 3 px radius in each stained cell."""
+    rng = np.random.default_rng(0)
+    picture = rng.normal(100, 3, (256, 256))
+    y, x = np.indices(picture.shape)
+    for row, column in PLACES[stained]:
+        picture[(y - row) ** 2 + (x - column) ** 2 < 9] += brightness
+    return picture.astype(np.uint16)
+
+
+def test_what_a_dye_says_of_a_cell() -> None:
+    stained = np.arange(64) % 3 == 0
+    calls = calls_at(PLACES, radius_px=8.0)
+    said = stained_states(dye_picture(stained), calls)
+    assert set(said[stained]) == {State.DEAD}
+    assert set(said[~stained]) == {State.LIVE}
+    faint = stained_states(dye_picture(stained, 70.0), calls)
+    assert set(faint[stained]) == {State.UNCERTAIN}
+    assert stained_states(dye_picture(stained), calls_at(np.empty((0, 2)))).shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def dyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four called frames, two simulated hours apart, each followed by the dye; the model calls 4 dead cells live."""
+    path = tmp_path_factory.mktemp("dyed") / "dyed.ome.zarr"
+    recorder = Recorder(
+        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
+    )
+    ledger: list[dict[str, Any]] = []
+    for k, n_dead in enumerate((8, 16, 24, 40)):
+        told = {CULTURE_MINUTES: str(120 * k)}
+        pixels = np.full((256, 256), 100, np.uint16)
+        frame = frame_of(2 * k, pixels=pixels, bit_depth=12, position="A1", metadata=told, pixel_um=0.65)
+        calls = calls_at(
+            PLACES, p_dead=np.where(np.arange(64) < n_dead - 4, 0.9, 0.1), radius_px=8.0, frame_index=2 * k
+        )
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls)
+        why = {ASIDE: "channel Cy5", REASON: "drop: viability < 0.8 (0.7), 64 cells"}
+        dye = replace(frame, index=2 * k + 1, pixels=dye_picture(np.arange(64) < n_dead), channel="Cy5")
+        assert recorder.put(replace(dye, metadata=told | why))
+        ledger.append({"frame": 2 * k, "position": "A1", "rule": "drop", "reason": "viability < 0.8", "action": "snap"})
+    fired = [
+        {**one, "ok": k > 0, "message": "the wheel is stuck" if k == 0 else "done"} for k, one in enumerate(ledger)
+    ]
+    recorder.close({"rules": {"rules": []}, "firings": fired})
+    return path
+
+
+def test_model_and_dye_are_compared_cell_by_cell_and_field_by_field(dyed: Path) -> None:
+    found = gather_dye(open_record(dyed), None, "all")
+    assert (found.channel, found.frames, found.called_frames) == ("Cy5", [1, 3, 5, 7], [0, 2, 4, 6])
+    model, dye = np.concatenate(found.model), np.concatenate(found.dye)
+    assert [(int((model == a).sum()), int((dye == a).sum())) for a in (State.LIVE, State.DEAD)] == [
+        (184, 168),
+        (72, 88),
+    ]
+    text = re.sub("<[^>]+>", " ", dye_section(found))
+    assert "bias +0.062 (+0.062 to +0.062)" in text
+    assert "live by the dye, called live  1.000" in text.replace("   ", "  ")
+    assert "0.818" in text  # 72 of the 88 dead
+    assert "drop: viability &lt; 0.8 (0.7), 64 cells" in text
+
+
+def test_what_cannot_be_compared_says_why(dyed: Path) -> None:
+    with pytest.raises(AssayError, match="no frame of channel 'DAPI'"):
+        dye_section(gather_dye(open_record(dyed), "DAPI", "all"))
+    found = gather_dye(open_record(dyed), None, "all")
+    found.channel, found.channels = None, ("Cy5", "DAPI")
+    with pytest.raises(AssayError, match=r"several channels were not called.*--dye"):
+        dye_section(found)
+
+
+def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert report_runs([dyed], border="brick", out=page) == 0
+    text = re.sub("<[^>]+>", " ", page.read_text(encoding="utf-8"))
+    for words in (
+        "of the simulated culture, not of the clock",
+        "those at the bottom and right do not (unbiased)",
+        "Against the dye",
+        "Lin&#x27;s concordance",
+        "failed: the wheel is stuck",
+    ):
+        assert words in text, words
+    run = gather(dyed)
+    assert run.simulated
+    assert run.hours == pytest.approx(6.0)
+    assert [row["n_dead"] for row in run.frame_rows] == [4, 12, 20, 36]
+
+
+def test_one_page_each_or_one_for_all(dyed: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="two records or more"):
+        report_runs([dyed], compare=True)
+    with pytest.raises(SettingsError, match="a page each"):
+        report_runs([dyed, dyed], out=tmp_path / "x.html")
+    assert report_runs([dyed, dyed], compare=True, out=tmp_path / "both.html") == 0
+    assert "2 runs compared" in (tmp_path / "both.html").read_text(encoding="utf-8")
