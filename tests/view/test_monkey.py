@@ -22,8 +22,15 @@ SETTINGS = {
     "simulation": {"width": 256, "height": 192, "rate_fps": 20},
     "detector": {"model": "suspension", "threads": 1},
 }
-LEFT_ALONE = ("Close", "Full screen", "Save the picture with its calls")
-"""What ends the test, or changes the screen, or writes a file each time."""
+LEFT_ALONE = (
+    "Close",
+    "Full screen",
+    "Save the picture with its calls",
+    "Save a clip of the record with its calls",
+    "Open a config",
+    "Open a record",
+)
+"""What ends the test, or changes the screen, or writes a file each time, or waits for a person."""
 
 
 class Monkey:
