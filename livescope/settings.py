@@ -157,6 +157,10 @@ class RecordSettings(_Frozen):
     """Side of the inner chunks; a shard holds a whole frame."""
     levels: int = Field(default=3, ge=1, le=8)
     """Resolution levels of the pyramid, each half the one before."""
+    pyramid: Literal["live", "close"] = "live"
+    """When the smaller levels are made: while the run goes on, or when it closes, which leaves more of a slow machine
+    to the run and takes about as long as writing the frames did.
+    """
     queue_frames: int = Field(default=64, ge=2, le=1024)
     """Frames that may wait for the disk."""
     queue_mb: int = Field(default=1000, ge=16, le=65_536)

@@ -2,9 +2,9 @@
 
 Each drill lets a real recorder write known frames in a process of its own, strikes, recovers, and compares three sets:
 the frames that were committed (in the journal when the blow came), those that `recover` gives back, and those whose
-pixels are intact. All three must be equal, the arrays must hold nothing else, and the user must have been told within
-2 s wherever there was a user left to tell. Needs Linux; the full disk needs root (a small tmpfs is mounted), and is
-skipped visibly without it.
+pixels are intact. All three must be equal, the arrays must hold nothing else, `verify` must find all as written, and
+the user must have been told within 2 s wherever there was a user left to tell. Needs Linux; the full disk needs root (a
+small tmpfs is mounted), and is skipped visibly without it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from livescope.record.finish import read_committed  # noqa: E402
 from livescope.record.layout import JOURNAL  # noqa: E402
 from livescope.record.reader import open_record  # noqa: E402
 from livescope.record.recover import recover  # noqa: E402
+from livescope.record.verify import verify  # noqa: E402
 
 TOLD_S = 2.0
 WAIT_S = 60.0
@@ -144,6 +145,7 @@ def examine(outcome: Outcome, path: Path, committed: set[int], acknowledged: int
         stored, known = record.calls_of(index), calls_of(index)
         if stored is None or len(stored) != len(known) or not np.array_equal(stored.y_px, known.y_px):
             faults.append(f"the calls of frame {index} differ")
+    faults += verify(path).problems
     outcome.fault = "; ".join(faults)
 
 
@@ -157,6 +159,8 @@ def killed(folder: Path, number: int, how: signal.Signals = signal.SIGKILL) -> O
     outcome = Outcome(f"{'kill -9' if how is signal.SIGKILL else how.name}")
     child = Child(folder / f"{how.name}{number}.ome.zarr", "--fps", "120")
     child.wait_for("opened")
+    if how is not signal.SIGKILL:
+        child.wait_for_frames(5)
     time.sleep(random.uniform(0.0, 1.5))
     child.kill(how)
     acknowledged = max((event["frames"] for event in child.events if event["event"] == "recorded"), default=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from livescope.record.layout import AXES, LABEL_AXES, write_json
 
-__all__ = ["GROW_BY", "Pyramid", "halved_labels", "halved_means", "sweep", "trim"]
+__all__ = ["GROW_BY", "Pyramid", "build_levels", "halved_labels", "halved_means", "sweep", "trim"]
 
 GROW_BY = 64
 """Frames that t grows by: each growth rewrites a small metadata file for every level."""
@@ -47,6 +47,8 @@ class Pyramid:
         As in `livescope.settings.RecordSettings`.
     n_channels
         Length of c, None for labels, which have no c.
+    first_level
+        Number of the array of the first shape.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Pyramid:
         codec: str,
         chunk_px: int,
         n_channels: int | None = 1,
+        first_level: int = 0,
     ) -> None:
         self.shapes = list(shapes)
         self._length = GROW_BY
@@ -71,7 +74,7 @@ class Pyramid:
                 create=True,
                 open=True,
             ).result()
-            for level, shape in enumerate(self.shapes)
+            for level, shape in enumerate(self.shapes, first_level)
         ]
 
     def write(self, place: tuple[int, ...], planes: Sequence[NDArray[Any]]) -> list[Any]:
@@ -104,6 +107,37 @@ def halved_labels(plane: NDArray[Any], n_levels: int) -> list[NDArray[Any]]:
     for _ in range(n_levels - 1):
         planes.append(np.ascontiguousarray(planes[-1][::2, ::2]))
     return planes
+
+
+def build_levels(
+    folder: Path,
+    shapes: Sequence[tuple[int, int]],
+    codec: str,
+    chunk_px: int,
+    places: Collection[tuple[int, ...]],
+    halved: Callable[[NDArray[Any], int], list[NDArray[Any]]],
+) -> None:
+    """Make levels 1, 2, ... of an array whose level 0 is complete; what there is of them already is made anew.
+
+    Parameters
+    ----------
+    folder, shapes, codec, chunk_px
+        As of `Pyramid`, the shapes from level 0 on.
+    places
+        (t, c) or (t,) of the planes that there are.
+    halved
+        `halved_means` or `halved_labels`.
+    """
+    for level in range(1, len(shapes)):
+        shutil.rmtree(folder / str(level), ignore_errors=True)
+    kvstore = {"driver": "file", "path": str(folder / "0")}
+    base = ts.open({"driver": "zarr3", "kvstore": kvstore}, context=_CONTEXT, open=True).result()
+    n_channels = base.shape[1] if base.rank == len(AXES) else None
+    upper = Pyramid(folder, shapes[1:], base.dtype.name, codec, chunk_px, n_channels, first_level=1)
+    for place in sorted(places):
+        planes = halved(np.ascontiguousarray(base[place].read().result()), len(shapes))
+        for future in upper.write(place, planes[1:]):
+            future.result()
 
 
 def trim(array: Path, length: int) -> None:

@@ -8,15 +8,16 @@ code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from livescope.record.arrays import sweep, trim
+from livescope.record.arrays import build_levels, halved_labels, halved_means, sweep, trim
 from livescope.record.corrections import corrections_account
 from livescope.record.journal import read_journal
 from livescope.record.layout import (
@@ -29,6 +30,7 @@ from livescope.record.layout import (
     ImageKey,
     image_attributes,
     label_attributes,
+    level_shapes,
     read_attributes,
     write_group,
 )
@@ -164,6 +166,7 @@ def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> 
     length = 1 + max((t for t, _ in places), default=-1)
     key = ImageKey.from_dict(line)
     step = _interval_s([f["time_s"] for f in committed.frames if f["image"] == image and f["c"] == 0])
+    _build_levels(folder, line, places, halved_means)
     ome = image_attributes(
         key, line["levels"], seconds_per_frame=step, channels=line["channels"], window=line["window"]
     )
@@ -174,8 +177,21 @@ def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> 
     for name in LABELS:
         labels = folder / "labels" / name
         if (labels.parent / "zarr.json").exists():  # written last: without it the labels were never complete
+            _build_levels(labels, line, {(t,) for t, _ in labelled}, halved_labels)
             write_group(labels, label_attributes(name, key, line["levels"], step))
             _finish_arrays(labels, line["levels"], length, labelled, clean)
+
+
+def _build_levels(
+    folder: Path,
+    line: Mapping[str, Any],
+    places: Collection[tuple[int, ...]],
+    halved: Callable[[NDArray[Any], int], list[NDArray[Any]]],
+) -> None:
+    """Make the levels that were left for the close."""
+    if line.get("live_levels", line["levels"]) < line["levels"]:
+        shapes = level_shapes(line["height"], line["width"], line["levels"])
+        build_levels(folder, shapes, line["codec"], line["chunk_px"], places, halved)
 
 
 def _finish_arrays(folder: Path, levels: int, length: int, kept: set[tuple[int, int]], clean: bool) -> None:

@@ -37,12 +37,17 @@ LABEL_DTYPES = {"cells": "int32", "viability": "uint8"}
 
 @dataclass(slots=True)
 class Image:
-    """One image group; `length` is the next free t of each channel, `labelled` the channel whose cells are labelled."""
+    """One image group.
+
+    `shapes` are those of the levels written while the run goes on, of `levels` in the end; `length` is the next free t
+    of each channel, `labelled` the channel whose cells are labelled.
+    """
 
     key: ImageKey
     path: str
     channels: Sequence[str]
     shapes: list[tuple[int, int]]
+    levels: int
     length: dict[int, int] = field(default_factory=dict)
     pyramid: Pyramid | None = None
     labels: dict[str, Pyramid] = field(default_factory=dict)
@@ -81,7 +86,8 @@ class Images:
         image = self._images.get(key)
         if image is None:
             shapes = level_shapes(key.height, key.width, self._settings.levels)
-            image = Image(key, self._free_path(key), self._channels if shares else (), shapes)
+            live = shapes if self._settings.pyramid == "live" else shapes[:1]
+            image = Image(key, self._free_path(key), self._channels if shares else (), live, len(shapes))
             self._images[key] = image
         c = self._channels.index(str(frame.channel)) if shares else 0
         t = image.length.get(c, 0)
@@ -97,8 +103,9 @@ class Images:
                 folder, levels = self._path / image.path, len(image.shapes)
                 arrays = self._arrays(folder, image, image.key.dtype, max(1, len(image.channels)))
                 write_group(folder, image_attributes(image.key, levels, channels=image.channels, window=window))
-                line = {"channels": list(image.channels), "levels": levels, "window": window}
-                self._journal.append({"kind": "image", "image": image.path, **image.key.as_dict(), **line})
+                line = {"channels": list(image.channels), "levels": image.levels, "window": window}
+                layout = {"live_levels": levels, "codec": self._settings.codec, "chunk_px": self._settings.chunk_px}
+                self._journal.append({"kind": "image", "image": image.path, **image.key.as_dict(), **line, **layout})
                 self._write_parents(image)
                 image.pyramid = arrays  # only now: a disk that refused half of it is asked again at the next frame
             return image.pyramid

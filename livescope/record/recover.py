@@ -77,7 +77,7 @@ def recover(path: Path | str) -> Recovery:
     try:
         with lock_record(path):
             return _recover(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # tensorstore names a disk's refusal by the latter
         raise RecordError(
             f"record {str(path)!r} could not be recovered: {error}. What was recorded is untouched: free space or give "
             "permission, then try again."

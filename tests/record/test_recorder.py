@@ -22,11 +22,12 @@ from livescope.frames import Frame, LossCause
 from livescope.record.buffers import Buffers
 from livescope.record.layout import JOURNAL
 from livescope.record.reader import open_record
+from livescope.record.verify import verify
 from livescope.record.writer import IN_FLIGHT
 from livescope.settings import load_settings
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -119,6 +120,31 @@ def test_pyramid_holds_means(bench: Any, make_frame: Callable[..., Frame]) -> No
     assert [record.stack(level=k).shape for k in range(3)] == [(1, 96, 130), (1, 48, 65), (1, 24, 33)]
     means = frame.pixels.reshape(48, 2, 65, 2).mean((1, 3))
     assert np.abs(half - means).max() <= 0.5
+
+
+def test_a_pyramid_made_at_the_close_is_the_same(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    records = []
+    for pyramid in ("live", "close"):
+        recorder = bench.open(tmp_path / f"{pyramid}.ome.zarr", pyramid=pyramid, channels=("BF", "Cy5"))
+        for k in range(4):
+            recorder.put(make_frame(k, channel=("BF", "Cy5")[k % 2]))
+        recorder.put_calls(make_frame(0, channel="BF"), make_calls(0, 5))
+        wait_for(lambda recorder=recorder: recorder.recorded == 4 and list(recorder.path.glob("labels/cells/0/c/*")))
+        assert (recorder.path / "1").exists() == (pyramid == "live")
+        yaozarrs = pytest.importorskip("yaozarrs")
+        yaozarrs.validate_zarr_store(str(recorder.path))  # also while the run goes on
+        recorder.close()
+        yaozarrs.validate_zarr_store(str(recorder.path))
+        assert verify(recorder.path).ok, str(verify(recorder.path))
+        records.append(open_record(recorder.path))
+    for level in range(3):
+        one, other = (np.asarray(record.stack(level=level)) for record in records)
+        np.testing.assert_array_equal(one, other)
+        one, other = (np.asarray(record.stack(level=level, labels="cells")) for record in records)
+        np.testing.assert_array_equal(one, other)
+    assert bench.errors == []
 
 
 @pytest.mark.parametrize("linked", [False, True])
