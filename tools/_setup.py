@@ -23,7 +23,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # livescope is not installed yet, but what is imported of it needs nothing
 
-from livescope.doctor import qt_libraries  # noqa: E402
+from livescope import qt_libraries  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -19,11 +19,15 @@ class Banner(QFrame):
         self.setObjectName("banner")
         self._dismissed: set[str] = set()
         self._messages: tuple[str, ...] = ()
+        self.details: list[str] = []
+        """Tracebacks, copied along with the messages; appended to from any thread."""
         self._text = QLabel()
         self._text.setWordWrap(True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.copy = QPushButton("Copy details")
+        self.copy.setToolTip("Copy all messages, and the tracebacks of errors in livescope itself")
         self.dismiss = QPushButton("Dismiss")
+        self.dismiss.setToolTip("Hide these messages; new ones are shown")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(14, 8, 14, 8)
         layout.addWidget(self._text, 1)
@@ -59,7 +63,7 @@ class Banner(QFrame):
         self.show()
 
     def _copy(self) -> None:
-        QApplication.clipboard().setText("\n".join(self._messages))
+        QApplication.clipboard().setText("\n".join([*self._messages, *self.details]))
 
     def _dismiss(self) -> None:
         self._dismissed.update(self._messages)

@@ -1,23 +1,18 @@
 """Whether a window can be opened here, asked before Qt is imported: Qt itself would end the process instead of raising.
 
-Owns the check and its message. On Debian and Ubuntu the missing libraries are named as packages.
+Owns the check and its message. Which libraries Qt needs is known to `livescope.qt_libraries`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import sys
 
+from livescope import qt_libraries
 from livescope.errors import DisplayError
 
 __all__ = ["choose_binding", "require_display"]
-
-_LIBRARIES = {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libxkbcommon.so.0": "libxkbcommon0"}
-"""What Qt's widgets need on Linux, and the Debian package of each."""
-_XCB_LIBRARIES = {"libxcb-cursor.so.0": "libxcb-cursor0", "libxkbcommon-x11.so.0": "libxkbcommon-x11-0"}
-"""What a window on X11 needs as well."""
 
 
 def choose_binding() -> None:
@@ -48,20 +43,9 @@ def require_display() -> None:
             "no display: neither DISPLAY nor WAYLAND_DISPLAY is set. Run with --headless, or start from a desktop "
             "session (over ssh: `ssh -X`)."
         )
-    needed = dict(_LIBRARIES)
-    if platform in ("", "xcb") and os.environ.get("DISPLAY"):
-        needed |= _XCB_LIBRARIES
-    missing = [package for library, package in needed.items() if not _loads(library)]
+    missing = qt_libraries.missing(window=platform in ("", "xcb") and bool(os.environ.get("DISPLAY")))
     if missing:
         raise DisplayError(
-            f"Qt needs libraries that are not installed. On Debian or Ubuntu: `sudo apt-get install "
-            f"{' '.join(missing)}`; or run with --headless."
+            f"Qt needs libraries that are not installed: {', '.join(library.soname for library in missing)}. Install "
+            f"them with `{qt_libraries.install_command(missing)}`, or run with --headless."
         )
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True

@@ -6,13 +6,10 @@ Owns what a click asks of the session. The session does all work on its own thre
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from livescope.view.display import choose_binding, require_display
@@ -30,8 +27,10 @@ from livescope.errors import LivescopeError  # noqa: E402
 from livescope.places import Place, places_in_plan  # noqa: E402
 from livescope.status import SessionState, Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
+from livescope.view.crashes import crashes_reported  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
+from livescope.view.interrupt import interruptible  # noqa: E402
 from livescope.view.memory import WindowMemory  # noqa: E402
 from livescope.view.region import roi_of_box  # noqa: E402
 from livescope.view.theme import THEMES  # noqa: E402
@@ -217,22 +216,6 @@ class MainWindow(FrameWindow):
         self.place.setText("" if record is None else f"record  {record}")
 
 
-@contextmanager
-def _crashes_reported(window: FrameWindow) -> Iterator[None]:
-    """Show what a slot of the window raises on its banner, and on stderr; without this it would be lost or fatal."""
-    before = sys.excepthook
-
-    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        window.errors.append("".join(traceback.format_exception_only(kind, error)).strip())
-        before(kind, error, trace)
-
-    sys.excepthook = report
-    try:
-        yield
-    finally:
-        sys.excepthook = before
-
-
 def application() -> Any:
     """Return the Qt application, made if there is none."""
     require_display()  # the display may have gone since this module was imported, and Qt would abort the process
@@ -242,11 +225,12 @@ def application() -> Any:
 
 
 def run_window(window: FrameWindow) -> int:
-    """Show a window until it is closed; returns the exit code."""
+    """Show a window until it is closed, by hand, Ctrl-C or SIGTERM; returns the exit code."""
     window.set_theme(window.theme_name)
-    with _crashes_reported(window):
+    with crashes_reported(window), interruptible() as signals:
         window.show()
-        return int(QApplication.instance().exec())
+        code = int(QApplication.instance().exec())
+    return signals[0] if signals else code
 
 
 def show(session: Session) -> int:

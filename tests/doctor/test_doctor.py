@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from livescope.doctor import engines, machine, microscope, run_doctor
-from livescope.doctor.qt_libraries import ALWAYS, WINDOW, Library, apt_install, install_command, missing
+from livescope.qt_libraries import ALWAYS, WINDOW, Library, apt_install, install_command, missing
 from livescope.doctor.report import Check, Report, Verdict
 
 
@@ -132,7 +132,7 @@ def test_no_micro_manager(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestQtLibraries:
     def test_a_library_that_is_not_there_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         absent = Library("libnosuchthing.so.9", "libnosuchthing9")
-        monkeypatch.setattr("livescope.doctor.qt_libraries.ALWAYS", (*ALWAYS, absent))
+        monkeypatch.setattr("livescope.qt_libraries.ALWAYS", (*ALWAYS, absent))
         assert missing(window=False) == [absent]
 
     @pytest.mark.parametrize(

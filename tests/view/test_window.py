@@ -17,10 +17,13 @@ from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QColor, QImage
 from qtpy.QtWidgets import QApplication, QLabel, QToolButton, QWidget
 
+from livescope import qt_libraries
 from livescope.calls import State, Viability
+from livescope.errors import DisplayError
 from livescope.settings import Settings
 from livescope.status import SessionState
 from livescope.view.actions import HelpSheet
+from livescope.view.display import require_display
 from livescope.view.theme import STATE_COLOURS
 from livescope.view.window import MainWindow, show
 
@@ -294,24 +297,54 @@ def test_closing_ends_thread_and_timer(qtbot: Any, scripted: Any, leavings: Call
     assert leavings(before) == []
 
 
-def test_show_starts_the_session_and_returns_at_close(
+def test_show_starts_the_session_loses_no_traceback_and_returns_at_close(
     qapp: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("livescope.view.window.user_config_path", lambda name: tmp_path / name)
     told: list[str] = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(str(args.exc_value)))
+
+    def raise_in_a_thread() -> None:
+        raise ValueError("a thread failed")
 
     def raise_in_a_slot() -> None:
-        QTimer.singleShot(2500, qapp.closeAllWindows)
+        thread = threading.Thread(target=raise_in_a_thread, name="helper")
+        thread.start()
+        thread.join()
         raise ValueError("a slot failed")
 
     banners: list[str] = []
+
+    def look() -> None:
+        (window,) = [w for w in qapp.topLevelWidgets() if isinstance(w, MainWindow) and w.isVisible()]
+        if "a slot failed" in window.banner.text:
+            banners.append(window.banner.text)
+            window.banner.copy.click()
+            timer.stop()
+            window.close()
+
     QTimer.singleShot(0, raise_in_a_slot)
-    QTimer.singleShot(2000, lambda: banners.extend(w.banner.text for w in qapp.topLevelWidgets() if w.isVisible()))
+    timer = QTimer()
+    timer.timeout.connect(look)
+    timer.start(50)
     assert show(scripted) == 0
     assert scripted.asked == [("start",)]
-    assert told == ["a slot failed"]
-    assert banners == ["ValueError: a slot failed"]
+    assert told == ["a thread failed", "a slot failed"]
+    (banner,) = banners
+    assert banner.startswith("ValueError: a slot failed. This is an error in livescope; the run goes on.")
+    copied = QApplication.clipboard().text()
+    assert "thread helper: ValueError: a thread failed" in copied
+    assert copied.count("Traceback (most recent call last)") == 2
+    assert "in raise_in_a_thread" in copied
+
+
+def test_missing_libraries_of_qt_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("Qt's wheels bring everything elsewhere")
+    monkeypatch.setattr(qt_libraries, "ALWAYS", (qt_libraries.Library("libabsent.so.7", "libabsent7"),))
+    with pytest.raises(DisplayError, match=r"libabsent\.so\.7.*libabsent.*--headless"):
+        require_display()
 
 
 def test_no_display_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""No traceback is lost while a window is open: what is raised where nobody catches it goes to the banner and to stderr.
+
+Owns the interpreter's hooks for as long as a window runs. Qt would end the process (PyQt6) or only print (PySide6).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from livescope.view.frame_window import FrameWindow
+
+__all__ = ["crashes_reported"]
+
+_NEXT = "This is an error in livescope; the run goes on. Please report it with the details."
+
+
+@contextmanager
+def crashes_reported(window: FrameWindow) -> Iterator[None]:
+    """Show what slots of the window and other threads raise on its banner, the traceback among the details to copy."""
+    hook, thread_hook = sys.excepthook, threading.excepthook
+
+    def tell(where: str, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        text = "".join(traceback.format_exception_only(kind, error)).strip()
+        window.banner.details.append("".join(traceback.format_exception(kind, error, trace)))
+        window.errors.append(f"{where}{text}. {_NEXT}")
+
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        tell("", kind, error, trace)
+        hook(kind, error, trace)
+
+    def report_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            name = "a thread" if args.thread is None else f"thread {args.thread.name}"
+            tell(f"{name}: ", args.exc_type, args.exc_value, args.exc_traceback)
+        thread_hook(args)
+
+    sys.excepthook, threading.excepthook = report, report_thread
+    try:
+        yield
+    finally:
+        sys.excepthook, threading.excepthook = hook, thread_hook
