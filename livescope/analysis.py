@@ -14,6 +14,7 @@ from livescope.detect.bundle import Bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import BackendInfo, Detector, Progress, open_detector
 from livescope.detect.scale import fit_scale
+from livescope.detect.shift import PICTURES, ShiftWatch, WatchPace
 from livescope.frames import Frame, FrameSpec
 from livescope.settings import DetectorSettings, TrackSettings
 from livescope.track.fate import FateFilter, FateSettings
@@ -33,6 +34,8 @@ class FrameAnalyser:
         Backend, threads and thresholds.
     on_progress
         Told what `prepare` does where it takes seconds or more.
+    watch
+        How the frames are watched for a shift; None does not watch.
 
     Raises
     ------
@@ -40,13 +43,31 @@ class FrameAnalyser:
         The backend is not to be had on this machine.
     """
 
-    def __init__(self, bundle: Bundle, settings: DetectorSettings, on_progress: Progress = lambda _: None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: DetectorSettings,
+        on_progress: Progress = lambda _: None,
+        watch: WatchPace | None = PICTURES,
+    ) -> None:
         self._bundle = bundle
         self._settings = settings
         self._detector: Detector = open_detector(settings, bundle, on_progress)
         self._spec: FrameSpec | None = None
-        self.warnings: dict[str, None] = {}
-        """What the user must be told of the calls so far, each text once, in the order in which it first applied."""
+        self._bin = 1
+        self._told: dict[str, None] = dict.fromkeys(bundle.card.cautions)
+        self._pace = watch
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new run: what was off in the frames before it is not told of it, unless it is so again."""
+        self._watch = None if self._pace is None else ShiftWatch(self._bundle.card, self._pace)
+        self._shifts: dict[str, None] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must be told of the calls so far, each text once."""
+        return (*self._told, *self._shifts)
 
     def prepare(self, spec: FrameSpec) -> None:
         """Build what frames of this shape need, so that the first of them does not wait.
@@ -58,9 +79,9 @@ class FrameAnalyser:
         """
         scale = fit_scale(spec, self._bundle.card)
         if scale.warning:
-            self.warnings.setdefault(scale.warning)
+            self._told.setdefault(scale.warning)
         self._detector.prepare(spec)
-        self._spec = spec
+        self._spec, self._bin = spec, scale.bin
 
     def __call__(self, frame: Frame) -> Analysis:
         """Call every cell of one frame.
@@ -77,14 +98,16 @@ class FrameAnalyser:
             self.prepare(spec)
         table = self._detector.poll(self._detector.submit(frame))
         for warning in self._detector.warnings:
-            self.warnings.setdefault(warning)
+            self._told.setdefault(warning)
         card = self._bundle.card
         calls = decode(table, spec, card, self._settings)
         if calls.saturated:
-            self.warnings.setdefault(
+            self._told.setdefault(
                 f"a frame had more cells than the table's {self._settings.max_cells} rows: counts are a lower bound. "
                 "Raise detector.max_cells (at most 3840)."
             )
+        if self._watch is not None:
+            self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))
         counting = counting_rows(calls, frame.spec.shape, self._settings.border)
         return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity, counting))
 

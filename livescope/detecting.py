@@ -1,6 +1,6 @@
 """The detector thread: every frame that is to be analysed goes through one chain of links, in order.
 
-    mailbox -> analyser -> shift watch -> follower -> record, book, subscribers -> responder
+    mailbox -> analyser with its shift watch -> follower -> record, book, subscribers -> responder
 
 Owns the thread, the order of the links, and the border at which what fails in one of them is noted and the next frame
 taken. What a link does lies in its room.
@@ -9,13 +9,14 @@ taken. What a link does lies in its room.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from livescope.analysis import Follower, FrameAnalyser
-from livescope.calls import Analysis, CellCalls
+from livescope.calls import Analysis
 from livescope.detect.bundle import load_bundle
 from livescope.detect.detector import BackendInfo, Progress
+from livescope.detect.shift import LIVE
 from livescope.frames import Frame, FrameSpec
 from livescope.messages import Messages
 from livescope.recording import Recording
@@ -25,10 +26,8 @@ from livescope.settings import DetectorSettings, TrackSettings
 if TYPE_CHECKING:
     from livescope.simulate.truth import Truth
 
-__all__ = ["Detecting", "Respond", "Watch"]
+__all__ = ["Detecting", "Respond"]
 
-Watch = Callable[[Frame, CellCalls], Iterable[str]]
-"""Looks whether frames and calls are what the model knows; returns what to warn of."""
 Respond = Callable[[Analysis], None]
 """Acts on an analysis that is recorded and shown. Must not wait for the control thread."""
 
@@ -55,9 +54,9 @@ class Detecting:
     ----------
     backend
         Backend, device, precision and model hash in use; None before the model is ready. Reading it opens nothing.
-    watch, respond
-        Optional links, set while no run is going on. One that raises is noted as an error; calls are recorded and
-        shown all the same.
+    respond
+        Optional link, set while no run is going on. What it raises is noted as an error; calls are recorded and shown
+        all the same.
 
     Raises
     ------
@@ -76,7 +75,7 @@ class Detecting:
         messages: Messages,
         on_progress: Progress = lambda _: None,
     ) -> None:
-        self._analyser = FrameAnalyser(load_bundle(settings.model), settings, on_progress)
+        self._analyser = FrameAnalyser(load_bundle(settings.model), settings, on_progress, LIVE)
         self._recording = recording
         self._truth = truth
         self._publish = publish
@@ -84,7 +83,6 @@ class Detecting:
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()  # a shape that changes in a run is prepared on the control thread
         self.backend: BackendInfo | None = None
-        self.watch: Watch | None = None
         self.respond: Respond | None = None
 
     def prepare(self, spec: FrameSpec) -> None:
@@ -101,6 +99,7 @@ class Detecting:
 
     def begin(self, run: RunBook, track: TrackSettings) -> None:
         """Analyse what comes into the mailbox of a run, on a thread of its own, until it is closed and empty."""
+        self._analyser.forget()
         follow = Follower(track, self._analyser.uncertain) if track.enabled else None
         self._thread = threading.Thread(target=self._loop, args=(run, follow), name="livescope-detector", daemon=True)
         self._thread.start()
@@ -115,8 +114,6 @@ class Detecting:
         with self._turn:
             analysis = self._analyser(frame)
             self._tell()
-        if self.watch is not None:
-            self._watch(self.watch, analysis)
         if follow is not None:
             analysis = follow(analysis)
         truth = self._truth(frame)
@@ -145,13 +142,6 @@ class Detecting:
             except Exception as error:  # noqa: BLE001 - boundary of the detector thread: acquisition and record go on
                 run.note_not_analysed(frame)
                 self._messages.fail("analysis", error)
-
-    def _watch(self, watch: Watch, analysis: Analysis) -> None:
-        try:
-            for warning in watch(analysis.frame, analysis.calls):
-                self._messages.warn(warning)
-        except Exception as error:  # noqa: BLE001 - boundary of a link: the calls are good without it
-            self._messages.fail("shift watch", error)
 
     def _respond(self, respond: Respond, analysis: Analysis) -> None:
         try:

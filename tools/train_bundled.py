@@ -4,6 +4,9 @@
     python tools/train_bundled.py simulated
     python tools/train_bundled.py adherent
 
+With --reference-only nothing is trained: only what the shift watch compares with is measured again and written into the
+card, from the same fields through the network as it is.
+
 Real images are read from the folder in LIVESCOPE_DATA (default ../shared/data); `simulated` needs none. The same seed
 on the same machine and number of threads gives the same network.
 """
@@ -19,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
+from livescope.detect.bundle import load_bundle, write_card
 from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import make_bundle
+from livescope.train.bundling import deal, make_bundle, reference
 from livescope.train.fit import FitSettings
 from livescope.train.settings import TrainSettings
-from livescope.train.sources import Coco, Masks, Simulated
+from livescope.train.sources import Coco, Masks, Simulated, read
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LIVESCOPE_DATA", ROOT.parent / "shared" / "data"))
@@ -84,9 +88,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of training (default: the bundled network's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--reference-only", action="store_true", help="measure the shift watch's reference, no more")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     recipe = RECIPES[chosen.model]
+    if chosen.reference_only:
+        bundle = load_bundle(chosen.out / f"{recipe.name}.onnx")
+        parts = [deal(read(one), recipe) for one in recipe.data]
+        print(write_card(bundle.card.model_copy(update={"shift": reference(bundle, parts)}), bundle.onnx_path))
+        return
     fit = recipe.fit.model_copy(update={"seed": chosen.seed, "steps": chosen.steps or recipe.fit.steps})
 
     def report(step: int, parts: dict[str, float]) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from livescope.detect.adapter import Adapter
 from livescope.detect.normalise import Normalisation
 from livescope.detect.screen import read_screened
+from livescope.detect.shift import ShiftReference
 from livescope.errors import ModelError, one_of
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "TensorRt",
     "Validation",
     "bundled_names",
+    "card_text",
     "load_bundle",
     "plain_yaml",
     "read_card",
@@ -123,6 +125,8 @@ class Card(BaseModel):
     specificity: float | None = Field(default=None, ge=0, le=1)
     """Chance that a dead cell that was given a call is called dead; None where not measured."""
     validation: tuple[Validation, ...]
+    shift: ShiftReference | None = None
+    """How frames of the training look, for the shift watch; None where that was not measured."""
     int8: Int8 | None = None
     """The 8-bit version, None where there is none."""
     adapter: Adapter | None = None
@@ -140,6 +144,19 @@ class Card(BaseModel):
         if not 0 < self.cell_diameter_px[0] <= self.cell_diameter_px[1]:
             raise ValueError(f"cell_diameter_px: {self.cell_diameter_px} is no range of diameters")
         return self
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the user must be told when the model is loaded: what is not known of it."""
+        unproven = (
+            f"model {self.name!r} has no validation sheet: nothing shows how far its calls can be trusted. Score it on "
+            "labelled fields: livescope evaluate MODEL DATA --out sheet/."
+        )
+        unwatched = (
+            f"the card of model {self.name!r} does not say how its training looked: of a shift only light, size and "
+            "counts of cells are watched. livescope calibrate MODEL FIELDS --out NAME.onnx adds it from control fields."
+        )
+        return (*(() if self.validation else (unproven,)), *(() if self.shift else (unwatched,)))
 
 
 @dataclass(slots=True, frozen=True)
@@ -221,8 +238,15 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 def write_card(card: Card, onnx_path: Path) -> Path:
     """Write a card beside its network, and return its path; `load_bundle` reads it back."""
     path = onnx_path.with_suffix(CARD_SUFFIX)
-    path.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(card_text(card), encoding="utf-8")
     return path
+
+
+def card_text(card: Card) -> str:
+    """Return a card as YAML."""
+    return str(yaml.safe_dump(
+        card.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+    ))
 
 
 def read_card(path: Path, sha256: str | None = None) -> Card:

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from livescope.calls import State
 from livescope.detect.bundle import Bundle, Card, Validation, load_bundle, write_card
 from livescope.detect.scale import fit_scale
+from livescope.detect.shift import ShiftReference
 from livescope.errors import SourceError
 from livescope.frames import FrameSpec
 from livescope.train.calibrate import StateCalibration, best_p_cell, fit_state, uncertain_band
@@ -26,11 +27,12 @@ from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
 from livescope.train.fit import History, fit
 from livescope.train.network import StarNet, from_weights
+from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
 
-__all__ = ["Made", "Part", "make_bundle", "network_of"]
+__all__ = ["Made", "Part", "deal", "make_bundle", "network_of", "reference"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
@@ -93,7 +95,7 @@ def make_bundle(
         The start is no livescope network, or no live or no dead cell was found in the validation fields.
     """
     given = datasets or [read(one) for one in settings.data]
-    parts = [one if isinstance(one, Part) else _deal(one, settings) for one in given]
+    parts = [one if isinstance(one, Part) else deal(one, settings) for one in given]
     _check_states(parts, settings)
     learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
     torch.manual_seed(settings.fit.seed)
@@ -112,7 +114,7 @@ def make_bundle(
         if settings.border_px:
             inner = _match(bundle, part.test, part.dataset, settings.border_px)
             rows.append(_row(part, inner, f"without a border of {settings.border_px} pixels"))
-    changed: dict[str, object] = {"validation": tuple(rows)}
+    changed: dict[str, object] = {"validation": tuple(rows), "shift": reference(bundle, parts)}
     if len(parts) == len(scores) == 1 and np.isfinite([scores[0].sensitivity, scores[0].specificity]).all():
         # of several data sets none stands for the user's: the card then leaves the correction out
         changed |= {k: round(getattr(scores[0], k), 4) for k in ("sensitivity", "specificity")}
@@ -121,6 +123,11 @@ def make_bundle(
     checkpoint.unlink(missing_ok=True)
     tests = tuple((part.dataset, part.test) for part in parts if part.test)
     return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history)
+
+
+def reference(bundle: Bundle, parts: Sequence[Part]) -> ShiftReference:
+    """Measure how the fields of training and calibration look, for the shift watch."""
+    return make_reference(bundle, [(part.dataset, [*part.train, *part.valid]) for part in parts])
 
 
 def network_of(bundle: Bundle) -> StarNet:
@@ -135,7 +142,14 @@ def network_of(bundle: Bundle) -> StarNet:
     return from_weights({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
 
 
-def _deal(dataset: Dataset, settings: TrainSettings) -> Part:
+def deal(dataset: Dataset, settings: TrainSettings) -> Part:
+    """Deal a data set by group into training, validation and test, always in the same way.
+
+    Raises
+    ------
+    SourceError
+        It has too few groups.
+    """
     groups = split_groups([field.group for field in dataset.fields], settings.fractions, settings.fit.seed)
     train, valid, test = ([field for field in dataset.fields if field.group in part] for part in groups)
     untested = sum(settings.fractions) > 1 - 1e-6  # asked for: the bundle then has no validation of its own
@@ -214,7 +228,9 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         return [one for part, chosen in fields for one in _match(bundle, chosen, part.dataset)]
 
     export_onnx(network, path)
-    bundle = write(p_cell=best_p_cell(calls(write())), trained_on=trained_on + few)
+    # where only some cells are marked, what looks like a false call may be a cell, and a missed one is surely missed
+    recall_weight = 1.0 if all(part.dataset.complete for part in parts) else 2.0
+    bundle = write(p_cell=best_p_cell(calls(write()), recall_weight), trained_on=trained_on + few)
     counts = _states(parts, "train", "valid")
     if not any(counts):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called

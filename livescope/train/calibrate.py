@@ -27,24 +27,29 @@ class StateCalibration:
     temperature: float
 
 
-def best_p_cell(matched: Sequence[Matched]) -> float:
-    """Find the score threshold with the best detection F1.
+def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float:
+    """Find the score threshold with the best detection F-score.
 
     Parameters
     ----------
     matched
         Fields called with a threshold near 0.
+    recall_weight
+        How many times as much recall counts as precision (beta of the F-score); 1 is F1.
 
     Returns
     -------
-    The middle of the stretch of thresholds whose F1 lies within 0.001 of the best: the least sensitive choice.
+    The middle of the stretch of thresholds whose score lies within 0.001 of the best: the least sensitive choice.
     """
     scores = np.concatenate([m.p_cell for m in matched])
     hit = np.concatenate([m.marked >= 0 for m in matched])
     cells = hit.sum() + sum(len(m.missed) for m in matched)
     thresholds = np.linspace(0.05, 0.9, 171)
-    f1 = np.array([2 * hit[scores >= t].sum() / ((scores >= t).sum() + cells) for t in thresholds])
-    good = thresholds[f1 >= f1.max() - 0.001]
+    beta2 = recall_weight**2
+    f_score = np.array(
+        [(1 + beta2) * hit[scores >= t].sum() / ((scores >= t).sum() + beta2 * cells) for t in thresholds]
+    )
+    good = thresholds[f_score >= f_score.max() - 0.001]
     return round(float(good[len(good) // 2]), 3)
 
 

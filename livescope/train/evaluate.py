@@ -60,7 +60,7 @@ def call_fields(
     threads
         CPU threads of the network.
     """
-    analyser = FrameAnalyser(bundle, DetectorSettings(threads=threads, p_cell=p_cell))
+    analyser = FrameAnalyser(bundle, DetectorSettings(threads=threads, p_cell=p_cell), watch=None)
     try:
         calls = []
         for index, field in enumerate(fields):

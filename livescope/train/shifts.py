@@ -15,7 +15,7 @@ from skimage.transform import resize
 
 from livescope.train.data import Field
 
-__all__ = ["SHIFTS"]
+__all__ = ["SHIFTS", "blurred", "lit", "scaled"]
 
 
 def _pixels(field: Field, values: NDArray[np.floating]) -> Field:
@@ -23,11 +23,14 @@ def _pixels(field: Field, values: NDArray[np.floating]) -> Field:
     return replace(field, pixels=np.clip(np.rint(values), 0, full).astype(field.pixels.dtype))
 
 
-def _blurred(sigma_px: float) -> Callable[[Field], Field]:
+def blurred(sigma_px: float) -> Callable[[Field], Field]:
+    """Another focus: a Gaussian blur."""
     return lambda field: _pixels(field, gaussian_filter(field.pixels.astype(np.float32), sigma_px))
 
 
-def _lit(slope: float) -> Callable[[Field], Field]:
+def lit(slope: float) -> Callable[[Field], Field]:
+    """Another lamp: the light rises from 1 - slope to 1 + slope over the columns."""
+
     def disturb(field: Field) -> Field:
         lamp = 1 + slope * np.linspace(-1, 1, field.pixels.shape[1], dtype=np.float32)
         return _pixels(field, field.pixels * lamp)
@@ -47,7 +50,9 @@ def _noisy(part: float) -> Callable[[Field], Field]:
     return disturb
 
 
-def _scaled(factor: float) -> Callable[[Field], Field]:
+def scaled(factor: float) -> Callable[[Field], Field]:
+    """Another objective: so many times the pixels along each axis."""
+
     def disturb(field: Field) -> Field:
         shape = tuple(max(round(side * factor), 1) for side in field.pixels.shape)
         scale: NDArray[np.float32] = np.divide(shape, field.pixels.shape, dtype=np.float32)
@@ -63,17 +68,17 @@ def _scaled(factor: float) -> Callable[[Field], Field]:
 
 SHIFTS: dict[str, Callable[[Field], Field]] = {
     "as it is": lambda field: field,
-    "defocus: blur of 1 px": _blurred(1.0),
-    "defocus: blur of 2 px": _blurred(2.0),
-    "illumination: slope of 20 %": _lit(0.1),
-    "illumination: slope of 60 %": _lit(0.3),
+    "defocus: blur of 1 px": blurred(1.0),
+    "defocus: blur of 2 px": blurred(2.0),
+    "illumination: slope of 20 %": lit(0.1),
+    "illumination: slope of 60 %": lit(0.3),
     "gain x 0.5": _gained(0.5),
     "gain x 0.8": _gained(0.8),
     "noise of 3 %": _noisy(0.03),
-    "pixel size + 10 %": _scaled(1 / 1.1),
-    "pixel size + 20 %": _scaled(1 / 1.2),
-    "pixel size + 30 %": _scaled(1 / 1.3),
-    "pixel size - 10 %": _scaled(1 / 0.9),
-    "pixel size - 20 %": _scaled(1 / 0.8),
-    "pixel size - 30 %": _scaled(1 / 0.7),
+    "pixel size + 10 %": scaled(1 / 1.1),
+    "pixel size + 20 %": scaled(1 / 1.2),
+    "pixel size + 30 %": scaled(1 / 1.3),
+    "pixel size - 10 %": scaled(1 / 0.9),
+    "pixel size - 20 %": scaled(1 / 0.8),
+    "pixel size - 30 %": scaled(1 / 0.7),
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from livescope.acquire.files import tiff_pixel_um
 from livescope.errors import SettingsError, SourceError
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
@@ -221,4 +222,19 @@ def read(settings: OneOf) -> Dataset:
     if not isinstance(settings, Simulated):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(fields, settings.pixel_um, reach, complete, described, settings.repeat, measured, thresholds)
+    return Dataset(
+        fields, settings.pixel_um or _said(settings), reach, complete, described, settings.repeat, measured, thresholds
+    )
+
+
+def _said(settings: OneOf) -> float | None:
+    """Micrometres a pixel as the pictures' own files say, if all say the same."""
+    match settings:
+        case Masks():
+            files = (settings.path / settings.images).glob("*.tif*")
+        case DyePairs():
+            files = settings.path.glob(f"*{dye.BRIGHTFIELD}")
+        case _:
+            return None
+    sizes = {tiff_pixel_um(file) for file in files}
+    return sizes.pop() if len(sizes) == 1 else None
