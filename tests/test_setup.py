@@ -73,7 +73,7 @@ def test_every_dependency_is_pinned_within_its_range(python: str, system: str) -
 _MODULES = {
     "PIL": "pillow", "cv2": "opencv-python-headless", "google": "protobuf", "skimage": "scikit-image", "yaml": "pyyaml",
     "PySide6": "pyside6-essentials", "useq": "useq-schema", "cuda": "cuda-bindings",
-    "tensorrt_rtx": "tensorrt-rtx-cu13", "upath": "universal-pathlib",
+    "tensorrt_rtx": "tensorrt-rtx-cu13", "upath": "universal-pathlib", "bioimageio": "bioimageio-core",
 }  # fmt: skip
 """Distributions whose name is not that of their module."""
 _PEERS = {"napari", "ndv"}

@@ -15,7 +15,7 @@ from rich.console import Console
 from livescope.cli.base import Model, PixelUm, Set, app
 from livescope.errors import SettingsError
 
-__all__ = ["engine", "evaluate", "int8", "train"]
+__all__ = ["engine", "evaluate", "import_", "int8", "package", "train"]
 
 _PANEL = "Networks"
 
@@ -143,3 +143,38 @@ def int8(
     from livescope.engine import make_int8
 
     make_int8(model, frames, pixel_um, out, Console())
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Example: livescope package adherent --out adherent.zip")
+def package(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="Package to write, NAME.zip.")],
+    author: Annotated[
+        list[str] | None, typer.Option("--author", help="Name for the description; may be repeated.")
+    ] = None,
+) -> None:
+    """Hand a model on as a bioimage.io package: ONNX weights, card, and test tensors that show it works."""
+    from livescope.exchange.bioimage import pack
+
+    pack(model, out, tuple(author or ()), Console())
+
+
+@app.command(
+    name="import",
+    rich_help_panel=_PANEL,
+    epilog="Examples: livescope import adherent.zip --out models/adherent.onnx; "
+    "livescope import unet.onnx --card unet.card.yaml --out models/unet.onnx",
+)
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="bioimage.io package (.zip or folder), or an .onnx network.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle.")],
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Its card, if it brings none: see docs/adapters.md.")
+    ] = None,
+) -> None:
+    """Take in a model of somebody else: checked, nothing of it trusted, and made a bundle that every command takes."""
+    from livescope.exchange.adopt import take_in
+
+    take_in(source, out, card, Console())
