@@ -42,6 +42,7 @@ def test_csv_holds_every_call_and_every_frame(record: Record, tmp_path: Path) ->
     assert frames["analysed"].to_pylist() == [True, True, False, True, True]
 
 
+@pytest.mark.filterwarnings("ignore:The '.*' option is deprecated")  # anndata's own, with pandas 3.1
 def test_anndata_reads_back(record: Record, tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata")
     (file,) = export_anndata(record, tmp_path / "a.h5ad")

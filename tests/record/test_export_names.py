@@ -15,6 +15,7 @@ from livescope.frames import Frame
 from livescope.view.exports import SUFFIXES, export_record
 
 
+@pytest.mark.filterwarnings("ignore:The '.*' option is deprecated")  # anndata's own, with pandas 3.1
 def test_every_format_is_written_beside_the_record(
     bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
 ) -> None:
