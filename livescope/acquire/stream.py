@@ -23,6 +23,9 @@ from livescope.errors import AcquisitionError, LivescopeError, SettingsError
 from livescope.frames import Frame, LossLedger
 from livescope.settings import CameraSettings
 
+SNAP_PATIENCE_S = 2.0
+"""A snap waits so long for the next frame of a running stream, and five exposures."""
+
 __all__ = ["FiniteSource", "LiveStream", "SegmentNote", "StreamCore", "StreamState"]
 
 
@@ -135,7 +138,8 @@ class LiveStream(Segments):
             The camera failed, or no frame came within `timeout_s` (default: 2 s and 5 exposures).
         """
         if self.running:
-            return self._next_frame(timeout_s if timeout_s is not None else 2.0 + 5e-3 * self.exposure_ms)
+            patience_s = SNAP_PATIENCE_S + 5e-3 * self.exposure_ms
+            return self._next_frame(patience_s if timeout_s is None else timeout_s)
         with self._control, self.lock, explained(f"snap of camera {self.camera.label!r}"):
             self.camera.read()
             self.camera.refresh_position()

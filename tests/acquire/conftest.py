@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from livescope.acquire import stream
 from livescope.acquire.core import close_core, open_core
 from livescope.acquire.stream import LiveStream
 from livescope.frames import Frame, LossLedger
@@ -27,8 +28,19 @@ class Sink:
         return LiveStream(core, more.pop("on_frame", self.frames.append), self.ledger, camera, **more)
 
     @property
+    def told_lost(self) -> int:
+        """Times that the camera was said to be lost. On a slow machine it may be said to have stalled before."""
+        return sum(event.health == "lost" for event in self.health)
+
+    @property
     def lost_in_core(self) -> int:
         return self.ledger.by_cause()["core"]
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a snap waits for its frame."""
+    monkeypatch.setattr(stream, "SNAP_PATIENCE_S", 60.0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -80,8 +81,7 @@ def test_times_are_kept(sink: Any) -> None:
     planned = run(sink, FakeCore(), points(4, interval_s=0.1))
     planned.start()
     assert planned.wait(60)
-    at = [f.time_s - sink.frames[0].time_s for f in sink.frames]
-    assert all(later >= 0.1 * k - 0.02 for k, later in enumerate(at))
+    assert all(f.time_s - planned._begin_s >= 0.1 * k for k, f in enumerate(sink.frames))  # never before its time
 
 
 def test_cancel_wakes_a_waiting_run_and_a_waiting_queue(any_core: Any, sink: Any) -> None:
@@ -101,9 +101,8 @@ def test_pause_holds_the_next_event_and_moves_later_ones(sink: Any) -> None:
     """The runner's own pause took effect in 1 of 8 trials at this interval."""
     for _ in range(8):
         frames: list[Any] = []
-        planned = PlannedRun(
-            FakeCore(), frames.append, sink.ledger, CameraSettings(exposure_ms=1), plan=points(500, 0.01)
-        )
+        endless = (useq.MDAEvent(min_start_time=0.01 * k) for k in itertools.count())
+        planned = PlannedRun(FakeCore(), frames.append, sink.ledger, CameraSettings(exposure_ms=1), plan=endless)
         planned.start()
         while len(frames) < 3:
             time.sleep(0.002)
@@ -117,7 +116,6 @@ def test_pause_holds_the_next_event_and_moves_later_ones(sink: Any) -> None:
         planned.pause()
         planned.stop()
         assert planned.state is StreamState.STOPPED
-        assert len(frames) < 500
 
 
 def test_rules_feed_events_while_it_runs(any_core: Any, sink: Any) -> None:
@@ -190,7 +188,7 @@ def test_a_call_that_fails_ends_the_run_with_the_light_off(sink: Any, call: str)
     assert planned.state is StreamState.FAILED
     assert "broken cable" in str(planned.error)
     assert not core.getShutterOpen()
-    assert [e.health for e in sink.health] == ["lost"]
+    assert sink.told_lost == 1
 
 
 def test_a_receiver_that_raises_ends_the_run(sink: Any) -> None:
@@ -257,7 +255,7 @@ def test_a_stalled_event_is_told(sink: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(health, "stall_limit_s", lambda exposure_ms: 0.05)
     monkeypatch.setattr(health, "POLL_S", 0.01)
     core, go = FakeCore(), threading.Event()
-    core.snapImage = lambda: go.wait(20)  # type: ignore[method-assign]
+    core.snapImage = lambda: go.wait(60)  # type: ignore[method-assign]
     planned = run(sink, core, points(1), on_health=sink.health.append)
     planned.start()
     while not sink.health:

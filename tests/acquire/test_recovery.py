@@ -54,20 +54,23 @@ def test_a_finite_run_over_a_lost_camera_is_whole(sink: Any) -> None:
     core = FakeCore(script=[Die(10)])
     stream = sink.stream(core, CameraSettings(when_lost="restart"), reopen=lambda: setattr(core, "script", ()))
     stream.start(frames=25)
-    assert stream.wait(20)
+    assert stream.wait(60)
     assert stream.state is StreamState.ENDED
     assert len(sink.frames) == 25
 
 
 def test_a_camera_that_does_not_come_back_ends_the_run(sink: Any) -> None:
     core = FakeCore(script=[Die(5)])
-    stream = sink.stream(core, CameraSettings(when_lost="restart", restart_limit_s=0.1))
+
+    def gone() -> None:
+        raise RuntimeError("gone")
+
+    stream = sink.stream(core, CameraSettings(when_lost="restart", restart_limit_s=0.1), reopen=gone)
     stream.start()
-    core.fail["startContinuousSequenceAcquisition"] = RuntimeError("gone")
-    assert stream.wait(20)
+    assert stream.wait(60)
     assert stream.state is StreamState.LOST
     assert "did not come back in" in str(stream.error)
-    assert [e.health for e in sink.health] == ["lost"]
+    assert sink.told_lost == 1
 
 
 def test_stop_ends_the_attempts_and_changes_wait_for_them(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +104,14 @@ def test_a_stalled_camera(sink: Any, monkeypatch: pytest.MonkeyPatch, policy: st
             stream.stop()
             assert stream.state is StreamState.STOPPED
         case "end":
-            assert stream.wait(20)
+            assert stream.wait(60)
             assert stream.state is StreamState.LOST
             assert "it stalled: no frame for" in str(stream.error)
         case "restart":
             wait_for_frames(sink, 20)
             stream.stop()
             assert [e.health for e in sink.health][-1] == "ok"
-            assert {f.segment for f in sink.frames} == {0, 1}
+            assert {f.segment for f in sink.frames} >= {0, 1}  # on a slow machine it may stall again
 
 
 @pytest.mark.parametrize("ending", ["stop", "die", "receiver"])
@@ -131,7 +134,7 @@ def test_the_light_is_left_as_it_was_found_and_is_off_after_a_failure(sink: Any,
         assert core.getAutoShutter() == auto
         assert core.getShutterOpen() == (not auto)
     else:
-        assert stream.wait(20)
+        assert stream.wait(60)
         assert not core.getShutterOpen()
 
 
@@ -147,7 +150,7 @@ def test_the_light_of_the_demo_core(demo_core: Any, sink: Any) -> None:
     stream.start()
     stream.snap()
     demo_core.stopSequenceAcquisition()  # behind the stream's back: as if the camera had died
-    assert stream.wait(20)
+    assert stream.wait(60)
     assert stream.state is StreamState.LOST
     assert not demo_core.getShutterOpen()
 
@@ -159,7 +162,7 @@ def test_what_else_fails_is_added_to_the_first_error(sink: Any) -> None:
     stream.snap()
     core.fail["setShutterOpen"] = RuntimeError("shutter stuck")
     core.fail["popNextImageAndMD"] = RuntimeError("unplugged")
-    assert stream.wait(20)
+    assert stream.wait(60)
     assert "unplugged" in str(stream.error)
     assert any("shutter stuck" in note for note in stream.error.__notes__)
     core.fail.clear()

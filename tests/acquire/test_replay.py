@@ -45,7 +45,7 @@ def values(frames: list[Any]) -> list[int]:
 def play(sink: Any, core: ReplayCore, frames: int | None = None) -> StreamState:
     stream = sink.stream(core)
     stream.start(frames)
-    assert stream.wait(30)
+    assert stream.wait(60)
     core.close()
     return stream.state
 
@@ -64,10 +64,10 @@ def test_fewer_frames_than_files(folder: Path, sink: Any) -> None:
     core = core_of(folder)
     stream = sink.stream(core)
     stream.start(frames=5)
-    assert stream.wait(30)
+    assert stream.wait(60)
     assert stream.state is StreamState.ENDED
     stream.start()
-    assert stream.wait(30)
+    assert stream.wait(60)
     assert values(sink.frames) == list(range(12))
     assert [f.segment for f in sink.frames] == [0] * 5 + [1] * 7
 
@@ -95,7 +95,7 @@ def test_a_slow_receiver_makes_the_files_wait(folder: Path, sink: Any) -> None:
         stream.start(frames=30)
         while core.getRemainingImageCount() < 8:
             pass
-    assert stream.wait(30)
+    assert stream.wait(60)
     assert values(sink.frames) == [k % 12 for k in range(30)]
     assert sink.lost_in_core == 0
 

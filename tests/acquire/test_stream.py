@@ -24,20 +24,20 @@ from livescope.simulate.fake_core import ClearRing, Die, Freeze
 def test_a_finite_run_delivers_every_frame(any_core: Any, sink: Any) -> None:
     stream = sink.stream(any_core)
     stream.start(frames=30)
-    assert stream.wait(30)
+    assert stream.wait(60)
     assert stream.state is StreamState.ENDED, stream.error
     assert len(sink.frames) + sink.lost_in_core == 30
     assert sink.ledger.delivered == len(sink.frames)
     assert [f.index for f in sink.frames] == list(range(len(sink.frames)))
     stream.stop()
-    assert sink.health == []
+    assert sink.told_lost == 0
 
 
 def test_frames_say_how_they_were_taken(any_core: Any, sink: Any) -> None:
     stream = sink.stream(any_core, CameraSettings(exposure_ms=3.0, pixel_um=0.4))
     stream.camera.position = "A1"
     stream.start(frames=3)
-    assert stream.wait(30)
+    assert stream.wait(60)
     frame = sink.frames[-1]
     assert frame.pixels.shape == (any_core.getImageHeight(), any_core.getImageWidth())
     assert frame.pixels.dtype.name in ("uint8", "uint16")
@@ -114,7 +114,7 @@ def test_a_cleared_ring_is_counted(at: int, sink: Any) -> None:
     stream.start(frames=50)
     with stream.lock:  # nobody pops meanwhile
         core.make(50)
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert stream.state is StreamState.ENDED
     assert sink.lost_in_core > 0
     assert len(sink.frames) + sink.lost_in_core == core.produced == 50
@@ -126,8 +126,9 @@ def test_a_stall_longer_than_the_ring_is_counted(demo_core: Any, sink: Any) -> N
     stream = sink.stream(demo_core, CameraSettings(ring_mb=16), on_frame=lambda f: sink.frames.append(f) or hold(f))
 
     def hold(frame: Frame) -> None:
-        if frame.index == 3:
-            time.sleep(0.5)
+        """Take nothing more until all 200 frames are made, of which the ring holds 32."""
+        while frame.index == 3 and demo_core.isSequenceRunning():
+            time.sleep(0.005)
 
     stream.start(frames=200)
     assert stream.wait(60)
@@ -224,19 +225,19 @@ def test_a_camera_that_dies_is_lost(sink: Any) -> None:
     core = FakeCore(script=[Die(12)])
     stream = sink.stream(core)
     stream.start()
-    assert stream.wait(10)
+    assert stream.wait(60)
     stream.stop()
     assert stream.state is StreamState.LOST
     assert len(sink.frames) == 12
     assert "stopped by itself after 12 frames" in str(stream.error)
-    assert [e.health for e in sink.health] == ["lost"]
+    assert sink.told_lost == 1
 
 
 def test_a_camera_that_dies_before_its_last_frame_is_lost(sink: Any) -> None:
     core = FakeCore(script=[Die(12)])
     stream = sink.stream(core)
     stream.start(frames=20)
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert stream.state is StreamState.LOST
     assert "12 of 20" in str(stream.error)
 
@@ -248,13 +249,13 @@ def test_a_call_that_raises_ends_the_stream_and_stops_the_camera(call: str, sink
     stream.start()
     stream.snap()
     core.fail[call] = RuntimeError("unplugged")
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert stream.state is StreamState.LOST
     assert "unplugged" in str(stream.error)
     del core.fail[call]
     assert not core.isSequenceRunning()
     stream.stop()
-    assert [e.health for e in sink.health] == ["lost"]
+    assert sink.told_lost == 1
 
 
 def test_a_receiver_that_raises_ends_the_stream_and_every_frame_is_accounted(sink: Any) -> None:
@@ -269,7 +270,7 @@ def test_a_receiver_that_raises_ends_the_stream_and_every_frame_is_accounted(sin
     stream.start()
     with stream.lock:
         core.make(20)
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert stream.state is StreamState.FAILED
     assert "bad receiver" in str(stream.error)
     assert isinstance(stream.error.__cause__, ValueError)
@@ -285,7 +286,7 @@ def test_a_start_that_raises_leaves_no_camera_running(sink: Any) -> None:
     assert not core.isSequenceRunning()
     core.fail.clear()
     stream.start(frames=2)
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert len(sink.frames) == 2
 
 
@@ -332,7 +333,7 @@ def test_pixels_that_cannot_be_used_are_refused(image: Any, message: str, sink: 
     core = FakeCore(images=lambda k: image)
     stream = sink.stream(core)
     stream.start()
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert isinstance(stream.error, FrameError)
     assert message in str(stream.error)
     assert sink.ledger.delivered == 0
@@ -344,7 +345,7 @@ def test_a_stage_that_fails_does_not_end_the_stream(sink: Any) -> None:
     core.fail["getXYPosition"] = RuntimeError("no stage")
     stream = sink.stream(core)
     stream.start(frames=3)
-    assert stream.wait(10)
+    assert stream.wait(60)
     assert len(sink.frames) == 3
     assert sink.frames[-1].x_um is None
     assert "no stage" in stream.camera.position_error
@@ -358,7 +359,7 @@ def test_the_ring_is_sized_once_before_the_first_start(sink: Any) -> None:
     stream = sink.stream(core, CameraSettings(exposure_ms=10))
     for _ in range(2):
         stream.start(frames=1)
-        stream.wait(10)
+        stream.wait(60)
     assert core.calls.count("setCircularBufferMemoryFootprint") == 1
     assert core.calls.index("setCircularBufferMemoryFootprint") < core.calls.index("startSequenceAcquisition")
     assert core.getCircularBufferMemoryFootprint() == 400  # 2 s at 100 fps of 2 MB
@@ -370,7 +371,7 @@ def test_a_ring_larger_than_the_memory_is_refused_and_the_core_stays_usable(demo
         stream.start()
     again = LiveStream(demo_core, sink.frames.append, LossLedger())
     again.start(frames=2)
-    assert again.wait(30)
+    assert again.wait(60)
     assert len(sink.frames) == 2
 
 
@@ -383,31 +384,38 @@ def test_no_camera_is_explained(demo_core: Any, sink: Any) -> None:
 # ---------------------------------------------------------------- nothing freezes
 
 
-def test_no_python_thread_freezes_during_a_slow_snap_and_stop(demo_core: Any, sink: Any) -> None:
-    """A ticking thread keeps ticking: without the lock it was silent for 1.2 s."""
-    demo_core.setExposure(700)
-    stream = sink.stream(demo_core)
-    gaps: list[float] = []
-    done = threading.Event()
+def test_no_pop_runs_into_a_slow_command(sink: Any) -> None:
+    """A pop beside a snap or a stop would hold the GIL until they end: 1.2 s in trials without the lock.
 
-    def tick() -> None:
-        last = time.perf_counter()
-        while not done.is_set():
-            time.sleep(0.005)
-            now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
+    How long nothing runs, `tools/bench_acquire.py` measures.
+    """
+    core = FakeCore(stop_seconds=0.05)
+    slow, beside = threading.Event(), []
+    pop, stop, snap = core.popNextImageAndMD, core.stopSequenceAcquisition, core.snapImage
 
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    stream.snap()
-    stream.start()
-    time.sleep(0.1)
-    stream.stop()
-    done.set()
-    ticker.join()
-    assert len(gaps) > 100
-    assert max(gaps) < 0.45
+    def watched(command: Any) -> Any:
+        def call() -> None:
+            slow.set()
+            command()
+            slow.clear()
+
+        return call
+
+    def popped() -> Any:
+        beside.append(slow.is_set())
+        return pop()
+
+    core.popNextImageAndMD = popped  # type: ignore[method-assign]
+    core.stopSequenceAcquisition = watched(stop)  # type: ignore[method-assign]
+    core.snapImage = watched(snap)  # type: ignore[method-assign]
+    stream = sink.stream(core)
+    for _ in range(3):
+        stream.start()
+        wait_for_frames(sink, len(sink.frames) + 3)
+        stream.stop()
+        stream.snap()
+    assert len(beside) >= 9
+    assert not any(beside)
 
 
 def test_a_frozen_camera_can_be_stopped(sink: Any) -> None:
