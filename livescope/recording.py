@@ -92,7 +92,8 @@ class Recording:
         if self._recorder is not None:
             return
         path = self._next_path(settings.record.path or Path("runs/{time}.ome.zarr"))
-        recorder = Recorder(path, settings.record, ledger, run_settings=settings, on_error=self._on_error)
+        layout = _planned_layout(settings.run.plan)
+        recorder = Recorder(path, settings.record, ledger, run_settings=settings, on_error=self._on_error, **layout)
         recorder.note(**facts)
         self.path, self._recorder = recorder.path, recorder
         self._written.add(recorder.path)
@@ -158,6 +159,17 @@ class Recording:
         with self._analysing:
             if self._recorder is not None:
                 self._recorder.put_table(name, columns)
+
+
+def _planned_layout(plan: Path | None) -> dict[str, Any]:
+    """Return what the recorder must know of a plan beforehand: channels of one image, wells of a plate."""
+    if plan is None:
+        return {}
+    from livescope.acquire.planned import load_plan
+    from livescope.record.plate import channels_of_plan, plate_of_plan
+
+    sequence = load_plan(plan)
+    return {"channels": channels_of_plan(sequence), "plate": plate_of_plan(sequence)}
 
 
 def _columns(

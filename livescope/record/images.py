@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livescope.frames import Frame
+from livescope.frames import ASIDE, Frame
 from livescope.record.arrays import Pyramid
 from livescope.record.journal import Journal
 from livescope.record.layout import (
@@ -81,8 +81,9 @@ class Images:
 
     def place(self, frame: Frame) -> Place:
         """Take the next free place for a frame; touches no disk."""
-        key = ImageKey.of(frame, self._channels)
-        shares = frame.channel in self._channels
+        aside = ASIDE in (frame.metadata or {})  # out of turn: its channel would run ahead of the others along t
+        key = ImageKey.of(frame, () if aside else self._channels)
+        shares = frame.channel in self._channels and not aside
         image = self._images.get(key)
         if image is None:
             shapes = level_shapes(key.height, key.width, self._settings.levels)

@@ -1,6 +1,7 @@
 """A well plate as a record: where each position lies, and the NGFF metadata of plate and wells.
 
-Owns `PlateLayout`. A record without one needs none: its images lie as `layout` says.
+Owns `PlateLayout`, and what a plan says of plate and channels. A record without one needs none: its images lie as
+`layout` says.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from livescope.errors import RecordError
 from livescope.record.layout import FORMAT, NGFF, write_group
 
-__all__ = ["PlateLayout"]
+if TYPE_CHECKING:
+    import useq
+
+__all__ = ["PlateLayout", "channels_of_plan", "plate_of_plan"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,6 +97,29 @@ class PlateLayout:
             position: (str(row), str(column), int(field)) for position, (row, column, field) in values["wells"].items()
         }
         return cls(values["name"], wells)
+
+
+def plate_of_plan(plan: useq.MDASequence) -> PlateLayout | None:
+    """Return where the positions of a planned run lie, None if its positions are no well plate."""
+    import useq
+
+    positions = plan.stage_positions
+    if not isinstance(positions, useq.WellPlatePlan):
+        return None
+    wells: dict[str, tuple[str, str, int]] = {}
+    fields: dict[str, int] = {}
+    for position in positions:
+        well = str(position.name).partition("_")[0]  # useq names the points of well B3 B3_0000, B3_0001, ...
+        column = well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        wells[str(position.name)] = (well.removesuffix(column), column, fields.get(well, 0))
+        fields[well] = fields.get(well, 0) + 1
+    return PlateLayout(positions.plate.name, wells)
+
+
+def channels_of_plan(plan: useq.MDASequence) -> tuple[str, ...]:
+    """Return the channels that share an image: those taken at every time and focus, so that they have the same t."""
+    every = [c for c in plan.channels if c.acquire_every == 1 and (c.do_stack or plan.z_plan is None)]
+    return tuple(dict.fromkeys(str(channel.config) for channel in every))
 
 
 def _natural(name: str) -> tuple[int, str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import useq
 import zarr
 
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
-from livescope.frames import Frame
-from livescope.record.plate import PlateLayout
+from livescope.frames import ASIDE, REASON, Frame
+from livescope.record.plate import PlateLayout, channels_of_plan, plate_of_plan
 from livescope.record.reader import open_record
 from livescope.record.recover import recover
 from livescope.record.verify import verify
@@ -33,6 +34,11 @@ def facts(layout: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             return {"channels": ("BF", "GFP")}, [{"channel": ("BF", "GFP")[k % 2]} for k in range(6)]
         case "fluorescence beside the stream":
             return {}, [{"channel": "Cy5" if k % 4 == 3 else "BF"} for k in range(8)]
+        case "several cameras":
+            return {}, [{"camera": f"Camera-{k % 2 + 1}"} for k in range(6)]
+        case "a frame aside in a shared channel":
+            aside = {"channel": "GFP", "metadata": {ASIDE: "channel GFP", REASON: "rule 'dye'"}}
+            return {"channels": ("BF", "GFP")}, [{"channel": "BF"}, {"channel": "GFP"}, aside, {"channel": "BF"}]
         case "segments":
             shapes = [SHAPE, SHAPE, (64, 64), SHAPE]
             return {}, [{"segment": k, "shape": shape} for k, shape in enumerate(shapes)]
@@ -41,7 +47,16 @@ def facts(layout: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     raise ValueError(layout)
 
 
-LAYOUTS = ("single", "positions", "channels", "fluorescence beside the stream", "segments", "plate")
+LAYOUTS = (
+    "single",
+    "positions",
+    "channels",
+    "fluorescence beside the stream",
+    "several cameras",
+    "a frame aside in a shared channel",
+    "segments",
+    "plate",
+)
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -50,7 +65,7 @@ def stored(
 ) -> tuple[Path, list[Frame]]:
     options, differences = facts(request.param)
     recorder = bench.open(queue_frames=64, levels=2, **options)
-    frames = [make_frame(k, **{"shape": SHAPE, **differs}) for k, differs in enumerate(differences)]
+    frames = [make_frame(k, **{"shape": SHAPE, "metadata": {}, **differs}) for k, differs in enumerate(differences)]
     for frame in frames:
         assert recorder.put(frame)
         recorder.put_calls(frame, make_calls(frame.index, 4, shape=frame.pixels.shape))
@@ -66,6 +81,7 @@ def test_layout_is_whole_and_accepted(stored: tuple[Path, list[Frame]]) -> None:
     record = open_record(path)
     for found, frame in zip(record.iter_frames(), frames, strict=True):
         np.testing.assert_array_equal(found.pixels, frame.pixels)
+        assert (found.camera, found.channel, found.metadata) == (frame.camera, frame.channel, frame.metadata)
     assert verify(path).ok, str(verify(path))
     yaozarrs.validate_zarr_store(str(path))
     for image in record.images:
@@ -76,6 +92,45 @@ def test_layout_is_whole_and_accepted(stored: tuple[Path, list[Frame]]) -> None:
             row["t"] for row in record.frame_table.to_pylist() if row["image"] == image
         )
         assert {node.zarr.basename() for node in nodes} >= {"cells", "viability"}
+
+
+def test_a_frame_aside_leaves_the_channels_in_step(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open(channels=("BF", "GFP"))
+    taken = ["BF", "GFP", "aside", "BF", "GFP"]
+    for k, what in enumerate(taken):
+        aside = {"channel": "GFP", "metadata": {ASIDE: "channel GFP"}}
+        recorder.put(make_frame(k, **(aside if what == "aside" else {"channel": what})))
+    recorder.close()
+    rows = open_record(recorder.path).frame_table.to_pylist()
+    assert [(row["image"], row["t"], row["c"]) for row in rows] == [
+        ("", 0, 0),
+        ("", 0, 1),
+        ("images/1", 0, 0),
+        ("", 1, 0),
+        ("", 1, 1),
+    ]
+
+
+def test_a_plan_says_what_is_a_plate_and_which_channels_go_together() -> None:
+    wells = {"plate": "96-well", "a1_center_xy": (0, 0), "selected_wells": ((0, 1), (0, 11))}
+    points = {"rows": 1, "columns": 2, "fov_width": 1, "fov_height": 1}
+    channels = [{"config": "BF"}, {"config": "Cy5", "acquire_every": 2}, {"config": "GFP", "do_stack": False}]
+    plan = useq.MDASequence(stage_positions={**wells, "well_points_plan": points}, channels=channels)
+    plate = plate_of_plan(plan)
+    assert plate is not None
+    assert plate.wells == {
+        "A1_0000": ("A", "1", 0),
+        "A1_0001": ("A", "1", 1),
+        "B12_0000": ("B", "12", 0),
+        "B12_0001": ("B", "12", 1),
+    }
+    single = plate_of_plan(useq.MDASequence(stage_positions=wells))
+    assert single is not None
+    assert single.wells == {"A1": ("A", "1", 0), "B12": ("B", "12", 0)}
+    assert plate_of_plan(useq.MDASequence(stage_positions=[(0, 0)])) is None
+    assert channels_of_plan(plan) == ("BF", "GFP")
+    stack = useq.MDASequence(channels=channels, z_plan={"range": 4, "step": 2})
+    assert channels_of_plan(stack) == ("BF",)
 
 
 def test_a_plate_opens_as_a_plate(
