@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QWidget,
 )
@@ -63,6 +64,9 @@ class ControlBar(QWidget):
         self.exposure = QDoubleSpinBox()
         self.state = QLabel()
         self.state.setAccessibleName("State of the session")
+        # what it is busy with can be long: the window must not grow wider for it
+        self.state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.state.setMinimumWidth(96)
         self._set_up_exposure()
         self._set_up_burst()
         self._lay_out(view_buttons, menu)
@@ -104,7 +108,7 @@ class ControlBar(QWidget):
         colour = self._theme.caution if status.busy else colours.get(status.state, self._theme.muted)
         text = f"{status.busy}\u2026" if status.busy else status.state.value
         self.state.setText(f'<span style="color:{colour}">\u25cf</span>&nbsp; {text}')
-        self.state.setToolTip(status.reason or "State of the session")
+        self.state.setToolTip(status.reason or status.busy or "State of the session")
 
     def _show_run(self) -> None:
         self.run.setText("Stop" if self._live else "Start")
@@ -169,8 +173,8 @@ class ControlBar(QWidget):
         layout.addSpacing(6)
         for button in view_buttons:
             layout.addWidget(button)
-        layout.addStretch(1)
-        layout.addWidget(self.state)
+        layout.addSpacing(6)
+        layout.addWidget(self.state, 1)
         layout.addSpacing(10)
         layout.addWidget(menu)
 
