@@ -254,9 +254,9 @@ class MapDock(QDockWidget):
         layout.addWidget(self.map, 1)
         layout.addLayout(row)
         self.setWidget(body)
-        self.question.setText(
-            "Click on a position to move the stage there." if ask else "Click on a position to see it."
-        )
+        self.setMinimumWidth(300)
+        there = "move the stage there" if ask else "see it"
+        self.question.setText(f"Click on a position to {there}. Dashed: fewer than {_FEW} cells.")
         self.map.chosen.connect(self._choose)
         self.yes.clicked.connect(self._move)
         self.no.clicked.connect(lambda: self._settle("The stage stays."))
