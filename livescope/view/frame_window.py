@@ -26,6 +26,7 @@ from livescope.view.canvas import Canvas
 from livescope.view.clip import Clip
 from livescope.view.correct import CorrectedFeed
 from livescope.view.correcting import CorrectingMode
+from livescope.view.elided import ElidedLabel
 from livescope.view.levels import LevelsPlate
 from livescope.view.memory import WindowMemory
 from livescope.view.opening import Opening
@@ -112,8 +113,8 @@ class FrameWindow(QMainWindow):
         self.levels.hide()  # until there is a picture
         self.side = SidePanel(theme)
         self.commands = Actions(self, (*self.control_groups, "Calls", "Corrections", "Picture", "Window"))
-        self._pixel, self._message = QLabel(), QLabel()
-        self.place = QLabel()
+        self._pixel, self._message = QLabel(), ElidedLabel()
+        self.place = ElidedLabel()
         """What is written or read, at the bottom right."""
         self.setWindowTitle("livescope")
         self.resize(1280, 800)
