@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from livescope.errors import RecordError
+from livescope.frames import LossCause
 from livescope.record.finish import Committed, finish, read_committed
 from livescope.record.journal import read_journal
 from livescope.record.layout import FORMAT, JOURNAL, write_group
@@ -19,6 +20,9 @@ from livescope.record.manifest import first_manifest, read_manifest, write_manif
 from livescope.record.place import is_record, lock_record
 
 __all__ = ["Recovery", "recover"]
+
+_LOST = (LossCause.CORE, LossCause.CAMERA, LossCause.RECORDER)
+"""Causes by which a frame is not in the record; the others are frames that were stored, but not called or shown."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,9 +54,10 @@ class Recovery:
     def __str__(self) -> str:
         if self.was_closed:
             return f"{self.path}: ended in order, {self.frames} frames; nothing to recover."
+        lost = ", ".join(f"{n} {cause}" for cause, n in self.losses.items() if n and cause in _LOST)
         return (
             f"{self.path}: {self.frames} frames and the calls of {self.analysed} are safe; "
-            f"{self.unfinished} unfinished frames were dropped."
+            f"{self.unfinished} unfinished frames were dropped. Lost before the crash: {lost or 'none'}."
         )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -64,6 +65,18 @@ def test_refined_outlines_change_no_call(recorded: Path, tmp_path: Path) -> None
     refined, stored = pq.read_table(tmp_path / "calls.parquet"), open_record(recorded).calls
     assert refined["p_dead"].equals(stored["p_dead"])
     assert not refined["area_px"].equals(stored["area_px"])
+
+
+def test_another_backend_gives_the_same_viability(recorded: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    out = tmp_path / "calls.parquet"
+    found = reanalyse(recorded, out, detector=DetectorSettings(backend="openvino", precision="fp32"))
+    assert found.same_model
+    assert found.same_counts == found.frames == 12, found  # so is the fraction, its interval and the curve
+    stored, calls = open_record(recorded).calls, pq.read_table(out)
+    assert calls["track"].equals(stored["track"])
+    for name in ("p_dead", "p_cell", "y_px", "x_px"):
+        np.testing.assert_allclose(calls[name].to_numpy(), stored[name].to_numpy(), rtol=1e-3, atol=1e-3)
 
 
 def command(recorded: Path, *options: object) -> str:

@@ -18,7 +18,7 @@ from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.record.layout import JOURNAL, MANIFEST
 from livescope.record.reader import open_record
-from livescope.record.recover import recover
+from livescope.record.recover import Recovery, recover
 
 CRASHING = """
 import os, sys, time
@@ -122,3 +122,10 @@ def test_recovering_what_is_written_or_is_no_record_is_refused(bench: Any, tmp_p
         recover(recorder.path)
     with pytest.raises(RecordError, match="not a livescope record"):
         recover(tmp_path)
+
+
+def test_recovery_says_what_was_lost() -> None:
+    losses = {"delivered": 12, "core": 3, "camera": 0, "recorder": 2, "analysis": 7, "display": 0}
+    said = str(Recovery(Path("run.ome.zarr"), 10, 5, 1, losses, was_closed=False))
+    assert "10 frames and the calls of 5 are safe; 1 unfinished frames were dropped" in said
+    assert said.endswith("Lost before the crash: 3 core, 2 recorder.")
