@@ -92,7 +92,9 @@ def apply_theme(app: QApplication, theme: Theme) -> None:
             palette.setColor(one, QColor(colour))
     for one in (role.WindowText, role.Text, role.ButtonText):
         palette.setColor(QPalette.ColorGroup.Disabled, one, QColor(theme.muted))
-    app.setStyle("Fusion")
+    if app.property("fusion") is None:  # once: PyQt6 has crashed where a style was replaced under many widgets
+        app.setStyle("Fusion")
+        app.setProperty("fusion", True)
     app.setPalette(palette)
     app.setStyleSheet(_style_sheet(theme))
 
