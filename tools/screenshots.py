@@ -27,6 +27,7 @@ from PIL import Image
 
 from livescope.session import Session
 from livescope.settings import Settings
+from livescope.status import SessionState
 from livescope.train.data import simulated_fields
 from livescope.view.start import StartPage
 from livescope.view.theme import THEMES, apply_theme
@@ -160,6 +161,8 @@ def live(
         window.show()
         if start:
             session.start()
+            failed = SessionState.FAILED
+            await_state(app, lambda: session.latest_analysis() is not None or session.status().state is failed)
             spin(app, seconds)
         for name, arrange in scenes.items():
             arrange(window)
