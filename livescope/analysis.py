@@ -109,7 +109,8 @@ class FrameAnalyser:
         if self._watch is not None:
             self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))
         counting = counting_rows(calls, frame.spec.shape, self._settings.border)
-        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity, counting))
+        shift = None if self._watch is None else self._watch.distance
+        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity, counting), shift=shift)
 
     @property
     def uncertain(self) -> tuple[float, float]:

@@ -181,9 +181,13 @@ class Analysis:
         Of these calls.
     fates
         What all frames so far say of the same cells, None where cells are not followed.
+    shift
+        How far the newest frame looked at is from the model's training, parts of what is usual there: above 1 it does
+        not look like it. None where nobody looks, or the model's card does not say how its training looked.
     """
 
     frame: Frame
     calls: CellCalls
     viability: Viability
     fates: Fates | None = None
+    shift: float | None = None

@@ -145,6 +145,8 @@ class Recording:
             recorder.put_calls(analysis.frame, analysis.calls)
             if analysis.fates is not None:
                 recorder.put_table("fates", _columns(analysis, analysis.fates, _FATE_COLUMNS, analysis.calls.track))
+            if analysis.shift is not None:
+                recorder.put_table("shift", {"frame": [analysis.frame.index], "distance": [analysis.shift]})
             if truth is not None:
                 recorder.put_table("truth", _columns(analysis, truth, _TRUTH_COLUMNS))
 

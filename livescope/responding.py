@@ -173,6 +173,8 @@ class Responder:
         more = {"disk_free_gb": self._recording.disk_free_bytes() / 1e9}
         if self._focus is not None:
             more["focus"] = self._focus.relative(frame.pixels, frame.position)
+        if analysis.shift is not None:
+            more["shift"] = analysis.shift
         died = len(analysis.fates.died) if analysis.fates is not None else 0
         reading = self._readings.make(frame.index, frame.culture_s, frame.position, analysis.viability, died, **more)
         firings = self._engine.update(reading)

@@ -32,6 +32,7 @@ __all__ = [
     "crop_png",
     "dose_curve",
     "plate_map",
+    "shift_curve",
     "survival_curves",
     "time_unit",
     "viability_curves",
@@ -97,6 +98,17 @@ def dose_curve(
         axes.fill_between(grid, *fit.band(grid), color=_COLOURS[1], alpha=0.2, lw=0)
         axes.axvline(fit.ec50.value, color="#888888", lw=0.8, ls=":")
     axes.set(xscale="log", xlabel=f"{compound}, {unit} (left edge: none)", ylabel="viability", ylim=(0, 1.05))
+    return _svg(figure)
+
+
+def shift_curve(points: Sequence[tuple[float, float]]) -> str:
+    """Draw the distance from the model's training over hours, with the limit."""
+    figure, axes = _figure(7.2, 2.2)
+    hours, distances = np.array(points).T
+    scale, unit = time_unit(float(hours.max()))
+    axes.plot(scale * hours, distances, color=_COLOURS[0], lw=1.2)
+    axes.axhline(1.0, color=_COLOURS[1], lw=0.9, ls=":")
+    axes.set(xlabel=unit, ylabel="distance", ylim=(0, None))
     return _svg(figure)
 
 

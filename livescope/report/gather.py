@@ -23,6 +23,8 @@ from livescope.frames import CULTURE_MINUTES
 from livescope.record.reader import Record, open_record
 from livescope.report.dye import DyeFields, gather_dye
 from livescope.respond.counts import counts_of
+from livescope.respond.readings import shift_of
+from livescope.track.fate import FateSettings
 
 __all__ = ["EVERYTHING", "Crop", "Curve", "RunFacts", "gather"]
 
@@ -82,6 +84,8 @@ class RunFacts:
         True where all times are those of a simulated culture, not of the clock.
     border
         Which cells at the border were counted.
+    shift
+        Hours, and how far frames were from the model's training then, parts of what is usual there.
     dye
         Model and dye side by side, where there are frames of a dye.
     """
@@ -104,6 +108,7 @@ class RunFacts:
     frame_rows: list[dict[str, Any]] = field(default_factory=list)
     simulated: bool = False
     border: BorderRule = "all"
+    shift: list[tuple[float, float]] = field(default_factory=list)
     dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
 
 
@@ -137,6 +142,7 @@ def gather(
     """
     record = open_record(path)
     card = _card(record)
+    shift = shift_of(record)
     rule = border or record.settings.detector.border
     frames = record.frame_table.sort_by("frame").to_pylist()
     simulated = _take_culture_time(record, frames)
@@ -169,6 +175,7 @@ def gather(
         simulated=simulated,
         border=rule,
         dye=gather_dye(record, dye, rule),
+        shift=[(row["hours"], value) for row in analysed for value in [shift.get(row["frame"])] if value is not None],
     )
 
 
@@ -276,11 +283,14 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         for name in ("death_frame", "p_dead", "arrived_dead", "resurrected")
     }
     death_frame = columns["death_frame"].astype(float)
-    dead = np.isfinite(death_frame) & (columns["p_dead"] >= 0.5)
+    # a death counts once it was declared, as it does while the run goes on
+    surest = np.maximum.reduceat(table["p_dead"].to_numpy()[known][order], first)
+    dead = np.isfinite(death_frame) & (columns["p_dead"] >= 0.5) & (surest >= FateSettings().declare)
     death_s = np.where(dead, np.interp(np.where(dead, death_frame, 0.0), index, seconds), np.nan)
     first_s, last_s = np.interp(frame[first], index, seconds), np.interp(frame[last], index, seconds)
-    # dead without a time, though it was seen alive: nothing is known of when
-    arrived = columns["arrived_dead"].astype(bool) | ((columns["p_dead"] >= 0.5) & ~dead)
+    # declared dead without a time, though it was seen alive: nothing is known of when
+    timeless = (columns["p_dead"] >= 0.5) & (surest >= FateSettings().declare) & ~np.isfinite(death_frame)
+    arrived = columns["arrived_dead"].astype(bool) | timeless
     condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
     by_condition = {
         str(name): (first_s[rows], last_s[rows], death_s[rows], arrived[rows])

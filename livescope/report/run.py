@@ -286,10 +286,15 @@ def _rules(run: RunFacts) -> str:
 
 
 def _shift(run: RunFacts) -> str:
-    told = run.manifest.get("shift")
-    if not told:
+    if not run.shift:
         raise AssayError("the run kept no account of how far its pictures were from those the model was trained on.")
-    return table(None, [(str(name), str(value)) for name, value in told.items()])
+    distances = np.array([distance for _, distance in run.shift])
+    beyond = int((distances > 1).sum())
+    return figures.shift_curve(run.shift) + paragraph(
+        f"Distance of the pictures and their cells from those the model was trained on, parts of what is usual there: "
+        f"{beyond} of {len(distances)} analysed frames lay beyond 1, the farthest at {distances.max():.2f}. Calls of "
+        "such frames may be wrong; the warnings below say what was other about them."
+    )
 
 
 def _losses(run: RunFacts) -> str:

@@ -18,7 +18,7 @@ from livescope.respond.counts import counts_of
 from livescope.respond.focus import FocusMeter
 from livescope.respond.rules import Reading
 
-__all__ = ["Readings", "readings_of_record"]
+__all__ = ["Readings", "readings_of_record", "shift_of"]
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Readings:
 
 
 def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule | None = None) -> Iterator[Reading]:
-    """Yield the readings of a record's analysed frames, as a live run made them but for shift and disk.
+    """Yield the readings of a record's analysed frames, as a live run made them but for the space on the disk.
 
     Parameters
     ----------
@@ -114,14 +114,24 @@ def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule
         Which cells at the border count; None takes what the run was told.
     """
     died, counts = _deaths_by_frame(record), counts_of(record, border)
-    readings, meter = Readings(), FocusMeter()
+    readings, meter, shift = Readings(), FocusMeter(), shift_of(record)
     for number in range(len(record)):
         if record.place(number).index not in counts:
             continue
         frame = record.frame(number, pixels=focus)
         more = {"focus": meter.relative(frame.pixels, frame.position)} if focus else {}
+        if frame.index in shift:
+            more["shift"] = shift[frame.index]
         viability = viability_of_counts(*counts[frame.index])
         yield readings.make(frame.index, frame.culture_s, frame.position, viability, died.get(frame.index, 0), **more)
+
+
+def shift_of(record: Record) -> dict[int, float]:
+    """Return how far each frame was from the model's training, by `Frame.index`; empty where nobody looked."""
+    if "shift" not in record.tables:
+        return {}
+    table = record.table("shift")
+    return dict(zip(table["frame"].to_pylist(), table["distance"].to_pylist(), strict=True))
 
 
 def _deaths_by_frame(record: Record) -> Mapping[int, int]:

@@ -13,13 +13,10 @@ from rich.table import Table
 
 from livescope.assay.pooled import BorderRule
 from livescope.record.reader import Record, open_record
-from livescope.respond.readings import readings_of_record
+from livescope.respond.readings import readings_of_record, shift_of
 from livescope.respond.rules import Firing, RuleEngine, Rules, load_rules
 
 __all__ = ["try_rules"]
-
-_UNKNOWN = ("shift", "disk_free_gb")
-"""Metrics that a record does not tell; a condition on them never comes on."""
 
 
 def try_rules(rules_path: Path, record_path: Path, console: Console, border: BorderRule | None = None) -> list[Firing]:
@@ -49,7 +46,8 @@ def try_rules(rules_path: Path, record_path: Path, console: Console, border: Bor
         first_s = reading.time_s if first_s is None else first_s
         fired += engine.update(reading)
     console.print(_table(rules, fired, first_s or 0.0))
-    for name in sorted(rules.metrics & set(_UNKNOWN)):
+    unknown = {"disk_free_gb"} if shift_of(record) else {"disk_free_gb", "shift"}
+    for name in sorted(rules.metrics & unknown):
         console.print(
             f"[yellow]note[/] a record does not tell {name!r}, so rules that look at it did not fire here.",
             soft_wrap=True,

@@ -65,6 +65,7 @@ def dyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert recorder.put(frame)
         recorder.put_calls(frame, calls)
+        recorder.put_table("shift", {"frame": [2 * k], "distance": [0.2 + 0.4 * k]})
         why = {ASIDE: "channel Cy5", REASON: "drop: viability < 0.8 (0.7), 64 cells"}
         dye = replace(frame, index=2 * k + 1, pixels=dye_picture(np.arange(64) < n_dead), channel="Cy5")
         assert recorder.put(replace(dye, metadata=told | why))
@@ -107,6 +108,7 @@ def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path:
     for words in (
         "of the simulated culture, not of the clock",
         "those at the bottom and right do not (unbiased)",
+        "1 of 4 analysed frames lay beyond 1, the farthest at 1.40",
         "Against the dye",
         "Lin&#x27;s concordance",
         "failed: the wheel is stuck",

@@ -72,3 +72,18 @@ def test_cells_at_the_border_count_by_rule(dying: Path) -> None:
     assert counts_of(record, "brick")[1] == (8, 1, 0)
     viability = [reading.values["viability"] for reading in readings_of_record(record, focus=False, border="brick")]
     assert viability[1] == pytest.approx(8 / 9)
+
+
+def test_the_shift_that_was_recorded_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "shifted.ome.zarr"
+    recorder = Recorder(
+        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
+    )
+    for index in range(3):
+        frame = frame_of(index)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls_at([[500, 500]], frame_index=index))
+        recorder.put_table("shift", {"frame": [index], "distance": [0.5 * index]})
+    recorder.close({})
+    readings = readings_of_record(open_record(path), focus=False)
+    assert [reading.values["shift"] for reading in readings] == [0.0, 0.5, 1.0]
