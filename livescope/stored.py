@@ -67,7 +67,7 @@ def export(record: str, to: str, out: Path | None, image: str) -> int:
     return 0
 
 
-def verify(record: Path) -> int:
+def verify(record: str) -> int:
     """Check a record against its own hashes and sums; returns the exit code."""
     from livescope.record.verify import verify as verify_record
 

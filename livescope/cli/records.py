@@ -25,6 +25,14 @@ class Outlines(StrEnum):
     REFINED = "refined"
 
 
+RecordOrUrl = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECORD", help="The record's folder, NAME.ome.zarr, or its URL, e.g. s3://lab/NAME.ome.zarr."
+    ),
+]
+
+
 class Format(StrEnum):
     """What a record can be exported to."""
 
@@ -89,7 +97,7 @@ def analyze(
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope export runs/day1.ome.zarr --to csv")
 def export(
-    record: Annotated[str, typer.Argument(metavar="RECORD", help="The record's folder, NAME.ome.zarr, or its URL.")],
+    record: RecordOrUrl,
     to: Annotated[
         Format,
         typer.Option(
@@ -106,7 +114,7 @@ def export(
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Example: livescope verify runs/day1.ome.zarr")
-def verify(record: RecordPath) -> None:
+def verify(record: RecordOrUrl) -> None:
     """Check a record against its own hashes and sums; exit code 6 if anything differs."""
     from livescope.stored import verify as verify_record
 

@@ -40,11 +40,11 @@ def export_record(
     Parameters
     ----------
     path
-        The record.
+        The record, or its URL.
     to
         One of `SUFFIXES`.
     out
-        File to write; None puts it beside the record, named like it.
+        File to write; None puts it beside the record, named like it, or for a record in an object store here.
     image
         Image group of the record, for pictures and labels; ``""`` is the first.
     progress
@@ -65,7 +65,7 @@ def export_record(
     record = open_record(path)
     if out is None:
         name = record.path.name.removesuffix(".zarr").removesuffix(".ome")
-        out = record.path.parent / (name + SUFFIXES[to])
+        out = (Path() if "://" in str(path) else record.path.parent) / (name + SUFFIXES[to])
     match to:
         case "csv":
             return export_csv(record, out)

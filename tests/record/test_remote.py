@@ -27,6 +27,7 @@ from moto.server import ThreadedMotoServer
 from livescope.errors import RecordError
 from livescope.reanalysis import reanalyse
 from livescope.record.reader import open_record
+from livescope.record.verify import verify
 
 server = ThreadedMotoServer(port=0)
 server.start()
@@ -46,6 +47,8 @@ for one, other in zip(there.iter_frames(), here.iter_frames(), strict=True):
     np.testing.assert_array_equal(one.pixels, other.pixels)
 np.testing.assert_array_equal(there.stack(labels="cells")[0], here.stack(labels="cells")[0])
 assert there.dask().shape == here.dask().shape
+found = verify("s3://lab/run.ome.zarr")
+assert found.ok and found.frames == 3, found
 try:
     open_record("s3://lab/other.ome.zarr")
 except RecordError as error:
