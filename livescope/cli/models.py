@@ -15,7 +15,7 @@ from rich.console import Console
 from livescope.cli.base import Model, PixelUm, Set, app
 from livescope.errors import SettingsError
 
-__all__ = ["engine", "evaluate", "import_", "int8", "package", "train"]
+__all__ = ["calibrate", "engine", "evaluate", "import_", "int8", "package", "train"]
 
 _PANEL = "Networks"
 
@@ -97,6 +97,33 @@ def evaluate(
     from livescope.train.command import run_evaluate
 
     run_evaluate(model, data, out, split, pixel_um, Console())
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Example: livescope calibrate adherent controls/ --pixel-um 0.65 --out models/adherent-monday.onnx",
+)
+def calibrate(
+    model: Model,
+    fields: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FIELDS",
+            help="Control fields: labelled pictures (as for evaluate), a record with corrections, or plain pictures, "
+            "from which only the shift watch learns.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle; the model itself is not changed.")],
+    risk: Annotated[
+        float,
+        typer.Option("--risk", min=0.0, max=0.5, help="Largest part of wrong calls; what is less sure is uncertain."),
+    ] = 0.01,
+    pixel_um: PixelUm = None,
+) -> None:
+    """Refit a model's chances and its uncertain band on control fields of the day, without any training."""
+    from livescope.train.command import run_calibrate
+
+    run_calibrate(model, fields, out, risk, pixel_um, Console())
 
 
 @app.command(

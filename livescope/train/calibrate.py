@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from livescope.calls import State
+from livescope.detect.calibrate import risk_band
 from livescope.errors import ModelError
 from livescope.train.scoring import Matched
 
-__all__ = ["StateCalibration", "best_p_cell", "fit_state", "uncertain_band"]
+__all__ = ["StateCalibration", "best_p_cell", "fit_state", "known_states", "uncertain_band"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,7 +59,7 @@ def fit_state(matched: Sequence[Matched]) -> StateCalibration:
 
     The calls must have been made with temperature 1 and bias 0.
     """
-    logit, dead = _known(matched)
+    logit, dead = known_states(matched)
     target = dead.astype(np.float64)
 
     def loss(parameters: NDArray[np.float64]) -> float:
@@ -82,27 +83,25 @@ def uncertain_band(matched: Sequence[Matched], risk: float = 0.01, most: float =
     most
         Largest part of cells that may be left uncertain; where the risk cannot be had within it, the band stops there.
     """
-    logit, dead = _known(matched)
-    p = 1 / (1 + np.exp(-logit))
-    confidence, wrong = np.maximum(p, 1 - p), (p >= 0.5) != dead
-    order = np.argsort(-confidence)
-    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
-    least = int(np.ceil((1 - most) * len(order)))
-    good = np.flatnonzero(error[least - 1 :] <= risk)
-    kept = least + int(good[-1]) if len(good) else least
-    edge = round(float(confidence[order[kept - 1]]), 3)
-    edge = min(max(edge, 0.6), 0.95)
-    return round(1 - edge, 3), edge
+    logit, dead = known_states(matched)
+    return risk_band(1 / (1 + np.exp(-logit)), dead, risk, most)
 
 
-def _known(matched: Sequence[Matched]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def known_states(matched: Sequence[Matched]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return (n,) logits of the called chances of found cells of known state, and which of them are dead.
+
+    Raises
+    ------
+    ModelError
+        There are no live or no dead ones.
+    """
     p = np.concatenate([m.p_dead for m in matched]).astype(np.float64).clip(1e-7, 1 - 1e-7)
     marked = np.concatenate([m.marked for m in matched])
     known = (marked == State.LIVE) | (marked == State.DEAD)
     dead = marked[known] == State.DEAD
     if not dead.any() or dead.all():
         raise ModelError(
-            f"the network found {np.sum(~dead)} live and {np.sum(dead)} dead cells in the validation fields; "
-            "calibration needs some of each. Train longer, or label more fields of both."
+            f"the network found {np.sum(~dead)} live and {np.sum(dead)} dead labelled cells; calibration needs "
+            "some of each. Label more fields of both, or train longer."
         )
     return np.log(p[known] / (1 - p[known])), dead

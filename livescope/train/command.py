@@ -1,6 +1,6 @@
-"""The commands `train` and `evaluate` as a terminal shows them: progress, and where the results lie.
+"""The commands `train`, `evaluate` and `calibrate` as a terminal shows them: progress, and where the results lie.
 
-Owns what is printed. What is done lies in `training` and `evaluate`.
+Owns what is printed. What is done lies in `training`, `evaluate` and `recalibrate`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from livescope.errors import SettingsError
 
-__all__ = ["run_evaluate", "run_train"]
+__all__ = ["run_calibrate", "run_evaluate", "run_train"]
 
 _SHOWN = ("f1", "recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "ece", "error_at_90", "uncertain")
 
@@ -74,6 +74,28 @@ def run_evaluate(model: str, data: Path, out: Path, split: str, pixel_um: float 
     for folder, sheet in sheets.items():
         console.print(_figures(sheet))
         console.print(f"-> {folder / 'sheet.html'}, {folder / 'sheet.json'}", soft_wrap=True, highlight=False)
+
+
+def run_calibrate(model: str, fields: Path, out: Path, risk: float, pixel_um: float | None, console: Console) -> None:
+    """Calibrate with progress in the terminal; arguments as `livescope.train.recalibrate.recalibrate` takes them."""
+    from livescope.train.recalibrate import recalibrate
+
+    with _stages(console) as tell:
+        done = recalibrate(model, fields, out, risk, pixel_um, tell)
+    if done.ece is None:
+        console.print("no state is labelled in these fields: chances and thresholds are as they were.")
+    else:
+        (before, after), (low, high) = done.temperature, done.uncertain[1]
+        console.print(
+            f"{done.n_live} live and {done.n_dead} dead cells: temperature {before:.3f} -> {after:.3f}, expected "
+            f"calibration error {done.ece[0]:.3f} -> {done.ece[1]:.3f} (on groups kept out where there are several), "
+            f"uncertain from {low:.3f} to {high:.3f}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if done.watched:
+        console.print("the shift watch now also knows how these fields look.")
+    console.print(f"-> {out} with its card. Use it: --model {out}", soft_wrap=True, highlight=False)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from livescope.assay.agreement import auc, match
 from livescope.calls import CellCalls, State
+from livescope.detect.calibrate import calibration_error
 from livescope.train.data import Field
 
 __all__ = ["Matched", "Scores", "bootstrap", "match_field", "reliability", "score"]
@@ -161,7 +162,7 @@ def score(matched: Sequence[Matched]) -> Scores:
         uncertain=_ratio((~called & known).sum(), known.sum()),
         error_at_90=_error_at(p, truth, 0.9),
         brier=float(np.mean((p - truth) ** 2)) if len(p) else float("nan"),
-        ece=_calibration_error(p, truth),
+        ece=calibration_error(p, truth),
     )
 
 
@@ -224,12 +225,3 @@ def reliability(matched: Sequence[Matched], bins: int = 10) -> list[dict[str, fl
         for k in range(bins)
         if np.any(which == k)
     ]
-
-
-def _calibration_error(p: NDArray[np.float64], truth: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error of p_dead in equally wide bins (Guo et al. 2017)."""
-    if not len(p):
-        return float("nan")
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    off = np.bincount(which, p, bins) - np.bincount(which, truth, bins)
-    return float(np.abs(off).sum() / len(p))

@@ -16,6 +16,7 @@ from livescope.acquire.files import tiff_pixel_um
 from livescope.errors import SettingsError, SourceError
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
+from livescope.train.records import corrected_records, read_records
 
 __all__ = [
     "Coco",
@@ -24,6 +25,7 @@ __all__ = [
     "DyePairs",
     "Masks",
     "OneOf",
+    "Records",
     "Simulated",
     "read",
     "settings_in",
@@ -91,7 +93,20 @@ class DyePairs(_Frozen):
     """None proposes them from the histogram of all fields."""
 
 
-OneOf = Simulated | Masks | Coco | DyePairs
+class Records(_Frozen):
+    """Frames whose cells were corrected in the viewer: a record, or a folder of records.
+
+    `reviewed` says that frames were looked at as a whole: what was left as it was then counts as right.
+    """
+
+    kind: Literal["records"] = "records"
+    path: Path
+    reviewed: bool = False
+    pixel_um: float | None = Field(default=None, gt=0)
+    """None takes the records' own."""
+
+
+OneOf = Simulated | Masks | Coco | DyePairs | Records
 DataSettings = Annotated[OneOf, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[OneOf] = TypeAdapter(DataSettings)
 _GROUP_KEYS = ("dup_group", "series", "experiment", "day", "well")
@@ -153,12 +168,15 @@ def settings_of(path: Path) -> OneOf:
         return Coco(path=path, group=next((key for key in _GROUP_KEYS if data.has_group(path, key)), "file_name"))
     if (path / "images").is_dir() and (path / "masks").is_dir():
         return Masks(path=path)
+    if corrected_records(path):
+        return Records(path=path)
     for folder in (path, path / "fields"):
         if any(folder.glob(f"*{dye.BRIGHTFIELD}")):
             return DyePairs(path=folder)
     raise SourceError(
         f"{str(path)!r} holds no labelled data that livescope knows: annotations.coco.json with images/; images/ with "
-        f"masks/; or NAME{dye.BRIGHTFIELD} with its dyes; or give a training config, or the word 'simulated'."
+        f"masks/; NAME{dye.BRIGHTFIELD} with its dyes; or a record corrected in the viewer. A training config will do "
+        "as well, or the word 'simulated'."
     )
 
 
@@ -168,10 +186,10 @@ def with_group(settings: OneOf, group: str) -> OneOf:
     Raises
     ------
     SourceError
-        The kind has only one: simulated fields are a group each.
+        The kind has only one.
     """
-    if isinstance(settings, Simulated):
-        raise SourceError(f"simulated fields are a group each; --split {group!r} has no meaning for them.")
+    if isinstance(settings, Simulated | Records):
+        raise SourceError(f"data of kind {settings.kind} are grouped in one way only; leave out --split {group!r}.")
     return settings.model_copy(update={"group": group})
 
 
@@ -203,6 +221,7 @@ def read(settings: OneOf) -> Dataset:
         They are missing or not as the kind wants them.
     """
     reach, complete, grouped = 0.5, True, ""
+    pixel_um = settings.pixel_um or _said(settings)
     measured: tuple[dye.Measured, ...] = ()
     thresholds = None
     match settings:
@@ -219,12 +238,14 @@ def read(settings: OneOf) -> Dataset:
             thresholds = settings.thresholds or dye.propose(pairs)
             measured = tuple(dye.measure(pair) for pair in pairs)
             fields, reach, complete = dye.label(pairs, thresholds), 1.0, False
-    if not isinstance(settings, Simulated):
+        case Records():
+            fields, own_um = read_records(settings.path, settings.reviewed)
+            pixel_um, complete = pixel_um or own_um, settings.reviewed
+            grouped = f" in {settings.path.name!r}, grouped by place"
+    if isinstance(settings, Masks | Coco | DyePairs):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(
-        fields, settings.pixel_um or _said(settings), reach, complete, described, settings.repeat, measured, thresholds
-    )
+    return Dataset(fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds)
 
 
 def _said(settings: OneOf) -> float | None:

@@ -49,7 +49,7 @@ def test_a_damaged_network_is_refused(tmp_path: Path) -> None:
         ("p_cell: 0.5", "p_cell: 1.5", "p_cell: Input should be less than or equal to 1"),
         ("p_cell: 0.5", "p_sell: 0.5", "p_sell: Extra inputs"),
         ("kind: background", "kind: magic", "normalisation: .*'background', 'spread'"),
-        ("- 0.4", "- 0.9", "no band"),
+        ("uncertain: [0.4,", "uncertain: [0.9,", "no band"),
         ("name: kit", "name: [", "is not YAML"),
         ("name: kit", "\x00", "is not YAML"),
     ],
