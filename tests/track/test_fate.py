@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from livescope.calls import State
 from livescope.frames import Frame
+from livescope.settings import TrackSettings
 from livescope.track.evidence import Contrast, correlate, sample
 from livescope.track.fate import FateFilter, Fates, FateSettings
 from livescope.track.link import Linker
@@ -181,3 +182,7 @@ def test_apply_replaces_probability_and_state() -> None:
     applied = fate.update(calls, frame).apply(calls)
     assert applied.state.tolist() == [State.LIVE, State.DEAD]
     assert applied.p_dead == pytest.approx([0.1, 0.9])
+
+
+def test_a_run_believes_beforehand_what_the_filter_does() -> None:
+    assert TrackSettings().hazard == FateSettings().hazard
