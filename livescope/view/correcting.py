@@ -21,9 +21,9 @@ from livescope.view.actions import Actions
 from livescope.view.canvas import Canvas
 from livescope.view.correct import CorrectedFeed, Corrector
 
-__all__ = ["CorrectingMode"]
+__all__ = ["LOOK_RADII", "CorrectingMode"]
 
-_LOOK_RADII = 8.0
+LOOK_RADII = 8.0
 """A cell to be looked at is shown with so many of its radii to each side."""
 
 _HOW = "click flips, box for many, Shift+click adds, right click removes; wheel zooms, middle button pans"
@@ -91,7 +91,7 @@ class CorrectingMode(QObject):
         row = left[0]
         self._looked.add(self._key(calls, row))
         radius_px = max(float(np.median(calls.radii_px[row])), 4.0)
-        self._canvas.look_at(float(calls.y_px[row]), float(calls.x_px[row]), _LOOK_RADII * radius_px)
+        self._canvas.look_at(float(calls.y_px[row]), float(calls.x_px[row]), LOOK_RADII * radius_px)
         self._tell(
             f"{State(int(calls.state[row])).label}, probability of dead {calls.p_dead[row]:.2f}; {len(left) - 1} left"
         )
