@@ -21,6 +21,8 @@ from livescope.calls import Viability  # noqa: E402
 from livescope.places import Place  # noqa: E402
 from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
+from livescope.view.correcting import LOOK_RADII  # noqa: E402
+from livescope.view.doubts import Doubt, doubts_of  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
 from livescope.view.player import RecordPlayer  # noqa: E402
 from livescope.view.theme import THEMES, Theme  # noqa: E402
@@ -47,6 +49,8 @@ class RecordWindow(FrameWindow):
 
     def __init__(self, player: RecordPlayer, view: ViewSettings, memory: Path | None = None) -> None:
         self.player = player
+        self._doubts: list[Doubt] | None = None
+        self._doubt, self._doubt_wanted = 0, False
         super().__init__(player, view, memory, player.path.parent)
         self.setWindowTitle(f"{player.path.name} \u2013 livescope")
         self.place.setText(f"record  {player.path}")
@@ -61,6 +65,7 @@ class RecordWindow(FrameWindow):
             add("Playback", text, keys, lambda step=step: self._step(step))
         add("Playback", "First frame", "Home", lambda: player.seek(0))
         add("Playback", "Last frame", "End", lambda: player.seek(player.count - 1))
+        add("Corrections", "Next uncertain cell of the whole run", "Shift+N", self.next_doubt)
         return PlayerBar(player, THEMES[self.theme_name], self.view_buttons(), self.commands.menu_button())
 
     def refresh(self) -> None:
@@ -68,6 +73,32 @@ class RecordWindow(FrameWindow):
         super().refresh()
         self.bar.show_place()
         self.side.chart.set_now(self.player.elapsed_s)
+        if self._doubt_wanted and self._doubts is not None:
+            self._doubt_wanted = False
+            self._show_doubt(self._doubts)
+
+    def next_doubt(self) -> None:
+        """Go to the cell of the whole run that is nearest to undecided and was not looked at yet."""
+        if not self._doubt_wanted:
+            self._doubt_wanted = True
+            if self._doubts is None:
+                self.in_background("looking for the most uncertain cells", self._find_doubts)
+
+    def _find_doubts(self) -> str:
+        self._doubts = doubts_of(self.player.path)
+        return f"{len(self._doubts)} cells to look at"
+
+    def _show_doubt(self, doubts: list[Doubt]) -> None:
+        if self._doubt >= len(doubts):
+            self.tell("every uncertain cell of the run was looked at; Shift+N begins again")
+            self._doubts, self._doubt = None, 0
+            return
+        doubt = doubts[self._doubt]
+        self._doubt += 1
+        self.player.play(False)
+        self.player.seek(doubt.number)
+        self.canvas.look_at(doubt.y_px, doubt.x_px, LOOK_RADII * max(doubt.radius_px, 4.0))
+        self.tell(f"{self._doubt} of {len(doubts)}: probability of dead {doubt.p_dead:.2f}")
 
     def curves_by_place(self) -> dict[str, list[tuple[float, Viability]]]:
         """(seconds, viability) pairs for each named position."""
