@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "PlaceTable", "place_of", "places_in_plan"]
 
+_UNNAMED = re.compile(r"p\d+")
+"""What a planned run calls positions without a name: not row P of a plate."""
+
 
 @dataclass(slots=True, frozen=True)
 class Place:
@@ -49,9 +52,11 @@ class Place:
 
         >>> Place("B03_2").well, Place("beside the bubble").well
         ((1, 2), None)
+        >>> Place("p0").well, Place("p1").well, Place("A0").well
+        (None, None, None)
         """
-        well = well_of_position(self.name)
-        if well is None:
+        well = None if _UNNAMED.fullmatch(self.name) else well_of_position(self.name)
+        if well is None or not int(well.lstrip(string.ascii_letters)):
             return None
         letters = well.rstrip("0123456789")
         row = 0

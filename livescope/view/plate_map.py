@@ -171,7 +171,9 @@ class PlateMap(QWidget):
         painter.drawText(line, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), "100 %")
 
     def _arrange(self) -> None:
-        room = QRectF(_MARGIN_PX, _MARGIN_PX, self.width() - 2 * _MARGIN_PX, self.height() - 2 * _MARGIN_PX - 8)
+        # at least a pixel: a dock that folds up passes through sizes smaller than its margins
+        width, height = max(self.width() - 2 * _MARGIN_PX, 1), max(self.height() - 2 * _MARGIN_PX - 8, 1)
+        room = QRectF(_MARGIN_PX, _MARGIN_PX, width, height)
         wells = [place.well for place in self.places]
         self._heads = []
         if self.places and all(well is not None for well in wells):
