@@ -5,6 +5,8 @@ Owns `Place` and reading places from a plan or a record's table. Where a place i
 
 from __future__ import annotations
 
+import re
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
