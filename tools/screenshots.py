@@ -90,9 +90,11 @@ def real(app: Any, out: Path, data: Path | None) -> None:
     """Replay real images."""
     if data is None:
         return
-    for name, folder, model in (("usiigaci", "usiigaci/timelapse", "adherent"), ("ldc", "ldc/images", "suspension")):
+    replays = (("usiigaci", "usiigaci/timelapse", "adherent", 0.65), ("ldc", "ldc/images", "suspension", None))
+    for name, folder, model, pixel_um in replays:
         images = {"kind": "replay", "path": str(data / folder), "repeat": True, "rate_fps": 2}
-        live(app, {"source": images, "detector": {"model": model}}, out, {name: same})
+        settings = {"source": images, "detector": {"model": model}, "camera": {"pixel_um": pixel_um}}
+        live(app, settings, out, {name: same})
 
 
 def first_page(app: Any, out: Path, _data: Path | None) -> None:
