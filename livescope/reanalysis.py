@@ -102,7 +102,7 @@ def reanalyse(
     refined
         Measure areas and rays on refined outlines (`livescope.detect.refine`); what is compared are the calls.
     every_frame
-        Also call frames that the live run skipped. Identities then differ from the stored ones, as more is seen.
+        Also call frames that the live run skipped, but none of a dye. Identities then differ from the stored ones, as more is seen.
     workers
         Processes on this machine; None analyses in this process.
     scheduler
@@ -122,7 +122,7 @@ def reanalyse(
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
     task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um, refined)
-    numbers = [k for k in range(len(record)) if every_frame or record.place(k).index in record.analysed]
+    numbers = _numbers(record, every_frame)
     comparison = _Comparison(record, refined)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -243,6 +243,18 @@ class _Caller:
 
     def close(self) -> None:
         self._analyser.close()
+
+
+def _numbers(record: Record, every_frame: bool) -> list[int]:
+    """Return the numbers of the frames to call; of those that were not called live none of another channel."""
+    frames = [record.frame(number, pixels=False) for number in range(len(record))]
+    called = {frame.channel for frame in frames if frame.index in record.analysed}
+    return [
+        number
+        for number, frame in enumerate(frames)
+        if frame.index in record.analysed
+        or (every_frame and not frame.aside and (not called or frame.channel in called))
+    ]
 
 
 def _call_frames(
