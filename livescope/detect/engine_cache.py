@@ -90,10 +90,8 @@ class EngineCache:
         if head != _MAGIC + hashlib.sha256(plan).digest():
             self.discard(key)
             return None
-        try:
+        with contextlib.suppress(OSError):  # a folder that is only read needs no order
             os.utime(path)  # used last now
-        except OSError as error:
-            self._note("mark", path, error)
         return plan
 
     def get_or_build(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:

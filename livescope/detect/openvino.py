@@ -1,16 +1,26 @@
 """The frame graph on OpenVINO: the faster CPU backend on many Intel machines, and the way to their GPUs and NPUs.
 
-Owns compiled models and their threads. An extra: ``pip install livescope[openvino]``.
+Owns compiled models and their threads. An extra: ``pip install livescope[openvino]``. Nothing is sent anywhere.
 """
 
 from __future__ import annotations
 
+import sys
+
 import onnx
-import openvino
 
 from livescope.detect.bundle import Bundle, Precision
 from livescope.detect.graph_detector import GraphDetector, GraphInputs, Rows, Runner, default_threads
 from livescope.errors import BackendError
+
+_telemetry = sys.modules.get("openvino_telemetry")
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its import would report itself, unasked
+try:
+    import openvino
+finally:
+    del sys.modules["openvino_telemetry"]
+    if _telemetry is not None:
+        sys.modules["openvino_telemetry"] = _telemetry
 
 __all__ = ["OpenVinoDetector"]
 

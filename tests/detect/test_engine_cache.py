@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
@@ -96,6 +97,31 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> N
     cache = EngineCache(blocked / "engines")
     assert cache.get_or_build(KEY, lambda: b"plan") == b"plan"
     assert "engine cache: cannot" in cache.troubles[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are told apart by user id")
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_folder_that_is_only_read_serves_what_it_has(stored: bool, root: Path) -> None:
+    """Root may write anywhere, so the process takes another user's id."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder is closed to other users
+        cache = EngineCache(Path(name))
+        if stored:
+            cache.put(KEY, b"stored")
+            (cache.folder / KEY.file_name).chmod(0o444)
+        cache.folder.chmod(0o555)
+        code = f"""
+import os
+from pathlib import Path
+from livescope.detect.engine_cache import EngineCache, EngineKey
+cache = EngineCache(Path({name!r}))
+if os.getuid() == 0:
+    os.setuid(65534)
+key = EngineKey({KEY.graph_sha256!r}, "tensorrt_rtx 1.7", "Some GPU", "8.6", "13000")
+print(cache.get_or_build(key, lambda: b"built"), len(cache.troubles), os.access({name!r}, os.W_OK))
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+        cache.folder.chmod(0o755)
+    assert done.stdout == ("b'stored' 0 False\n" if stored else "b'built' 1 False\n"), done.stderr
 
 
 def test_a_full_disk_does_not_stop_a_run(tmp_path: Path) -> None:

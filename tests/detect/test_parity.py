@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from golden_kit import picture_for
 from network_kit import as_frame, blob_network, disc_frame, make_bundle
+from scipy.special import expit
 
 from livescope.calls import CellCalls
 from livescope.detect.bundle import Bundle, bundled_names, load_bundle
 from livescope.detect.decode import decode
 from livescope.detect.detector import Detector, open_detector
 from livescope.detect.network import read_network
+from livescope.detect.normalise import levels
 from livescope.errors import BackendError
 from livescope.settings import DetectorSettings
 
@@ -52,6 +57,32 @@ def test_same_cells_same_calls(name: str, precision: str, p_dead: float, pixels:
         a, b = (getattr(c, key)[rows] for c, rows in zip((truth, found), order, strict=True))
         np.testing.assert_allclose(b, a, atol=tolerance, err_msg=key)
     np.testing.assert_allclose(found.radii_px[order[1]], truth.radii_px[order[0]], atol=10 * pixels)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_torch_says_the_same(name: str) -> None:
+    """The network as it was trained, with the weights of the file, on what the frame graph's normalisation gives."""
+    torch = pytest.importorskip("torch", reason="needs livescope[train]")
+    from livescope.train.network import from_weights
+
+    bundle = load_bundle(name)
+    pixels = picture_for(name)
+    black, inv_gain = levels(pixels, bundle.card.normalisation)
+    image = ((pixels.astype(np.float32) - np.float32(black)) * np.float32(inv_gain))[None, None]
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in read_network(bundle, "fp32").graph.initializer}
+    with torch.inference_mode():
+        maps = from_weights(weights).eval()(torch.from_numpy(image))
+    session = onnxruntime.InferenceSession(bundle.onnx_path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    expected = dict(zip(names, session.run(None, {"image": image}), strict=True))
+    found = {key: getattr(maps, key).numpy() for key in names}
+    cells = expit(expected["object_logit"]) > 0.3
+    assert cells.any()
+    for key in ("object_logit", "dead_logit"):
+        assert np.abs(expit(found[key]) - expit(expected[key]))[cells].max() < 1e-3, key
+    np.testing.assert_allclose(found["offset_yx"], expected["offset_yx"], atol=0.01)
+    where = np.broadcast_to(cells, expected["radii"].shape)
+    np.testing.assert_allclose(found["radii"][where], expected["radii"][where], atol=0.01)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -113,3 +144,18 @@ def test_the_stored_eight_bit_version_is_used_where_it_passed() -> None:
             assert len(calls_of(bundle, "onnx", "int8")) == pytest.approx(len(calls_of(bundle, "onnx", "fp32")), abs=1)
             operators = {node.op_type for node in read_network(bundle, "int8").graph.node}
             assert "QuantizeLinear" in operators
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_openvino_reports_nothing_to_anyone(root: Path) -> None:
+    """Its import would send an event to Google Analytics unless its telemetry module is kept out."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*args): raise AssertionError('somebody is called')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        "import livescope.detect.openvino\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "print(telemetry_utils.tm.__name__, 'openvino_telemetry' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout == "openvino.tools.ovc.telemetry_stub False\n", done.stderr
