@@ -102,7 +102,8 @@ def reanalyse(
     refined
         Measure areas and rays on refined outlines (`livescope.detect.refine`); what is compared are the calls.
     every_frame
-        Also call frames that the live run skipped, but none of a dye. Identities then differ from the stored ones, as more is seen.
+        Also call frames that the live run skipped, but none of a dye. Identities then differ from the stored ones, as
+        more is seen.
     workers
         Processes on this machine; None analyses in this process.
     scheduler
