@@ -7,8 +7,10 @@ code.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,13 +144,11 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
         The disk refused; what was committed is still safe, and finishing can be tried again.
     """
     committed = read_committed(path)
-    for image in committed.images:
-        _finish_image(path, image, committed, clean)
-    if committed.plate is not None:
-        committed.plate.write_groups(path, committed.images)
-    for stream in sorted(path.glob("*.arrow")):
-        _finish_table(stream, committed)
-    write_parquet(path / f"{FRAMES}.parquet", FRAMES_SCHEMA, iter(frames_table(committed).to_batches()))
+    # each job ends with a sync, which is nothing but waiting: 12 in turn took 110 ms, together 5 ms
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        jobs = [pool.submit(job) for job in _jobs(path, committed, clean)]
+    for job in jobs:
+        job.result()
     manifest = {**read_manifest(path), **extra}
     manifest["frames_recorded"] = len(committed.frames)
     manifest["frames_analysed"] = len(committed.calls)
@@ -160,7 +160,19 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
     return committed
 
 
-def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> None:
+def _jobs(path: Path, committed: Committed, clean: bool) -> Iterator[Callable[[], object]]:
+    """Yield what is left to be done of a record, in no order."""
+    for image in committed.images:
+        yield from _image_jobs(path, image, committed, clean)
+    if committed.plate is not None:
+        yield functools.partial(committed.plate.write_groups, path, committed.images)
+    for stream in sorted(path.glob("*.arrow")):
+        yield functools.partial(_finish_table, stream, committed)
+    batches = iter(frames_table(committed).to_batches())
+    yield functools.partial(write_parquet, path / f"{FRAMES}.parquet", FRAMES_SCHEMA, batches)
+
+
+def _image_jobs(path: Path, image: str, committed: Committed, clean: bool) -> Iterator[Callable[[], object]]:
     line, folder = committed.images[image], path / image
     places = committed.places(image)
     length = 1 + max((t for t, _ in places), default=-1)
@@ -170,16 +182,16 @@ def _finish_image(path: Path, image: str, committed: Committed, clean: bool) -> 
     ome = image_attributes(
         key, line["levels"], seconds_per_frame=step, channels=line["channels"], window=line["window"]
     )
-    write_group(folder, {**read_attributes(folder), **ome})
-    _finish_arrays(folder, line["levels"], length, places, clean)
+    yield functools.partial(write_group, folder, {**read_attributes(folder), **ome})
+    yield from _array_jobs(folder, line["levels"], length, places, clean)
     stored = {f["frame"] for f in committed.frames if f["image"] == image}
     labelled = {(c["t"], 0) for index, c in committed.calls.items() if c["labelled"] and index in stored}
     for name in LABELS:
         labels = folder / "labels" / name
         if (labels.parent / "zarr.json").exists():  # written last: without it the labels were never complete
             _build_levels(labels, line, {(t,) for t, _ in labelled}, halved_labels)
-            write_group(labels, label_attributes(name, key, line["levels"], step))
-            _finish_arrays(labels, line["levels"], length, labelled, clean)
+            yield functools.partial(write_group, labels, label_attributes(name, key, line["levels"], step))
+            yield from _array_jobs(labels, line["levels"], length, labelled, clean)
 
 
 def _build_levels(
@@ -194,11 +206,13 @@ def _build_levels(
         build_levels(folder, shapes, line["codec"], line["chunk_px"], places, halved)
 
 
-def _finish_arrays(folder: Path, levels: int, length: int, kept: set[tuple[int, int]], clean: bool) -> None:
+def _array_jobs(
+    folder: Path, levels: int, length: int, kept: set[tuple[int, int]], clean: bool
+) -> Iterator[Callable[[], object]]:
     for level in range(levels):
-        trim(folder / str(level), length)
+        yield functools.partial(trim, folder / str(level), length)
         if not clean:
-            sweep(folder / str(level), kept)
+            yield functools.partial(sweep, folder / str(level), kept)
 
 
 def _interval_s(times_s: list[float]) -> float | None:

@@ -274,7 +274,7 @@ class Recorder:
         while not (closing and not in_flight and self._incoming.empty()):
             while len(in_flight) < IN_FLIGHT:
                 try:
-                    item = self._incoming.get(block=not in_flight, timeout=TICK_S)
+                    item = self._incoming.get(block=not in_flight and not closing, timeout=TICK_S)
                 except queue.Empty:
                     break
                 closing = closing or item is None
