@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from livescope.acquire.inventory import device_inventory
 from livescope.calls import Analysis
 from livescope.detect.bundle import load_bundle
 from livescope.detecting import Detecting
@@ -196,10 +197,12 @@ class Running:
             self._messages.warn(warning)
 
     def _events(self) -> dict[str, Any]:
-        """Why each segment of the run began, how the camera fared, and what runs the model, for the record."""
+        """Why each segment of the run began, how camera and devices are, and what runs the model, for the record."""
         segments = [asdict(note) for note in self._stream.notes] if self._stream else []
         backend = self._detecting.backend if self._detecting else None
-        known = {} if backend is None else {"backend": asdict(backend)}
+        known: dict[str, Any] = {} if backend is None else {"backend": asdict(backend)}
+        if self._stream is not None:
+            known["devices"] = device_inventory(self._stream.core)
         return {"segments": segments, "health": list(self._run.health), **known}
 
     def _snap(self) -> None:

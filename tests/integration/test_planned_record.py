@@ -44,4 +44,7 @@ def test_a_plan_over_wells_makes_a_plate(tmp_path: Path) -> None:
     assert [well.path for well in hcs.attributes.ome.plate.wells] == ["A/1", "B/12"]
     assert hcs.attributes.ome.plate.name == "96-well"
     assert verify(path).ok
+    devices = record.manifest["devices"]
+    assert devices["Camera"]["properties"]["Binning"] == "1"
+    assert devices["XY"]["library"] == "DemoCamera"
     assert np.asarray(record.stack("B/12/1")).shape == (2, 96, 96)
