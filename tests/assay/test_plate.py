@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,15 @@ def test_unknown_well_names_the_known() -> None:
     assert plate.at_position("C5") is None
     with pytest.raises(AssayError, match="it has A1"):
         plate["C5"]
+
+
+def test_the_example_in_configs_is_right() -> None:
+    configs = Path(__file__).parents[2] / "configs"
+    plate = load_plate(configs / "platemap.csv")
+    positions = re.findall(r"name: (\w+)", (configs / "plan.yaml").read_text(encoding="utf-8"))
+    found = [plate.at_position(name) for name in positions]
+    assert [well.condition for well in found if well is not None] == [
+        "negative control",
+        "staurosporine 0.1 uM",
+        "staurosporine 1 uM",
+    ]

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
 
 from livescope.assay.stain import stained_states
 from livescope.calls import State
+from livescope.cli import app
 from livescope.errors import AssayError, SettingsError
 from livescope.frames import ASIDE, CULTURE_MINUTES, REASON, LossLedger
 from livescope.record.reader import open_record
@@ -125,5 +127,8 @@ def test_one_page_each_or_one_for_all(dyed: Path, tmp_path: Path) -> None:
         report_runs([dyed], compare=True)
     with pytest.raises(SettingsError, match="a page each"):
         report_runs([dyed, dyed], out=tmp_path / "x.html")
-    assert report_runs([dyed, dyed], compare=True, out=tmp_path / "both.html") == 0
+    result = CliRunner().invoke(
+        app, ["report", str(dyed), str(dyed), "--compare", "--out", str(tmp_path / "both.html")]
+    )
+    assert result.exit_code == 0, result.output
     assert "2 runs compared" in (tmp_path / "both.html").read_text(encoding="utf-8")

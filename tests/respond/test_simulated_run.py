@@ -24,6 +24,8 @@ from livescope.session import Session
 from livescope.settings import CameraSettings, Settings
 from livescope.simulate.camera import open_simulated_core, truth_of
 
+pytestmark = pytest.mark.timeout(900)  # sessions end by what they have seen, however slow the machine
+
 DROP = "{metric: viability, below: 0.8, clear: 0.85, frames: 3, min_cells: 30}"
 ALWAYS = "{metric: n_cells, above: 0}"
 
@@ -33,9 +35,10 @@ def settings_of(tmp_path: Path, rules: str, **more: Any) -> Settings:
     (tmp_path / "rules.yaml").write_text(rules)
     tree: dict[str, Any] = {
         "simulation": {
-            "width": 512,
-            "height": 512,
-            "rate_fps": 500,
+            "width": 384,
+            "height": 384,
+            "cells_per_mm2": 900,
+            "rate_fps": 20,
             "seed": 11,
             "dead_fraction": 0.02,
             "death_rate_per_h": 0.4,
@@ -45,7 +48,7 @@ def settings_of(tmp_path: Path, rules: str, **more: Any) -> Settings:
         "camera": {"exposure_ms": 20},
         "detector": {"threads": 1, "every_frame": True},
         "record": {"path": tmp_path / "run.ome.zarr"},
-        "run": {"frames": 60, "rules": tmp_path / "rules.yaml"},
+        "run": {"rules": tmp_path / "rules.yaml"},
     }
     for section, values in more.items():
         tree.setdefault(section, {}).update(values)
@@ -55,7 +58,7 @@ def settings_of(tmp_path: Path, rules: str, **more: Any) -> Settings:
 def run(settings: Settings, **more: Any) -> tuple[Session, Record]:
     with Session(settings, **more) as session:
         session.start().result(60)
-        assert session.wait(110)
+        assert session.wait(800)
     assert settings.record.path is not None
     return session, open_record(settings.record.path)
 
@@ -66,15 +69,15 @@ def rule(when: str, *actions: str, name: str = "rule", more: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def drop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Record, Path]:
-    """The run whose viability drops below 80 %, in which three more actions fail in their own ways."""
+    """The run whose viability drops below 80 %, in which two more actions fail in their own ways."""
     tmp_path = tmp_path_factory.mktemp("drop")
     failing = [
         f"{{action: command, args: [{sys.executable!r}, -c, 'raise SystemExit(3)']}}",
         "{action: webhook, url: 'http://127.0.0.1:1/', timeout_s: 5}",
-        "{action: set_exposure, exposure_ms: 500000}",
     ]
     text = "rules:\n" + rule(DROP, "{action: snap, channel: Cy5, exposure_ms: 50}", name="confirm with the dye")
-    text += rule("{metric: elapsed_h, above: 0.1}", *failing[:2], name="fails")
+    text += rule("{metric: elapsed_h, above: 0.1}", *failing, name="fails")
+    text += rule("{metric: elapsed_h, above: 1.95}", "{action: stop}", name="two hours are over")
     session, record = run(settings_of(tmp_path, text), allow_actions=True)
     return session, record, tmp_path / "rules.yaml"
 
@@ -96,15 +99,17 @@ def test_a_drop_of_the_viability_takes_the_dye_into_the_record(drop: tuple[Sessi
     # the culture was as the rule says
     core = open_simulated_core(record.settings.simulation, CameraSettings())
     truth = truth_of(core, frames[outcome["frame"]]).in_frame()
-    assert float((truth.state == State.LIVE).mean()) == pytest.approx(0.8, abs=0.06)
+    # 53 cells; three frames in a row make the rule some minutes late, and cells that are dying are left uncertain
+    assert 0.65 < float((truth.state == State.LIVE).mean()) < 0.83
     # the dye confirms: the dead are bright
     truth = truth_of(core, replace(snap, metadata=dict(snap.metadata))).in_frame()
     core.unloadAllDevices()
     at = snap.pixels[truth.y_px.round().astype(int), truth.x_px.round().astype(int)].astype(float)
     assert np.median(at[truth.state == State.DEAD]) > 3 * np.median(at[truth.state == State.LIVE])
     # a dry run over the record says the same
-    fired = [firing for firing in dry_run(load_rules(rules), readings_of_record(record)) if firing.rule != "fails"]
-    assert [(firing.frame_index, firing.reason) for firing in fired] == [(outcome["frame"], outcome["reason"])]
+    told = {(one["rule"], one["frame"], one["reason"]) for one in session.status().actions}
+    fired = dry_run(load_rules(rules), readings_of_record(record))
+    assert {(firing.rule, firing.frame_index, firing.reason) for firing in fired} == told
 
 
 def test_every_firing_is_in_the_record_with_its_reason(drop: tuple[Session, Record, Path]) -> None:
@@ -115,9 +120,14 @@ def test_every_firing_is_in_the_record_with_its_reason(drop: tuple[Session, Reco
         ("confirm with the dye", "snap", True),
         ("fails", "command", False),
         ("fails", "webhook", False),
+        ("two hours are over", "stop", True),
     }
     assert record.manifest["rules"]["allow_actions"] is True
-    assert [one["name"] for one in record.manifest["rules"]["rules"]] == ["confirm with the dye", "fails"]
+    assert [one["name"] for one in record.manifest["rules"]["rules"]] == [
+        "confirm with the dye",
+        "fails",
+        "two hours are over",
+    ]
 
 
 def test_failing_actions_harm_nothing(drop: tuple[Session, Record, Path]) -> None:
@@ -125,8 +135,9 @@ def test_failing_actions_harm_nothing(drop: tuple[Session, Record, Path]) -> Non
     status = session.status()
     assert status.errors == ()
     assert status.state.value == "idle"
-    assert len(record) == 61  # 60 that were asked for, and the dye
-    assert len(record.analysed) == 60
+    assert str(status.reason).startswith("two hours are over: elapsed_h > 1.95")
+    assert len(record) == status.delivered == len(record.analysed) + 1
+    assert not any(status.lost[cause] for cause in ("core", "camera", "recorder", "analysis"))
     assert [warning for warning in status.warnings if warning.startswith("rule 'fails': command failed")]
     assert [note["reason"].split(" (")[0] for note in record.manifest["segments"]] == [
         "start",
@@ -146,7 +157,7 @@ def test_a_rule_ends_the_run_and_says_why(tmp_path: Path) -> None:
 PLAN = """
 axis_order: tpc
 stage_positions: [{x: 0, y: 0, name: A1}, {x: 400, y: 0, name: A2}]
-time_plan: {interval: 0.2, loops: 12}
+time_plan: {interval: 0.2, loops: 100000}
 channels: [{config: Brightfield, group: Channel, exposure: 20}, {config: Cy5, group: Channel, exposure: 30}]
 """
 
@@ -161,8 +172,9 @@ def test_rules_change_a_planned_run(tmp_path: Path) -> None:
     snap = "{action: snap, channel: Cy5, exposure_ms: 5}"
     text = "rules:\n" + rule(ALWAYS, *actions, snap, name="at once", more=", per: run")
     text += rule("{metric: elapsed_h, above: 0.15}", "{action: skip}", name="later", more=", per: run")
+    text += rule("{metric: elapsed_h, above: 3.0}", "{action: stop}", name="enough", more=", per: run")
     small = {"width": 256, "height": 256}
-    settings = settings_of(tmp_path, text, run={"frames": None, "plan": tmp_path / "plan.yaml"}, simulation=small)
+    settings = settings_of(tmp_path, text, run={"plan": tmp_path / "plan.yaml"}, simulation=small)
     session, record = run(settings)
     assert session.status().errors == ()
     assert all(one["ok"] for one in session.status().actions), session.status().actions
@@ -174,12 +186,12 @@ def test_rules_change_a_planned_run(tmp_path: Path) -> None:
     assert (aside.position, aside.exposure_ms) == (first, 5.0)
     again = [f for f in frames if f.metadata and REASON in f.metadata and not f.aside]
     assert {frame.position for frame in again} == {first}
-    rounds = {
-        name: {int(f.metadata["t"]) for f in frames if f.metadata and f.position == name and "t" in f.metadata}
-        for name in ("A1", "A2")
-    }
-    assert max(rounds[left_out]) < 11
-    assert {max(rounds[name]) for name in rounds if name != left_out} == {11}
+    rounds: dict[str | None, list[int]] = {}
+    for frame in frames:
+        if frame.metadata and "t" in frame.metadata:
+            rounds.setdefault(frame.position, []).append(int(frame.metadata["t"]))
+    (kept,) = {"A1", "A2"} - {left_out}
+    assert max(rounds[left_out]) < max(rounds[kept])
     # the plan's second channel is stored and never called
     called = [frame for frame in frames if frame.index in record.analysed]
     assert {frame.channel for frame in called} == {"Brightfield"}

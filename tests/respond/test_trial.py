@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from livescope.cli import app
 from livescope.errors import RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
@@ -87,3 +89,12 @@ def test_the_shift_that_was_recorded_is_read(tmp_path: Path) -> None:
     recorder.close({})
     readings = readings_of_record(open_record(path), focus=False)
     assert [reading.values["shift"] for reading in readings] == [0.0, 0.5, 1.0]
+
+
+def test_the_command(dying: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    result = CliRunner().invoke(app, ["rules", str(rules), str(dying)])
+    assert result.exit_code == 0, result.output
+    assert "dry run" in result.output
+    assert "blurred" in result.output
