@@ -16,6 +16,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from livescope.frames import Pixels
 from livescope.train.paper import CROP_PX, ResNet18, crops_of, segment
 
 __all__ = ["TwoStage", "segment_opencv", "segment_skimage"]
@@ -25,7 +26,7 @@ _TEXTURE_SIGMA = 2.0
 _LEAST_AREA = 80
 _LEAST_DISTANCE = 8
 
-Image = NDArray[np.uint16]
+Image = Pixels
 Centres = NDArray[np.float64]
 
 

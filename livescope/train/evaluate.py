@@ -23,6 +23,7 @@ from livescope.frames import Frame
 from livescope.settings import DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
+from livescope.train.instances import outline_scores
 from livescope.train.scoring import Matched, bootstrap, match_field, reliability, score
 from livescope.train.shifts import SHIFTS
 from livescope.train.sources import Dataset, OneOf, read, settings_in, settings_of, with_group
@@ -189,7 +190,9 @@ def sheet_of(
 ) -> dict[str, Any]:
     """Compute a validation sheet as plain numbers; those that the data cannot give are None."""
     report(f"calling cells of {len(fields)} fields")
-    matched = _matched(bundle, dataset, fields)
+    calls = call_fields(bundle, fields, dataset.pixel_um)
+    matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+    outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
     report("intervals")
     figures, intervals = asdict(score(matched)), bootstrap(matched, score)
     by_group: dict[str, list[Matched]] = {}
@@ -217,6 +220,7 @@ def sheet_of(
         "localisation_px": dict(zip(("median", "p95"), np.nanpercentile(distance, (50, 95)).tolist(), strict=True))
         if np.isfinite(distance).any()
         else None,
+        "outlines": outline_scores(bundle, fields, calls, dataset.pixel_um) if outlined else None,
         "reliability": reliability(matched),
         "risk_coverage": risk_coverage(matched),
         "viability": viability_agreement(matched, bundle.card) if dataset.complete else None,

@@ -5,14 +5,24 @@ Owns the overlap of two label images and the F1 of instances. Centres and states
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from skimage.draw import polygon
 
-__all__ = ["Instances", "match_instances", "painted"]
+from livescope.calls import CellCalls
+from livescope.detect.bundle import Bundle
+from livescope.detect.refine import Outliner
+from livescope.frames import Frame
+from livescope.train.data import Field
+
+__all__ = ["Instances", "match_instances", "outline_scores", "painted"]
+
+_RESAMPLES = 1000
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,3 +78,51 @@ def painted(contours_yx: NDArray[np.floating], shape: tuple[int, int]) -> NDArra
     for value, contour in enumerate(contours_yx, 1):
         labels[polygon(contour[:, 0], contour[:, 1], shape)] = value
     return labels
+
+
+def outline_scores(
+    bundle: Bundle, fields: Sequence[Field], calls: Sequence[CellCalls], pixel_um: float | None
+) -> dict[str, Any] | None:
+    """Score the outlines of fields' calls, those of the rays and the refined ones, at an IoU of 0.5.
+
+    Parameters
+    ----------
+    bundle
+        The model that called them.
+    fields, calls
+        Fields whose contours are those of cells (not boxes, not nuclei), and their calls.
+    pixel_um
+        Micrometres a pixel of the fields.
+
+    Returns
+    -------
+    ``{"rays": {"value": F1, "interval": (low, high)}, "refined": ...}``, intervals (95 %) by resampling groups; None
+    where no field is wholly labelled, and without ``refined`` for a model made elsewhere.
+    """
+    outliner = Outliner(bundle) if bundle.card.adapter is None else None
+    counts: dict[str, dict[str, Instances]] = {}
+    for field, found in zip(fields, calls, strict=True):
+        if field.visible_only or field.known is not None:
+            continue
+        shape = field.pixels.shape
+        truth = painted(field.contours_yx, shape)
+        drawn = {"rays": painted(found.outlines_yx()[::-1], shape)}  # the surest, which come first, on top
+        if outliner is not None:
+            bit_depth = 8 * field.pixels.dtype.itemsize
+            drawn["refined"] = outliner(
+                Frame(field.pixels, 0, 0, "field", 0.0, 0.0, bit_depth, pixel_um=pixel_um), found
+            )
+        for kind, labels in drawn.items():
+            by_group = counts.setdefault(kind, {})
+            by_group[field.group] = by_group.get(field.group, Instances()) + match_instances(truth, labels)
+    return {kind: _with_interval(list(by_group.values())) for kind, by_group in counts.items()} or None
+
+
+def _with_interval(groups: Sequence[Instances]) -> dict[str, Any]:
+    rows = np.array([[one.matched, one.marked + one.called] for one in groups])
+    value = float(2 * rows[:, 0].sum() / max(rows[:, 1].sum(), 1))
+    if len(rows) < 2:
+        return {"value": value, "interval": None}
+    drawn = rows[np.random.default_rng(0).integers(0, len(rows), (_RESAMPLES, len(rows)))].sum(axis=1)
+    low, high = np.percentile(2 * drawn[:, 0] / np.maximum(drawn[:, 1], 1), (2.5, 97.5))
+    return {"value": value, "interval": (float(low), float(high))}

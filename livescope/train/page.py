@@ -72,6 +72,8 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
     if sheet["localisation_px"]:
         off = sheet["localisation_px"]
         rows.append(["distance of found centres, pixels", f"{off['median']:.2f}", f"95th percentile {off['p95']:.2f}"])
+    for kind, one in (sheet["outlines"] or {}).items():
+        rows.append([f"F1 of outlines at IoU 0.5, {kind}", _cell(one["value"]), _interval(one["interval"])])
     parts.append(_table(["figure", "value", "95 % interval"], rows))
     if agreement := sheet["viability"]:
         corrected = agreement["corrected_bias"]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from livescope.train.instances import Instances, match_instances, painted
+from livescope.detect.bundle import load_bundle
+from livescope.train.data import simulated_fields
+from livescope.train.evaluate import call_fields
+from livescope.train.instances import Instances, match_instances, outline_scores, painted
 
 
 def squares(*corners: tuple[int, int], side: int = 10) -> np.ndarray:
@@ -54,3 +58,19 @@ def test_outlines_are_painted_in_pixels() -> None:
     square = np.array([[4.5, 4.5], [4.5, 14.5], [14.5, 14.5], [14.5, 4.5]])
     labels = painted(np.stack([square, square + 20]), (60, 60))
     assert (labels == squares((5, 5), (25, 25))).all()
+
+
+def test_outlines_of_simulated_cells_are_scored_with_intervals() -> None:
+    bundle, fields = load_bundle("simulated"), simulated_fields(3, seed=77, side_px=256, pixel_um=1.3)
+    calls = call_fields(bundle, fields, 1.3)
+    scores = outline_scores(bundle, fields, calls, 1.3)
+    assert scores is not None
+    assert set(scores) == {"rays", "refined"}
+    for one in scores.values():
+        assert one["interval"][0] <= one["value"] <= one["interval"][1] <= 1
+        assert one["value"] > 0.7
+    boxes = [replace(field, visible_only=True) for field in fields]
+    assert outline_scores(bundle, boxes, calls, 1.3) is None
+    alone = outline_scores(bundle, fields[:1], calls[:1], 1.3)
+    assert alone is not None
+    assert alone["rays"]["interval"] is None
