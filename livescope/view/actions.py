@@ -59,10 +59,10 @@ class Actions:
 
     def button(self, action: Any, text: str = "") -> Any:
         """Return a tool button for an action."""
+        if text:
+            action.setIconText(text)  # a text of the button's own is gone as soon as the action is toggled
         button = QToolButton()
         button.setDefaultAction(action)
-        if text:
-            button.setText(text)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         return button
 

@@ -82,6 +82,7 @@ class ControlBar(QWidget):
         self.snap.setIcon(draw_icon("snap", theme.text))
         self._show_run()
         self._show_record()
+        self.record.setMinimumWidth(104)
 
     def show_status(self, status: Status, planned: bool = False) -> None:
         """Look as the session is: what can be asked for now, and what it is doing; `planned` if it follows a plan."""
@@ -138,7 +139,7 @@ class ControlBar(QWidget):
         self.exposure.setSpecialValueText("unknown")
         self.exposure.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.exposure.setKeyboardTracking(False)
-        self.exposure.setFixedWidth(96)
+        self.exposure.setFixedWidth(88)
         self.exposure.setToolTip("Exposure of the camera; Enter applies (E)")
         self.exposure.setAccessibleName("Exposure in milliseconds")
         self.exposure.valueChanged.connect(self._ask_exposure)
@@ -150,7 +151,7 @@ class ControlBar(QWidget):
         self.burst_frames.setValue(100)
         self.burst_frames.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.burst_frames.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.burst_frames.setFixedWidth(64)
+        self.burst_frames.setFixedWidth(56)
         self.burst_frames.setToolTip("Frames of a burst")
         self.burst_frames.setAccessibleName("Frames of a burst")
         self.burst_frames.lineEdit().returnPressed.connect(self.burst_frames.clearFocus)
@@ -158,15 +159,15 @@ class ControlBar(QWidget):
 
     def _lay_out(self, view_buttons: list[Any], menu: Any) -> None:
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(10, 8, 14, 8)
-        layout.setSpacing(8)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(6)
         for widget in (self.run, self.snap, self.record):
             layout.addWidget(widget)
         layout.addSpacing(6)
         layout.addWidget(self.burst)
         layout.addWidget(self.burst_frames)
         layout.addSpacing(6)
-        label = QLabel("Exposure")
+        label = QLabel("Exp.")
         label.setObjectName("name")
         layout.addWidget(label)
         layout.addWidget(self.exposure)
@@ -183,7 +184,7 @@ def _button(text: str, tip: str) -> Any:
     button = QPushButton(text)
     button.setToolTip(tip)
     button.setIconSize(QSize(14, 14))
-    button.setMinimumWidth(88)
+    button.setMinimumWidth(80)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
 

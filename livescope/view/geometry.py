@@ -38,10 +38,16 @@ def outline_segments(outlines_yx: NDArray[np.float32], state: State) -> Segments
         x0, y0, x1, y1 in the unit of the vertices.
     """
     n, n_rays, _ = outlines_yx.shape
-    stroke = np.flatnonzero(np.resize(np.array(_STROKES[state], bool), n_rays))
-    segments = np.empty((n, len(stroke), 4))
-    segments[..., :2] = outlines_yx[:, stroke, ::-1]
-    segments[..., 2:] = outlines_yx[:, (stroke + 1) % n_rays, ::-1]
+    stroke = np.resize(np.array(_STROKES[state], bool), n_rays)
+    segments = np.empty((n, int(stroke.sum()), 4))
+    if stroke.all():  # slices are copied three times as fast as what an index picks
+        segments[..., 0], segments[..., 1] = outlines_yx[..., 1], outlines_yx[..., 0]
+        segments[:, :-1, 2:] = segments[:, 1:, :2]
+        segments[:, -1, 2:] = segments[:, 0, :2]
+    else:
+        drawn = np.flatnonzero(stroke)
+        segments[..., :2] = outlines_yx[:, drawn, ::-1]
+        segments[..., 2:] = outlines_yx[:, (drawn + 1) % n_rays, ::-1]
     return segments.reshape(-1, 4)
 
 

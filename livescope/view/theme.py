@@ -104,6 +104,8 @@ def _style_sheet(theme: Theme) -> str:
     QWidget {{ font-size: 13px; }}
     QToolTip {{ background: {theme.panel}; color: {theme.text}; border: 1px solid {theme.line}; padding: 4px; }}
     #bar, #status {{ background: {theme.panel}; }}
+    #bar QToolButton {{ padding: 6px 9px; }}
+    #bar QPushButton {{ padding: 6px 9px; }}
     #bar {{ border-bottom: 1px solid {theme.line}; }}
     #status {{ border-top: 1px solid {theme.line}; color: {theme.muted}; }}
     #status QLabel {{ color: {theme.muted}; font-size: 12px; }}

@@ -384,6 +384,13 @@ def test_hovering_a_cell_tells_what_it_is(qtbot: Any, window: MainWindow, new_fr
     assert window.canvas.cell_at(QPointF(place(50, 50))) is None
 
 
+def test_a_button_keeps_its_short_text(qtbot: Any, window: MainWindow) -> None:
+    for action in (window.trails, window.overlay):
+        _toggle(qtbot, window, action)
+    texts = {button.text() for button in window.bar.findChildren(QToolButton)}
+    assert {"Calls", "Trails", "ROI", "Full"} <= texts
+
+
 def test_ids_are_written_beside_the_cells(qtbot: Any, window: MainWindow, new_frame: Any, new_analysis: Any) -> None:
     frame = new_frame()
     _show(qtbot, window, frame, new_analysis(frame, [LIVE] * 5))
