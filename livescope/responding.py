@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from livescope.calls import Analysis
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError, one_of
-from livescope.frames import Frame
 from livescope.messages import Messages
 from livescope.recording import Recording
 from livescope.respond.actions import ActionRunner, Outcome, Snap, check_allowed, needs_plan
@@ -158,7 +157,7 @@ class Responder:
         self._engine = RuleEngine(rules)
         self._readings = Readings()
         self._focus = FocusMeter() if "focus" in rules.metrics else None
-        self._newest: dict[str | None, Frame] = {}
+        self._places_um: dict[str, tuple[float | None, float | None, float | None]] = {}
         self._guard = threading.Lock()
         self._ending = False
         self._pending: Future[None] | None = None
@@ -169,7 +168,8 @@ class Responder:
     def __call__(self, analysis: Analysis) -> None:
         """Take in an analysis and hand on what fires; never waits (detector thread)."""
         frame = analysis.frame
-        self._newest[frame.position] = frame
+        if frame.position is not None:
+            self._places_um[frame.position] = frame.x_um, frame.y_um, frame.z_um
         more = {"disk_free_gb": self._recording.disk_free_bytes() / 1e9}
         if self._focus is not None:
             more["focus"] = self._focus.relative(frame.pixels, frame.position)
@@ -210,9 +210,8 @@ class Responder:
         changes: list[Move | Preset | Exposure] = [Preset(_channel_group(self._stream.core), channel)]
         if exposure_ms is not None:
             changes.append(Exposure(exposure_ms))
-        frame = self._newest.get(position)
-        if position is not None and frame is not None:  # a plan may have gone on to another place meanwhile
-            changes.insert(0, Move(frame.x_um, frame.y_um, frame.z_um, position))
+        if position is not None:  # a plan may have gone on to another place meanwhile
+            changes.insert(0, Move(*self._places_um[position], position))
         aside = Aside(tuple(changes), f"channel {channel}", reason)
         taken: list[Future[None]] = []
         self._do(f"taking a frame in {aside.what}", lambda stream: taken.append(stream.aside(aside)))
