@@ -262,6 +262,9 @@ class Segments:
             self._arrived.notify_all()
 
     def _receive(self, frame: Frame) -> None:
+        if self.notes and frame.segment > self.notes[-1].segment:
+            reason = "the camera's numbering began again, and not by livescope: somebody else started it"
+            self.notes.append(SegmentNote(frame.segment, reason, frame.wall_time))
         self._on_frame(frame)
         with self._arrived:
             self.newest = frame

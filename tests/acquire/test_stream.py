@@ -137,6 +137,21 @@ def test_a_stall_longer_than_the_ring_is_counted(demo_core: Any, sink: Any) -> N
     assert len(sink.frames) + sink.lost_in_core == 200
 
 
+def test_a_numbering_that_begins_again_is_a_segment_with_its_reason(sink: Any) -> None:
+    core = FakeCore(rate_fps=None)
+    stream = sink.stream(core)
+    stream.start()
+    core.make(5)
+    wait_for_frames(sink, 5)
+    core.clearCircularBuffer()  # by another program
+    core.make(3)
+    stream.stop()
+    assert [f.segment for f in sink.frames] == [0] * 5 + [1] * 3
+    assert [note.segment for note in stream.notes] == [0, 1]
+    assert "somebody else" in stream.notes[1].reason
+    assert sink.lost_in_core == 0
+
+
 def test_several_cameras_are_accounted_apart(sink: Any) -> None:
     core = FakeCore(rate_fps=None, cameras=("Left", "Right"), ring_frames=10)
     stream = sink.stream(core)
