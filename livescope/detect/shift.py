@@ -25,7 +25,7 @@ __all__ = ["LIVE", "PICTURES", "ShiftReference", "ShiftWatch", "Subset", "WatchP
 
 _LEAST_CLIPPED, _LEAST_UNEVEN = 0.01, 0.3
 """Less than this is never warned of, however clean the training was."""
-_ALL_DEAD, _ALL_DEAD_CELLS, _ALL_DEAD_FRAMES = 0.97, 20, 10
+_ALL_DEAD, _ALL_DEAD_CELLS, _ALL_DEAD_FRAMES = 0.93, 20, 10
 """So large a part of so many calls, of so many frames at most, is more often a fault than a finding."""
 _SIZE = 1.15
 """So far the median cell may lie beyond the 5th and 95th percentile of the training's cells."""
