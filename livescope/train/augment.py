@@ -103,7 +103,8 @@ def place(
         keep = (high - low).prod(axis=1) > 0.3 * whole
     cells = Cells(centres[keep].astype(np.float32), contours[keep].astype(np.float32), example.cells.state[keep])
     known = None if example.known is None else move(example.known, "border")
-    return Example(move(example.image, fill), cells, known, example.visible_only)
+    dyes = None if example.dyes is None else np.stack([move(one, "zeros") for one in example.dyes])
+    return Example(move(example.image, fill), cells, known, example.visible_only, dyes)
 
 
 def _light(image: NDArray[np.float32], settings: AugmentSettings, rng: np.random.Generator) -> NDArray[np.float32]:

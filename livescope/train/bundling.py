@@ -228,9 +228,10 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         return [one for part, chosen in fields for one in _match(bundle, chosen, part.dataset)]
 
     export_onnx(network, path)
-    # where only some cells are marked, what looks like a false call may be a cell, and a missed one is surely missed
-    recall_weight = 1.0 if all(part.dataset.complete for part in parts) else 2.0
-    bundle = write(p_cell=best_p_cell(calls(write()), recall_weight), trained_on=trained_on + few)
+    # where only some cells are marked, a false call may be a cell while a missed one is surely missed; and the share of
+    # dead among them is not a field's
+    complete = all(part.dataset.complete for part in parts)
+    bundle = write(p_cell=best_p_cell(calls(write()), 1.0 if complete else 2.0), trained_on=trained_on + few)
     counts = _states(parts, "train", "valid")
     if not any(counts):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
@@ -238,7 +239,7 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         assert settings.start is not None
         start = load_bundle(settings.start).card
         return write(temperature=max(start.temperature, 1.0), uncertain=start.uncertain)
-    state = fit_state(calls(bundle))
+    state = fit_state(calls(bundle), even=not complete)
     if few:  # fields of the training flatter: they must not make the calls any surer
         state = StateCalibration(state.bias, max(state.temperature, 1.0))
     with torch.no_grad():

@@ -40,7 +40,7 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float
 
     Returns
     -------
-    The middle of the stretch of thresholds whose score lies within 0.001 of the best: the least sensitive choice.
+    The middle of the stretch of thresholds whose score lies within 0.001, or one cell, of the best: least sensitive.
     """
     scores = np.concatenate([m.p_cell for m in matched])
     hit = np.concatenate([m.marked >= 0 for m in matched])
@@ -50,22 +50,25 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float
     f_score = np.array(
         [(1 + beta2) * hit[scores >= t].sum() / ((scores >= t).sum() + beta2 * cells) for t in thresholds]
     )
-    good = thresholds[f_score >= f_score.max() - 0.001]
+    # what one cell more or less would change is chance
+    good = thresholds[f_score >= f_score.max() - max(0.001, 1 / max(cells, 1))]
     return round(float(good[len(good) // 2]), 3)
 
 
-def fit_state(matched: Sequence[Matched]) -> StateCalibration:
+def fit_state(matched: Sequence[Matched], even: bool = False) -> StateCalibration:
     """Fit bias and temperature of the dead logit by maximum likelihood (Platt 1999) on found cells of known state.
 
-    The calls must have been made with temperature 1 and bias 0.
+    The calls must have been made with temperature 1 and bias 0. `even` gives live and dead the same weight: for marked
+    cells whose share of dead says nothing of a field's. Otherwise that share is believed.
     """
     logit, dead = known_states(matched)
     target = dead.astype(np.float64)
+    weight = np.where(dead, 0.5 / dead.mean(), 0.5 / (1 - dead.mean())) if even else np.ones(len(dead))
 
     def loss(parameters: NDArray[np.float64]) -> float:
         z = np.exp(parameters[0]) * (logit + parameters[1])
         # the small ridge keeps a perfectly separated set from driving the temperature to 0
-        return float(np.mean(np.logaddexp(0, z) - target * z) + 1e-3 * parameters[0] ** 2)
+        return float(np.mean(weight * (np.logaddexp(0, z) - target * z)) + 1e-3 * parameters[0] ** 2)
 
     found = minimize(loss, np.zeros(2), method="Nelder-Mead")
     return StateCalibration(bias=float(found.x[1]), temperature=float(np.exp(-found.x[0])))

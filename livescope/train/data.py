@@ -57,6 +57,9 @@ class Field:
     known
         (H, W) bool, True where the labels speak: every cell there is marked. None: everywhere. A missing label is
         missing, never a negative.
+    dyes
+        (3, H, W) float32 where dyes were pictured: dead dye, nuclear dye (about 0 to 1), and 1 where both are known. To
+        predict them is a side task of the training.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Field:
     state: NDArray[np.uint8]
     visible_only: bool = False
     known: NDArray[np.bool_] | None = None
+    dyes: NDArray[np.float32] | None = None
 
 
 def simulated_fields(count: int, seed: int, side_px: int = 768, pixel_um: float = 0.65) -> list[Field]:

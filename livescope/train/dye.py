@@ -43,7 +43,7 @@ __all__ = [
 BRIGHTFIELD = ".brightfield.tif"
 _SHIFT_PX = 16
 """Largest shift between the channels that is looked for."""
-_OWN_SHIFT_PX = 4
+_OWN_SHIFT_PX = 6
 """Largest difference of one field's shift from that of all."""
 _RING_PX = (3, 10)
 """The local ring lies between these distances from a nucleus."""
@@ -126,7 +126,7 @@ def register(fields: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint16]]]) ->
 
     Bright-field shows no nuclei to match, but cells are where it is finely structured: the dye is correlated with that
     structure, over shifts of up to 16 pixels. One field can mislead, so all are first taken together, and each may then
-    differ from the common shift by 4 pixels along each axis.
+    differ from the common shift by up to 5 pixels along each axis.
 
     Parameters
     ----------
@@ -146,6 +146,8 @@ def register(fields: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint16]]]) ->
     for one in maps:
         window = one[top : top + 2 * _OWN_SHIFT_PX + 1, left : left + 2 * _OWN_SHIFT_PX + 1]
         dy, dx = (int(k) for k in np.unravel_index(int(window.argmax()), window.shape))
+        if {dy, dx} & {0, 2 * _OWN_SHIFT_PX}:
+            dy = dx = _OWN_SHIFT_PX  # highest at the edge of its reach: no peak of its own, the common shift is surer
         shifts.append((top + dy - _SHIFT_PX, left + dx - _SHIFT_PX))
     return shifts
 
@@ -251,7 +253,16 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds) -> list[data.Field]:
         shift = np.asarray(pair.shift_yx, np.float32)
         known = np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
         fields.append(
-            data.Field(pair.name, pair.group, pair.brightfield, centres + shift, contours + shift, state, known=known)
+            data.Field(
+                name=pair.name,
+                group=pair.group,
+                pixels=pair.brightfield,
+                centres_yx=centres + shift,
+                contours_yx=contours + shift,
+                state=state,
+                known=known,
+                dyes=_dyes(pair),
+            )
         )
     return fields
 
@@ -262,3 +273,26 @@ def _spoken_for(pair: Pair) -> NDArray[np.bool_]:
     background = signal < np.median(signal) + 0.5 * (threshold_otsu(signal) - np.median(signal))
     known: NDArray[np.bool_] = background | (expand_labels(pair.nuclei, 4) > 0)
     return known
+
+
+def _dyes(pair: Pair) -> NDArray[np.float32]:
+    """Lay the dyes on the bright-field for the side task: `livescope.train.data.Field.dyes`."""
+    dead = gaussian_filter(pair.dead.astype(np.float32), 1.0)
+    # doublings of the field's median, the living mode, halved: 0 there, and 0.5 at twice of it, where death begins
+    dead = np.log2(np.maximum(dead, 1.0) / max(_typical(pair.dead), 1.0)).clip(-1, 4) / 2
+    nuclear = np.log1p(gaussian_filter(pair.nuclear.astype(np.float32), 1.0))
+    dark, bright = np.percentile(nuclear[pair.nuclear > 0], (40, 99)) if pair.nuclear.any() else (0.0, 1.0)
+    nuclear = ((nuclear - dark) / max(float(bright - dark), 1e-3)).clip(-0.5, 1.5)
+    seen = (pair.brightfield > 0) & np.roll(pair.dead > 0, pair.shift_yx, axis=(0, 1))
+    # what rolled in from the other side, and the blur's reach, belongs elsewhere
+    margin = _SHIFT_PX + 4
+    inner = np.zeros(seen.shape, bool)
+    inner[margin:-margin, margin:-margin] = True
+    seen &= inner
+    laid = (np.roll(one, pair.shift_yx, axis=(0, 1)) for one in (dead, nuclear))
+    return np.stack([*(one * seen for one in laid), seen]).astype(np.float32)
+
+
+def _typical(picture: NDArray[np.uint16]) -> float:
+    lit = picture[picture > 0]
+    return float(np.median(lit)) if len(lit) else 0.0

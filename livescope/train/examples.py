@@ -28,12 +28,16 @@ class Cells:
 
 @dataclass(slots=True, frozen=True)
 class Example:
-    """A normalised picture (H, W) with its cells; `known` (H, W) is 1 where labels speak, None: everywhere."""
+    """A normalised picture (H, W) with its cells; `known` (H, W) is 1 where labels speak, None: everywhere.
+
+    `dyes` (3, H, W) as those of `livescope.train.data.Field`.
+    """
 
     image: NDArray[np.float32]
     cells: Cells
     known: NDArray[np.float32] | None = None
     visible_only: bool = False
+    dyes: NDArray[np.float32] | None = None
 
 
 def normalised(pixels: Pixels, normalisation: Normalisation, bin_px: int = 1) -> NDArray[np.float32]:
@@ -75,4 +79,5 @@ def example_of(field: Field, normalisation: Normalisation, bin_px: int = 1) -> E
         (field.centres_yx - shift) / np.float32(bin_px), (field.contours_yx - shift) / np.float32(bin_px), field.state
     )
     known = None if field.known is None else _binned(field.known.astype(np.float32), bin_px)
-    return Example(normalised(field.pixels, normalisation, bin_px), cells, known, field.visible_only)
+    dyes = None if field.dyes is None else np.stack([_binned(one, bin_px) for one in field.dyes])
+    return Example(normalised(field.pixels, normalisation, bin_px), cells, known, field.visible_only, dyes)

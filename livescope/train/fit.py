@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from livescope.errors import SettingsError
 from livescope.train.augment import AugmentSettings, augment, place
 from livescope.train.examples import Example
-from livescope.train.network import StarNet
+from livescope.train.network import STRIDE, Maps, StarNet
 from livescope.train.targets import Targets, encode
 
 __all__ = ["FitSettings", "History", "fit", "losses"]
@@ -41,6 +41,8 @@ class FitSettings(BaseModel):
     weight_decay: float = Field(default=0.02, ge=0)
     dead_weight: float = Field(default=2.0, gt=0)
     """Weight of a dead cell against a live one in the state's loss; calibration removes the bias it brings."""
+    state_weight: float = Field(default=0.5, gt=0)
+    """Weight of the state's loss against those of detection and outlines."""
     average_steps: float = Field(default=150, ge=1)
     """Time constant of the running average of the weights, which is the network that is kept."""
     seed: int = Field(default=0, ge=0)
@@ -57,40 +59,39 @@ class History:
     valid: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
 
-_WEIGHTS = {"object": 1.0, "foreground": 1.0, "dead": 0.5, "offset": 0.1, "radii": 1.0}
+_WEIGHTS = {"object": 1.0, "foreground": 1.0, "offset": 0.1, "radii": 1.0}
+_DYE_WEIGHT = 4.0
+"""Of the side task: so much that it is a third of the whole loss at the end of a training."""
 
 
-def losses(network: torch.nn.Module, images: Tensor, targets: Targets, dead_weight: float) -> dict[str, Tensor]:
+def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Tensor]:
     """Compute each part of the loss; their sum is descended.
 
     Parameters
     ----------
-    network
-        Gives `Maps`.
-    images
-        (N, 1, H, W) float32.
+    maps
+        What the network says of a batch.
     targets
         Of the same batch.
-    dead_weight
-        Weight of a dead cell against a live one.
+    settings
+        Weights.
     """
-    maps = network(images)
     sample, row, column = targets.where.T
     cells = max(targets.cells, 1)
     parts = {"object": _focal(maps.object_logit, targets.heat, targets.known) / cells}
     covered = functional.binary_cross_entropy_with_logits(maps.foreground_logit, targets.foreground, reduction="none")
     parts["foreground"] = (covered * targets.known).sum() / targets.known.sum().clamp(min=1)
     state = maps.dead_logit[sample, 0, row, column]
-    weight = targets.share * torch.where(targets.dead == 1, dead_weight, 1.0) * (targets.dead >= 0)
+    weight = targets.share * torch.where(targets.dead == 1, settings.dead_weight, 1.0) * (targets.dead >= 0)
     bce = functional.binary_cross_entropy_with_logits(state, targets.dead.clamp(min=0), reduction="none")
-    parts["dead"] = (bce * weight).sum() / weight.sum().clamp(min=1)
+    parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
     off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)
     parts["offset"] = (off * targets.share).sum() / cells
     found = torch.isfinite(targets.radii)
     true = torch.where(found, targets.radii, 1.0).clamp(min=1.0)
     log_error = (torch.log(maps.radii[sample, :, row, column]) - torch.log(true)).abs() * found
     parts["radii"] = (log_error.mean(1) * targets.share).sum() / cells
-    return {name: _WEIGHTS[name] * part for name, part in parts.items()}
+    return {name: _WEIGHTS.get(name, 1.0) * part for name, part in parts.items()}
 
 
 def _focal(logit: Tensor, heat: Tensor, known: Tensor) -> Tensor:
@@ -102,6 +103,15 @@ def _focal(logit: Tensor, heat: Tensor, known: Tensor) -> Tensor:
     return -(hit + miss).sum()
 
 
+def _dye_loss(predicted: Tensor, dyes: Tensor) -> Tensor:
+    """Compare predicted dyes (N, 2, h, w) with their pictures (N, 3, H, W); bright places, being few, count more."""
+    dyes = functional.avg_pool2d(dyes, STRIDE)
+    wanted, seen = dyes[:, :2], (dyes[:, 2:] > 0.99).float()
+    weight = seen * (1 + 4 * wanted.clamp(0, 1))
+    far = functional.smooth_l1_loss(predicted, wanted, reduction="none", beta=0.3)
+    return _DYE_WEIGHT * (far * weight).sum() / weight.sum().clamp(min=1)
+
+
 class _Run:
     """The state of a training: everything that decides how it goes on, so that it can be stopped and resumed."""
 
@@ -110,12 +120,17 @@ class _Run:
         self.device = _device(settings)
         # channels last: a step takes two thirds of the time on a CPU (78 against 125 ms, 8 x 240 x 240)
         self.network = copy.deepcopy(network).train().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # States are few and sparse, a dye is bright or dark everywhere: predicting it teaches the features more of
+        # death than the states alone. Trained along and thrown away.
+        self.dyes = torch.nn.Conv2d(network.widths[1], 2, 1).to(self.device)
         # a short run must not drag its first weights along
         window = max(min(settings.average_steps, settings.steps / 6), 1.0)
         decay = get_ema_multi_avg_fn(1 - 1 / window)
         self.averaged = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            [*self.network.parameters(), *self.dyes.parameters()],
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, settings.learning_rate, settings.steps, pct_start=0.1
@@ -127,7 +142,7 @@ class _Run:
         self.order: list[int] = []
         self.history = History()
 
-    _MODULES = ("network", "averaged", "optimizer", "schedule")
+    _MODULES = ("network", "dyes", "averaged", "optimizer", "schedule")
 
     def save(self, path: Path, identity: str) -> None:
         """Write everything to a file, whole or not at all."""
@@ -204,7 +219,7 @@ def fit(
         if run.step % every and run.step != settings.steps:
             continue
         run.history.train.append((run.step, sums))
-        measured = _measure(run.averaged.module, held, settings.dead_weight)
+        measured = _measure(run.averaged.module, held, settings)
         run.history.valid.append((run.step, measured))
         if not held or sum(measured.values()) < run.least:
             run.least = sum(measured.values())
@@ -226,7 +241,13 @@ def _descend(run: _Run, train: Sequence[Example], settings: FitSettings) -> dict
     picks, run.order = run.order[: settings.batch], run.order[settings.batch :]
     examples = [augment(train[i], settings.canvas_px, settings.augment, run.rng) for i in picks]
     images, targets = _batch(examples, run.device)
-    parts = losses(run.network, images, targets, settings.dead_weight)
+    features = run.network.features(images)
+    parts = losses(run.network.heads(features), targets, settings)
+    pictured = [example.dyes for example in examples if example.dyes is not None]
+    if pictured:
+        which = [k for k, example in enumerate(examples) if example.dyes is not None]
+        dyes = torch.from_numpy(np.stack(pictured)).to(run.device)
+        parts["dyes"] = _dye_loss(run.dyes(features[which]), dyes)
     run.optimizer.zero_grad()
     torch.stack(list(parts.values())).sum().backward()
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
@@ -255,20 +276,31 @@ def _batch(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, T
 def _fixed_batches(
     examples: Sequence[Example], settings: FitSettings, device: torch.device
 ) -> list[tuple[Tensor, Targets]]:
-    """Lay validation examples on canvases without any augmentation."""
-    still = [place(e, np.eye(2), np.zeros(2), settings.canvas_px) for e in examples]
+    """Lay validation examples on canvases without any augmentation; a larger picture is laid out whole, in tiles."""
+    side = settings.canvas_px
+    still = [
+        place(example, np.eye(2), -np.array([top, left]), side)
+        for example in examples
+        for top in _tile_starts(example.image.shape[0], side)
+        for left in _tile_starts(example.image.shape[1], side)
+    ]
     return [_batch(still[k : k + settings.batch], device) for k in range(0, len(still), settings.batch)]
+
+
+def _tile_starts(length: int, side: int) -> list[float]:
+    """Place as few tiles as cover a length evenly."""
+    return [float(start) for start in np.linspace(0, max(length - side, 0), -(-length // side))]
 
 
 @torch.no_grad()
 def _measure(
-    network: torch.nn.Module, batches: Sequence[tuple[Tensor, Targets]], dead_weight: float
+    network: torch.nn.Module, batches: Sequence[tuple[Tensor, Targets]], settings: FitSettings
 ) -> dict[str, float]:
     training = network.training
     network.eval()
     sums: dict[str, float] = {}
     for images, targets in batches:
-        for name, part in losses(network, images, targets, dead_weight).items():
+        for name, part in losses(network(images), targets, settings).items():
             sums[name] = sums.get(name, 0.0) + float(part) / len(batches)
     network.train(training)
     return sums

@@ -91,11 +91,19 @@ class StarNet(nn.Module):
 
     def forward(self, image: Tensor) -> Maps:
         """Map a normalised image (N, 1, H, W) float32, H and W multiples of 16, to `Maps` at (H / 4, W / 4)."""
+        return self.heads(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Compute what all heads read: (N, ``widths[1]``, H / 4, W / 4)."""
         at4 = self.down4(self.stem(image))
         at8 = self.down8(at4)
         at16 = self.down16(at8)
         at8 = self.merge8(at8 + self.up(self.lateral8(at16)))
-        at4 = self.merge4(at4 + self.up(self.lateral4(at8)))
+        merged: Tensor = self.merge4(at4 + self.up(self.lateral4(at8)))
+        return merged
+
+    def heads(self, at4: Tensor) -> Maps:
+        """Read the maps from the features."""
         # the clamp (radii up to 400 pixels) keeps float16 finite
         radii = TYPICAL_RADIUS_PX * torch.exp(self.log_radii(at4).clamp(-4.0, 3.9))
         return Maps(self.object(at4), self.foreground(at4), self.dead(at4), 4.0 * self.offset(at4), radii)
