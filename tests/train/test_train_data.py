@@ -42,7 +42,7 @@ def test_a_wrong_group_or_category_names_what_there_is(tmp_path: Path) -> None:
     write_coco(tmp_path, category="alive")
     with pytest.raises(SourceError, match="alive"):
         read_coco(tmp_path, group="well")
-    with pytest.raises(SourceError, match="missing"):
+    with pytest.raises(SourceError, match="holds no annotations"):
         read_coco(tmp_path / "images")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,17 +64,26 @@ def test_cells_centred_outside_or_in_the_border_are_not_asked_for() -> None:
     assert met.missed.size == 0
 
 
+def test_calls_where_the_labels_are_silent_count_neither_way() -> None:
+    known = np.ones((100, 100), bool)
+    known[:, 70:] = False
+    truth = replace(field([(50, 50), (20, 85)], [State.LIVE, State.DEAD]), known=known)
+    met = match_field(truth, calls([(50, 50), (80, 30), (80, 90), (20, 85)], [0.1, 0.1, 0.1, 0.9]), reach=0.5)
+    assert met.marked.tolist() == [State.LIVE, -1, State.DEAD]
+
+
 def test_bootstrap_resamples_groups() -> None:
     def one(group: str, right: bool) -> Matched:
         p_cell, p_dead = np.array([0.9], np.float32), np.array([0.1], np.float32)
         marked, missed = np.array([1 if right else -1]), np.array([] if right else [1], np.int64)
         return Matched("f", group, p_cell, p_dead, np.array([1], np.uint8), marked, np.zeros(1), missed)
 
-    same = [one("a", True), one("a", False)]  # one group: nothing varies between draws
+    same = [one(group, right) for group in "abc" for right in (True, False)]  # equal groups: draws do not differ
     low, high = bootstrap(same, score, rounds=50)["f1"]
     assert low == high == pytest.approx(0.5)
-    low, high = bootstrap([one("a", True), one("b", False)], score, rounds=200)["f1"]
+    low, high = bootstrap([one("a", True), one("b", False), one("c", True)], score, rounds=200)["f1"]
     assert (low, high) == (0.0, 1.0)
+    assert bootstrap([one("a", True), one("b", False)], score) == {}, "two groups tell nothing of a third"
 
 
 def _drawn(n: int, bias: float, temperature: float) -> Matched:
