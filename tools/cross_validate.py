@@ -34,6 +34,8 @@ from train_bundled import DATA, SUSPENSION  # noqa: E402
 
 from livescope.calls import State  # noqa: E402
 from livescope.detect.bundle import load_bundle  # noqa: E402
+from livescope.detect.normalise import Spread  # noqa: E402
+from livescope.train.augment import AugmentSettings  # noqa: E402
 from livescope.train.bundling import Part, make_bundle  # noqa: E402
 from livescope.train.data import Field, read_coco  # noqa: E402
 from livescope.train.dye import Thresholds  # noqa: E402
@@ -93,7 +95,11 @@ RECIPES = {
             # the lines by which the set's own nuclei.csv was made, so that figures stand beside those of others
             data=(DyePairs(path=DATA / "mcf7_dye_pairs" / "fields", pixel_um=0.311, thresholds=Thresholds()),),
             pixel_um=0.311,
-            fit=FitSettings(steps=1500, canvas_px=240),
+            # contrast differs sixfold between the experiments; the strengths below are in units of the frame's spread
+            normalisation=Spread(),
+            fit=FitSettings(
+                steps=1200, state_weight=1.5, augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05)
+            ),
         ),
         6,
         5,
