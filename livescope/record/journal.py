@@ -46,20 +46,21 @@ class Journal:
         self._before_sync = before_sync
         self._file = path.open("xb", buffering=0)
         self._lock = threading.Lock()
-        self._unsynced = 0
+        self._unsynced = self._size = 0
         self._synced_at = time.monotonic()
         self.synced_bytes = 0
         """What a power failure cannot take back."""
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Hand one line to the operating system: it survives the death of this process, not yet of the machine."""
-        data = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    def append(self, *lines: Mapping[str, Any]) -> None:
+        """Hand lines to the operating system: they survive the death of this process, not yet of the machine."""
+        data = b"".join(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n" for line in lines)
         with self._lock:
-            start = self._file.tell()
-            if self._file.write(data) != len(data):  # a full disk may take a part of a line
-                self._file.truncate(start)
+            if self._file.write(data) != len(data):  # a full disk may take a part of them
+                self._file.truncate(self._size)
+                self._file.seek(self._size)
                 raise OSError(28, "No space left on device", str(self._path))
-            self._unsynced += 1
+            self._size += len(data)
+            self._unsynced += len(lines)
 
     @property
     def due(self) -> bool:
@@ -79,7 +80,7 @@ class Journal:
                 self._before_sync()
                 os.fsync(self._file.fileno())
                 self._unsynced = 0
-                self.synced_bytes = self._file.tell()
+                self.synced_bytes = self._size
             self._synced_at = time.monotonic()
             if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
                 raise FileNotFoundError(2, "was replaced by another file", str(self._path))

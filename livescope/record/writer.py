@@ -8,7 +8,6 @@ of a record in `finish`.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import queue
 import threading
@@ -28,6 +27,7 @@ from livescope.frames import Frame, LossCause, LossLedger
 from livescope.record.arrays import halved_labels, halved_means
 from livescope.record.buffers import Buffers
 from livescope.record.finish import finish
+from livescope.record.frame_line import frame_line
 from livescope.record.images import Images, Place
 from livescope.record.journal import Journal, checksum
 from livescope.record.labels import label_planes
@@ -49,7 +49,6 @@ REMEMBERED = 4096
 TICK_S = 0.25
 REPEAT_S = 5.0
 """The same failure is told again after this many seconds."""
-FRAME_FACTS = ("camera", "position", "channel", "elapsed_ms", "exposure_ms", "x_um", "y_um", "z_um", "pixel_um")
 
 
 @dataclass(slots=True, frozen=True)
@@ -284,8 +283,10 @@ class Recorder:
             if in_flight:
                 # not by a callback on each: tensorstore's threads would stand still there, waiting for the GIL
                 _wait(in_flight[0], TICK_S)
+            ended = []
             while in_flight and in_flight[0].futures[0].done():  # the smaller levels are done or about to be
-                self._settle(in_flight.popleft())
+                ended.append(in_flight.popleft())
+            self._settle(ended)
             self._tick()
 
     def _begin(self, writing: _Writing) -> _Writing | None:
@@ -301,21 +302,29 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return None
-        # the sum while tensorstore reads the same pixels in its own threads: three times as fast as from cold memory
+        # the sum while tensorstore reads the same pixels in its threads: from the cache it takes half the time
         return replace(writing, futures=futures, planes=planes, crc32c=checksum(frame.pixels))
 
-    def _settle(self, writing: _Writing) -> None:
-        """Journal a frame whose writes have ended, or count it as lost."""
-        frame, place = writing.frame, writing.place
+    def _settle(self, ended: Sequence[_Writing]) -> None:
+        """Journal frames whose writes have ended, or count them as lost."""
+        written = []
+        for writing in ended:
+            try:
+                for future in writing.futures:
+                    future.result()
+                written.append(writing)
+            except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
+                self._lose(writing.frame, error)
         try:
-            for future in writing.futures:
-                future.result()
-            self._journal.append(_frame_line(frame, place, writing.crc32c))
+            if written:  # all in one write: each may cost the GIL
+                self._journal.append(*(frame_line(w.frame, w.place, w.crc32c) for w in written))
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
-            self._lose(frame, error)
+            for writing in written:
+                self._lose(writing.frame, error)
             return
-        self._recorded += 1
-        self._buffers.give(frame.pixels)
+        self._recorded += len(written)
+        for writing in written:
+            self._buffers.give(writing.frame.pixels)
 
     def _lose(self, frame: Frame, error: Exception | None = None) -> None:
         self._lost += 1
@@ -409,30 +418,6 @@ def _wait(writing: _Writing, seconds: float) -> None:
     """Wait until the write of the largest level has ended, well or not, or the time is over."""
     with contextlib.suppress(TimeoutError):
         writing.futures[0].exception(timeout=seconds)
-
-
-def _frame_line(frame: Frame, place: Place, crc32c: int) -> dict[str, Any]:
-    facts = {name: value for name in FRAME_FACTS if (value := getattr(frame, name)) is not None and _storable(value)}
-    return {
-        "kind": "frame",
-        "image": place.image.path,
-        "t": place.t,
-        "c": place.c,
-        "frame": frame.index,
-        "segment": frame.segment,
-        "time_s": frame.time_s,
-        "wall_time": frame.wall_time,
-        "bit_depth": frame.bit_depth,
-        "lost_before": frame.lost_before,
-        "crc32c": crc32c,
-        **facts,
-        "metadata": {name: value for name, value in (frame.metadata or {}).items() if _storable(value)},
-    }
-
-
-def _storable(value: object) -> bool:
-    """Return True for what JSON can hold."""
-    return math.isfinite(value) if isinstance(value, int | float) else isinstance(value, str)
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,3 +91,27 @@ def test_parquet_appears_only_when_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk"):
         write_parquet(tmp_path / "b.parquet", batches[0].schema, breaks())
     assert not (tmp_path / "b.parquet").exists()
+
+
+def test_a_line_that_does_not_fit_leaves_no_trace(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.append({"k": 0}, {"k": 1})
+    whole, file = journal._size, journal._file
+
+    class Full:
+        """A disk that takes 5 bytes more."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(file, name)
+
+        def write(self, data: bytes) -> int:
+            return int(file.write(data[:5]))
+
+    journal._file = Full()
+    with pytest.raises(OSError, match="No space left"):
+        journal.append({"k": 2}, {"k": 3})
+    journal._file = file
+    assert (tmp_path / "j").stat().st_size == whole
+    journal.append({"k": 4})
+    journal.close()
+    assert [line["k"] for line in read_journal(tmp_path / "j")] == [0, 1, 4]
