@@ -31,6 +31,7 @@ import psutil
 
 from livescope.calls import N_RAYS, Analysis, CellCalls, State, Viability
 from livescope.frames import Frame
+from livescope.run_book import RunBook
 from livescope.settings import Settings
 from livescope.status import SessionState, Status
 
@@ -299,7 +300,8 @@ class Camera(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.settings = Settings.model_validate({"view": {"rate_fps": 40}})
+        self.settings = Settings()
+        self.book = RunBook()
         self.made = 0
         self.latencies_ms: list[float] = []
         self.began_s = time.perf_counter()
