@@ -1,6 +1,6 @@
 """Fluorescence as truth: nuclei from a nuclear dye, dead or live from a dead dye, laid onto the bright-field.
 
-Owns registration, nuclei, the measure of the dead dye and its thresholds with an ambiguous band. The dyes serve as
+Owns registration, the measure of the dead dye and its thresholds with an ambiguous band. The dyes serve as
 labels only; no network ever sees them.
 """
 
@@ -16,23 +16,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.ndimage import median as labelled_median
-from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.io import imread
-from skimage.measure import label as connected
-from skimage.segmentation import expand_labels, watershed
+from skimage.segmentation import expand_labels
 
 from livescope.calls import State
 from livescope.errors import SourceError
 from livescope.train import data
 from livescope.train.masks import contours_of, group_of
+from livescope.train.nuclei import find_nuclei
 
 __all__ = [
     "BRIGHTFIELD",
     "Measured",
     "Pair",
     "Thresholds",
-    "find_nuclei",
     "label",
     "measure",
     "propose",
@@ -175,27 +173,6 @@ def _standardised(picture: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDA
     flat = np.clip(flat, *np.percentile(flat[valid], (1, 99)))
     even: NDArray[np.float32] = np.where(valid, (flat - flat[valid].mean()) / (flat[valid].std() + 1e-9), 0)
     return even.astype(np.float32)
-
-
-def find_nuclei(nuclear: NDArray[np.uint16], diameter_px: float = 30.0) -> NDArray[np.intp]:
-    """Find nuclei in their dye: Otsu on the logarithm above the local background, touching ones split by watershed.
-
-    Parameters
-    ----------
-    nuclear
-        (H, W) nuclear dye.
-    diameter_px
-        Typical nucleus; peaks closer than a third of it are one.
-    """
-    signal = np.log1p(nuclear.astype(np.float32))
-    signal = gaussian_filter(signal, diameter_px / 20) - gaussian_filter(signal, 2 * diameter_px)
-    mask = signal > threshold_otsu(signal)
-    depth = gaussian_filter(signal, diameter_px / 8)
-    peaks = peak_local_max(depth, min_distance=max(int(diameter_px / 3), 1), labels=connected(mask))
-    seeds = np.zeros(nuclear.shape, np.intp)
-    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    found: NDArray[np.intp] = watershed(-depth, seeds, mask=mask).astype(np.intp)
-    return found
 
 
 def measure(pair: Pair) -> Measured:

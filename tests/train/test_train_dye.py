@@ -12,7 +12,8 @@ from livescope.calls import State
 from livescope.errors import SourceError
 from livescope.train import sources
 from livescope.train.data import UNKNOWN
-from livescope.train.dye import Thresholds, find_nuclei, label, measure, propose, read_pairs, register
+from livescope.train.dye import Thresholds, label, measure, propose, read_pairs, register
+from livescope.train.nuclei import find_nuclei
 
 SHIFT = (-5, 3)
 
@@ -135,3 +136,13 @@ def test_masks_become_fields_of_unknown_state(tmp_path: Path) -> None:
     (tmp_path / "masks" / "a.png").unlink()
     with pytest.raises(SourceError, match="no mask"):
         sources.read(sources.settings_of(tmp_path))
+
+
+def test_a_dim_nucleus_beside_a_bright_one_keeps_its_size() -> None:
+    y, x = np.mgrid[:160, :200]
+    discs = [(np.hypot(y - 80, x - column) < 18) * height for column, height in ((60, 4000.0), (140, 500.0))]
+    dye = gaussian_filter(200.0 + sum(discs), 1.5) + np.random.default_rng(0).normal(0, 5, y.shape)
+    found = find_nuclei(dye.astype(np.uint16))
+    areas = np.bincount(found.ravel())[1:]
+    assert sorted(areas[areas > 0]) == pytest.approx([np.pi * 18**2] * 2, rel=0.2)
+    assert find_nuclei(np.zeros((64, 64), np.uint16)).max() == 0
