@@ -8,14 +8,16 @@ taken. What a link does lies in its room.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from livescope.analysis import Follower, FrameAnalyser
 from livescope.calls import Analysis
 from livescope.detect.bundle import load_bundle
-from livescope.detect.detector import BackendInfo, Progress
+from livescope.detect.detector import BackendInfo
 from livescope.detect.shift import LIVE
 from livescope.frames import Frame, FrameSpec
 from livescope.messages import Messages
@@ -47,11 +49,11 @@ class Detecting:
         Given each finished analysis, on the detector thread.
     messages
         Takes the warnings and errors.
-    on_progress
-        Told what takes seconds or more.
 
     Attributes
     ----------
+    busy
+        What is being done that takes seconds or more, None at other times.
     backend
         Backend, device, precision and model hash in use; None before the model is ready. Reading it opens nothing.
     respond
@@ -73,16 +75,17 @@ class Detecting:
         truth: Callable[[Frame], Truth | None],
         publish: Callable[[Analysis], None],
         messages: Messages,
-        on_progress: Progress = lambda _: None,
     ) -> None:
-        self._analyser = FrameAnalyser(load_bundle(settings.model), settings, on_progress, LIVE)
+        self._analyser = FrameAnalyser(load_bundle(settings.model), settings, self._progress, LIVE)
         self._recording = recording
         self._truth = truth
         self._publish = publish
         self._messages = messages
         self._thread: threading.Thread | None = None
-        self._turn = threading.Lock()  # a shape that changes in a run is prepared on the control thread
+        self._turn = threading.Lock()
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="livescope-preparing")
         self.backend: BackendInfo | None = None
+        self.busy: str | None = None
         self.respond: Respond | None = None
 
     def prepare(self, spec: FrameSpec) -> None:
@@ -93,9 +96,16 @@ class Detecting:
         ModelError
             The pixel size does not fit the model.
         """
-        with self._turn:
-            self._analyser.prepare(spec)
-            self._tell()
+        self._prepare(spec, "getting the model ready")
+
+    def prepare_aside(self, spec: FrameSpec, why: str) -> None:
+        """Get ready for frames of another shape on a thread of its own: a GPU engine may take minutes to build.
+
+        Meanwhile frames are stored and shown; what fails is noted as an error, and so it is for each frame.
+        """
+        self._aside.submit(
+            self._prepare_noted, spec, f"getting the model ready for {spec.width} x {spec.height} px: {why}"
+        )
 
     def begin(self, run: RunBook, track: TrackSettings) -> None:
         """Analyse what comes into the mailbox of a run, on a thread of its own, until it is closed and empty."""
@@ -111,9 +121,8 @@ class Detecting:
 
     def analyse(self, run: RunBook, frame: Frame, follow: Follower | None = None) -> None:
         """Send one frame through the chain, on the caller's thread: of a snap, while no run is going on."""
-        with self._turn:
+        with self._using():
             analysis = self._analyser(frame)
-            self._tell()
         if follow is not None:
             analysis = follow(analysis)
         truth = self._truth(frame)
@@ -125,12 +134,34 @@ class Detecting:
 
     def close(self) -> None:
         """Free the device."""
+        self._aside.shutdown(wait=True)
         self._analyser.close()
 
-    def _tell(self) -> None:
-        self.backend = self._analyser.describe()  # it may have fallen back on another
-        for warning in self._analyser.warnings:
-            self._messages.warn(warning)
+    @contextlib.contextmanager
+    def _using(self, what: str | None = None) -> Iterator[None]:
+        """Have the analyser to oneself; say what takes long, and afterwards what there is to say."""
+        with self._turn:
+            self.busy = what
+            try:
+                yield
+                self.backend = self._analyser.describe()  # it may have fallen back on another
+                for warning in self._analyser.warnings:
+                    self._messages.warn(warning)
+            finally:
+                self.busy = None
+
+    def _progress(self, what: str) -> None:
+        self.busy = what
+
+    def _prepare(self, spec: FrameSpec, what: str) -> None:
+        with self._using(what):
+            self._analyser.prepare(spec)
+
+    def _prepare_noted(self, spec: FrameSpec, what: str) -> None:
+        try:
+            self._prepare(spec, what)
+        except Exception as error:  # noqa: BLE001 - boundary of a thread; the change of shape stands
+            self._messages.fail("analysis", error)
 
     def _loop(self, run: RunBook, follow: Follower | None) -> None:
         while not run.to_analyse.exhausted:

@@ -78,10 +78,6 @@ class Running:
         finally:
             self._busy = None
 
-    def _say_busy(self, what: str) -> None:
-        if self._busy is not None:  # a shape that changes during a run is prepared on another thread
-            self._busy = what
-
     def _start(self) -> None:
         if self._state in (SessionState.RUNNING, SessionState.CHANGING):
             return
@@ -128,7 +124,7 @@ class Running:
     def _open_model(self) -> Detecting:
         if self._detecting is None:
             self._detecting = Detecting(
-                self.settings.detector, self._recording, self._truth_of, self._publish, self._messages, self._say_busy
+                self.settings.detector, self._recording, self._truth_of, self._publish, self._messages
             )
         return self._detecting
 
@@ -186,9 +182,7 @@ class Running:
         if self._stream is None or self._detecting is None or not self._stream.running:
             return
         try:
-            spec = expected_spec(self._stream)
-            self._busy = f"preparing the model for {spec.width} x {spec.height} pixels, {spec.dtype} ({why})"
-            self._detecting.prepare(spec)
+            self._detecting.prepare_aside(expected_spec(self._stream), why)
         except LivescopeError as error:  # the change stands; frames are stored, and not called
             self._messages.fail("analysis", error)
 

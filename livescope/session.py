@@ -181,7 +181,7 @@ class Session(Running):
             backend=detecting.backend if detecting else None,
             model=self.settings.detector.model,
             exposure_ms=self._stream.exposure_ms if self._stream else self.settings.camera.exposure_ms,
-            busy=self._busy,
+            busy=(detecting.busy if detecting else None) or self._busy,
             warnings=self._messages.warnings,
             errors=self._messages.errors,
         )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from livescope.acquire.changes import Roi
 from livescope.analysis import FrameAnalyser
 from livescope.cadence import BACKLOG
 from livescope.calls import Analysis
-from livescope.frames import Frame
+from livescope.frames import Frame, FrameSpec
 from livescope.headless import print_summary, run_headless, summarise
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
@@ -53,6 +54,36 @@ def test_a_cadence_that_is_asked_for_is_kept(every: str, cadence: str) -> None:
     assert summary["cadence"] == cadence
     if every == "true":
         assert summary["frames_analysed"] == summary["frames_delivered"]
+
+
+def test_a_new_shape_is_made_ready_beside_the_run_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare, go_on = FrameAnalyser.prepare, threading.Event()
+    by: list[str] = []
+
+    def slow(self: FrameAnalyser, spec: FrameSpec) -> None:
+        by.append(threading.current_thread().name)
+        if len(by) > 1:
+            assert go_on.wait(60)
+        prepare(self, spec)
+
+    monkeypatch.setattr(FrameAnalyser, "prepare", slow)
+    with Session(settings_of("run.frames=null")) as session:
+        results = session.results()
+        next(results)
+        session.change(Roi(0, 0, 64, 48)).result(60)
+        while len(by) < 2:
+            assert not session.wait(0.01)
+        session.set_exposure(5.0).result(60)  # nobody waits for the model
+        busy, delivered = session.status().busy, session.status().delivered
+        while session.status().delivered < delivered + 5:  # and frames go on
+            assert not session.wait(0.01)
+        go_on.set()
+        assert next(a for a in results if a.frame.segment == 1).frame.pixels.shape == (48, 64)
+        assert session.status().errors == ()
+    if by[1].startswith("livescope-preparing"):  # the first new frame may come to the detector before
+        assert busy is not None
+        assert "64 x 48 px: ROI of 64 x 48" in busy
+    assert by[0].startswith("livescope-control")
 
 
 def test_a_status_opens_no_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
