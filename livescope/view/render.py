@@ -30,6 +30,10 @@ _HISTOGRAM_S = 0.2
 """The histogram is made anew five times a second: the eye does not follow more, and the frame rate is left alone."""
 
 
+_STILL_PX = 5.0
+"""A stage that moved by less still shows the same cells."""
+
+
 class FrameFeed(Protocol):
     """What the render thread needs of a session."""
 
@@ -111,8 +115,8 @@ class Renderer:
         """Make the picture, of every `step`-th pixel."""
         old = self._picture
         drawing = None if old is None else old.drawing
-        if analysis is None:
-            drawing = None
+        if analysis is None or not _same_view(analysis.frame, frame):
+            drawing = None  # calls of another place over this picture would lie
         elif drawing is None or drawing.analysis is not analysis:
             drawing = replace(draw_calls(analysis), trails=self._trails(analysis))
         if old is not None and old.frame is frame and old.step == step and contrast is self._contrast:
@@ -126,6 +130,16 @@ class Renderer:
         grey8 = self._convert(frame.pixels[::step, ::step], *levels)
         self._picture = Picture(frame, grey8, levels, drawing, self._histogram, step)
         return self._picture
+
+
+def _same_view(called: Frame, shown: Frame) -> bool:
+    """Whether two frames look at the same piece of the sample, as far as their stage and camera say."""
+    if called.pixels.shape != shown.pixels.shape or called.position != shown.position:
+        return False
+    moved_um = (
+        abs(a - b) for a, b in ((called.x_um, shown.x_um), (called.y_um, shown.y_um)) if a is not None and b is not None
+    )
+    return max(moved_um, default=0.0) <= _STILL_PX * (shown.pixel_um or 1.0)
 
 
 class RenderThread(threading.Thread):
