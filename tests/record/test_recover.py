@@ -19,6 +19,7 @@ from livescope.frames import Frame
 from livescope.record.layout import JOURNAL, MANIFEST
 from livescope.record.reader import open_record
 from livescope.record.recover import Recovery, recover
+from livescope.record.verify import verify
 
 CRASHING = """
 import os, sys, time
@@ -129,3 +130,20 @@ def test_recovery_says_what_was_lost() -> None:
     said = str(Recovery(Path("run.ome.zarr"), 10, 5, 1, losses, was_closed=False))
     assert "10 frames and the calls of 5 are safe; 1 unfinished frames were dropped" in said
     assert said.endswith("Lost before the crash: 3 core, 2 recorder.")
+
+
+def test_a_pyramid_left_for_the_close_is_made_by_recover(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open(pyramid="close")
+    for k in range(3):
+        recorder.put(make_frame(k))
+    recorder.put_calls(make_frame(1), make_calls(1, 4))
+    recorder.close()
+    path = recorder.path
+    manifest = (path / MANIFEST).read_text().replace('"closed": "', '"closed": null, "was": "')
+    (path / MANIFEST).write_text(manifest)
+    for half_done in ("1/c/2", "2", "labels/cells/1"):
+        shutil.rmtree(path / half_done)
+    assert recover(path).frames == 3
+    assert verify(path).ok, str(verify(path))
