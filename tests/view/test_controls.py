@@ -116,6 +116,7 @@ def test_no_region_without_a_picture(qtbot: Any, window: MainWindow, scripted: A
     assert "take a picture first" in window.message
 
 
+@pytest.mark.timeout(300)
 def test_region_burst_and_full_frame_of_a_running_camera(qtbot: Any) -> None:
     settings = Settings.model_validate(
         {"simulation": {"width": 256, "height": 192, "rate_fps": 20}, "detector": {"threads": 1}}
