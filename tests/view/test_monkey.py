@@ -108,7 +108,7 @@ class Monkey:
             menu.close()
 
 
-@pytest.mark.timeout(600)  # half a minute on two quiet cores
+@pytest.mark.timeout(900)  # half a minute on two quiet cores
 def test_random_actions_raise_nothing_and_lose_no_frame(
     qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
