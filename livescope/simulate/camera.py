@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
-from pymmcore_plus.experimental.unicore.devices._camera import SimpleCameraDevice
+from pymmcore_plus.experimental.unicore.devices._camera import CameraDevice, SimpleCameraDevice
 
 from livescope.errors import CoreError, FrameError
 from livescope.frames import CULTURE_MINUTES, Frame
@@ -169,10 +169,16 @@ class SimulatedCore(UniMMCore):
         """What the camera says of its newest picture; MMCore keeps it for sequences only."""
         return self._culture_camera.newest_tags
 
-    def _do_stop_sequence_acquisition(self, cameraLabel: str) -> None:  # noqa: N803
-        # the base class gives up on a camera that sleeps for more than 2 s, and the camera then never ends
+    def _start_sequence(self, cam: CameraDevice, n_images: int | None, stop_on_overflow: bool) -> None:
+        # a sequence that ended by itself tells its end after its last frame: late, it would end the next sequence
+        self._stop_acquisition_thread()
+        super()._start_sequence(cam, n_images, stop_on_overflow)
+
+    def _stop_acquisition_thread(self, timeout: float | None = None) -> None:
+        # the base class gives up after 2 s, and a frame that is still being drawn then breaks the next sequence; the
+        # camera sleeps no longer once it is told to halt, so that the wait ends with the frame
         self._culture_camera.halt.set()
-        super()._do_stop_sequence_acquisition(cameraLabel)
+        super()._stop_acquisition_thread(timeout=None)
 
     def truth(self, frame_number: int, view: View) -> Truth:
         """Truth of a view at a frame of the camera; cheapest when asked in the order of the frames."""
