@@ -26,6 +26,8 @@ from livescope.report.gather import gather
 from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
+pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; machines may be busy
+
 PLACES = np.stack(np.meshgrid(np.arange(20, 240, 30.0), np.arange(20, 240, 30.0)), axis=-1).reshape(-1, 2)
 
 

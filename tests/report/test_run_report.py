@@ -24,6 +24,8 @@ from livescope.track.fate import FateFilter
 from livescope.track.link import Linker
 from livescope.track.testing import calls_at, frame_of
 
+pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; machines may be busy
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 PLATE = """well,compound,dose,control

@@ -15,6 +15,9 @@ from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
 
+pytestmark = pytest.mark.timeout(600)  # a record is written; machines may be busy
+
+
 def test_death_rate_is_deaths_over_cell_hours_of_the_window() -> None:
     readings = Readings(window_s=3600)
     rates = [

@@ -21,6 +21,8 @@ from livescope.respond.trial import try_rules
 from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
+pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; machines may be busy
+
 RULES = """
 rules:
   - {name: drop, when: {metric: viability, below: 0.8, frames: 2}, do: [{action: stop}]}
