@@ -14,7 +14,6 @@ from livescope.respond.rules import Rules, dry_run
 from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
-
 pytestmark = pytest.mark.timeout(600)  # a record is written; machines may be busy
 
 
