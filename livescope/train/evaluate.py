@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
@@ -217,9 +218,8 @@ def sheet_of(
             "every_cell_marked": dataset.complete,
         },
         "figures": {k: {"value": v, "interval": intervals.get(k)} for k, v in figures.items()},
-        "localisation_px": dict(zip(("median", "p95"), np.nanpercentile(distance, (50, 95)).tolist(), strict=True))
-        if np.isfinite(distance).any()
-        else None,
+        "localisation_px": _off(distance, 1.0),
+        "localisation_um": _off(distance, dataset.pixel_um),
         "outlines": outline_scores(bundle, fields, calls, dataset.pixel_um) if outlined else None,
         "reliability": reliability(matched),
         "risk_coverage": risk_coverage(matched),
@@ -250,6 +250,14 @@ def _shifted(
         viability = live / (live + dead) if live + dead else None
         rows.append({"case": name, **_short(score(matched)), "viability_called": viability})
     return rows
+
+
+def _off(distance_px: NDArray[np.float64], unit: float | None) -> dict[str, float] | None:
+    """How far found centres are off, in units of `unit` a pixel; None where none was found or the unit is unknown."""
+    if unit is None or not np.isfinite(distance_px).any():
+        return None
+    median, p95 = (float(q) * unit for q in np.nanpercentile(distance_px, (50, 95)))
+    return {"median": median, "p95": p95}
 
 
 def _short(scores: Any) -> dict[str, Any]:

@@ -69,9 +69,10 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         for name, one in sheet["figures"].items()
         if one["value"] is not None
     ]
-    if sheet["localisation_px"]:
-        off = sheet["localisation_px"]
-        rows.append(["distance of found centres, pixels", f"{off['median']:.2f}", f"95th percentile {off['p95']:.2f}"])
+    for unit, off in (("pixels", sheet["localisation_px"]), ("um", sheet["localisation_um"])):
+        if off:
+            row = f"distance of found centres, {unit}"
+            rows.append([row, f"{off['median']:.2f}", f"95th percentile {off['p95']:.2f}"])
     for kind, one in (sheet["outlines"] or {}).items():
         rows.append([f"F1 of outlines at IoU 0.5, {kind}", _cell(one["value"]), _interval(one["interval"])])
     parts.append(_table(["figure", "value", "95 % interval"], rows))

@@ -45,6 +45,7 @@ def test_a_sheet_is_written_and_leaves_out_what_the_model_has_seen(tmp_path: Pat
     assert sheet["data"]["fields_left_out_as_seen"] == 1
     assert sheet["data"]["groups"] == 3
     assert sheet["figures"]["f1"]["value"] > 0.8
+    assert sheet["localisation_um"]["median"] == pytest.approx(0.65 * sheet["localisation_px"]["median"], rel=1e-3)
     assert [row["case"] for row in sheet["shift"]] == list(SHIFTS)
     assert "data:image/png;base64" in (tmp_path / "out" / "sheet.html").read_text()
     seen_path(mine).write_text("\n".join(names))

@@ -69,6 +69,7 @@ def test_band_keeps_the_risk() -> None:
     assert np.isnan(calibration_error(np.empty(0), np.empty(0, bool)))
 
 
+@pytest.mark.timeout(600)
 def test_a_mis_scaled_model_is_calibrated_on_control_fields(tmp_path: Path, fields: list[Field]) -> None:
     wrong = mis_scaled(tmp_path, 4.0)
     done = recalibrate(str(wrong.onnx_path), store(fields, tmp_path / "controls"), tmp_path / "new.onnx", pixel_um=0.65)

@@ -1,0 +1,94 @@
+"""The commands train and evaluate, as a user types them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+from livescope.cli import app
+from livescope.detect.bundle import load_bundle
+from livescope.errors import SettingsError, SourceError
+from livescope.train.settings import load_train_settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = """
+name: tiny
+out: {out}
+start: simulated
+data: [{{kind: simulated, fields: 4, seed: 3, side_px: 160, pixel_um: 0.65}}]
+fit: {{steps: 2, batch: 2, canvas_px: 96}}
+"""
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], terminal_width=200)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.format(out=json.dumps(str(tmp_path / "models"))))
+    return path
+
+
+def test_configs_load_and_name_every_kind_of_data() -> None:
+    for name in ("train", "finetune"):
+        load_train_settings(CONFIGS / f"{name}.yaml")
+    text = (CONFIGS / "train.yaml").read_text()
+    assert all(f"kind: {kind}" in text for kind in ("simulated", "coco", "masks", "dye_pairs", "records"))
+
+
+@pytest.mark.timeout(600)
+def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
+    said = run("train", config, "--from", "simulated", "--set", "fit.seed=1")
+    assert "step 2 of 2" in said
+    model = tmp_path / "models" / "tiny.onnx"
+    card = load_bundle(model).card
+    assert card.normalisation == load_bundle("simulated").card.normalisation
+    assert card.pixel_um == load_bundle("simulated").card.pixel_um
+    assert card.shift is not None
+    assert (tmp_path / "models" / "tiny.losses.png").stat().st_size > 1000
+    assert (tmp_path / "models" / "tiny.sheet" / "sheet.html").is_file()
+    said = run("evaluate", model, config, "--out", tmp_path / "sheet")
+    assert "detection F1" in said
+    sheet = json.loads((tmp_path / "sheet" / "sheet.json").read_text())
+    assert sheet["data"]["fields_left_out_as_seen"] == 3
+
+
+def test_what_cannot_be_done_is_said(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="nothing to resume"):
+        run("train", config, "--resume")
+    with pytest.raises(SettingsError, match="overwritten by its own fine-tuning"):
+        run("train", config, "--set", "name=simulated", "--out", load_bundle("simulated").onnx_path.parent)
+    with pytest.raises(SourceError, match="is no folder"):
+        run("evaluate", "simulated", tmp_path / "nowhere", "--out", tmp_path)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else real(name, *rest))
+    with pytest.raises(SettingsError, match=r"needs torch: pip install 'livescope\[train\]'"):
+        run("train", config)
+
+
+def test_states_of_one_kind_are_refused_before_any_time_is_spent(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    (folder / "images").mkdir(parents=True)
+    data = f"data=[{{kind: coco, path: {folder}, group: file_name}}]"
+    with pytest.raises(SourceError, match=r"holds no annotations\.coco\.json"):
+        run("train", config, "--set", data)
+    for k in range(3):
+        imsave(folder / "images" / f"{k}.png", np.full((64, 64), 100 + k, np.uint8), check_contrast=False)
+    boxes = [{"id": k, "image_id": k, "category_id": 1, "bbox": [20, 20, 16, 16]} for k in range(3)]
+    images = [{"id": k, "file_name": f"{k}.png"} for k in range(3)]
+    tree = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "live"}]}
+    (folder / "annotations.coco.json").write_text(json.dumps(tree))
+    with pytest.raises(SourceError, match="2 live and 0 dead cells; training needs some of each"):
+        run("train", config, "--set", "start=null", "--set", data)
