@@ -290,7 +290,7 @@ def as_markdown(rows: Sequence[Row], groups: Sequence[dict[str, Any]]) -> str:
         interval = f"{row.low:.3f} to {row.high:.3f}" if np.isfinite(row.low) else ""
         bar = "" if row.bar is None else f"{'<=' if row.at_most else '>='} {row.bar:g}"
         holds = {None: "", True: "yes", False: "**no**"}[row.holds]
-        lines.append(f"| {row.metric} | {row.value:.3f} | {interval} | {row.groups or ''} | {bar} | {holds} |")
+        lines.append(f"| {row.metric} | {row.value:.4f} | {interval} | {row.groups or ''} | {bar} | {holds} |")
     if len(groups) <= 40:
         lines += ["", "| " + " | ".join(groups[0]) + " |", "|---" * len(groups[0]) + "|"]
         cells = ([f"{v:.3f}" if isinstance(v, float) else str(v) for v in one.values()] for one in groups)
