@@ -19,8 +19,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("window", [True, False])
+@pytest.mark.parametrize(("number", "window"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)])
 def test_a_signal_ends_the_run_in_order(number: signal.Signals, window: bool, tmp_path: Path, root: Path) -> None:
     path = tmp_path / "run.ome.zarr"
     arguments = ["run", str(root / "configs" / "simulated.yaml"), *([] if window else ["--headless"])]
