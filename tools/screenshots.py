@@ -146,7 +146,7 @@ def wizard(app: Any, out: Path, data: Path | None) -> None:
         save(pages, out / "wizard-labels.png")
         pages.next()
         pages.train_page.panel.start_asked.emit()
-        await_state(app, lambda: pages.train_page.panel.bar.value() > 80)
+        await_state(app, lambda: pages.train_page.panel.bar.value() > 80 or pages.train_page.isComplete())
         save(pages, out / "wizard-training.png")
         await_state(app, pages.train_page.isComplete)
         pages.next()

@@ -72,7 +72,7 @@ def _train(config: Path) -> None:
     made = train(config, report=report, tell=lambda stage: _say(stage=stage))
     before = None
     if settings.start is not None:
-        _say(stage=f"the same fields by {Path(settings.start).stem}, as it was before")
+        _say(stage=f"scoring {Path(settings.start).stem}, where it began, on the same pictures")
         before = _figures(settings.start, made)
     sheet = settings.out / f"{settings.name}.sheet" / "sheet.html"
     model = str(made.bundle.onnx_path.absolute())

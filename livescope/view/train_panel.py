@@ -53,6 +53,7 @@ class TrainPanel(QWidget):
         self._trainer = trainer
         self._seconds: list[tuple[int, float]] = []
         self._losses: list[tuple[int, float, float]] = []
+        self._stepping = False
         self.stage = QLabel("Nothing runs yet.")
         self.stage.setWordWrap(True)
         self.left = QLabel()
@@ -63,7 +64,7 @@ class TrainPanel(QWidget):
         self.plot = pg.PlotWidget(enableMenu=False)
         self._lay_out(theme)
         self.run.clicked.connect(self._run_or_cancel)
-        trainer.told.connect(self.stage.setText)
+        trainer.told.connect(self._told)
         trainer.stepped.connect(self._stepped)
         trainer.failed.connect(self._failed)
         trainer.cancelled.connect(self._cancelled)
@@ -73,7 +74,7 @@ class TrainPanel(QWidget):
         """Look like a training that has just begun."""
         if not resumed:
             self._losses = []
-        self._seconds = []
+        self._seconds, self._stepping = [], True
         self.stage.setText("starting")
         self.left.setText("")
         self.bar.setRange(0, 0)
@@ -122,9 +123,15 @@ class TrainPanel(QWidget):
         if not self._trainer.running and self.bar.maximum() == 0:
             self.bar.setRange(0, 1)
 
+    def _told(self, what: str) -> None:
+        self.stage.setText(what)
+        if self._trainer.running and not self._stepping:
+            self.bar.setRange(0, 0)  # export, calibration and validation have no steps to count
+
     def _stepped(self, step: int, steps: int, losses: dict[str, float]) -> None:
         self.bar.setRange(0, steps)
         self.bar.setValue(step)
+        self._stepping = step < steps
         seconds = float(losses["seconds"])
         learnt = sum(v for k, v in losses.items() if k != "seconds" and not k.startswith("valid_"))
         kept_out = sum(v for k, v in losses.items() if k.startswith("valid_"))
