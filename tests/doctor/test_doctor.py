@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from livescope.doctor import engines, machine, microscope, run_doctor
-from livescope.qt_libraries import ALWAYS, WINDOW, Library, apt_install, install_command, missing
 from livescope.doctor.report import Check, Report, Verdict
+from livescope.qt_libraries import ALWAYS, WINDOW, Library, apt_install, install_command, missing
 
 
 def test_json_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
