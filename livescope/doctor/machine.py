@@ -17,8 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from livescope import __version__
-from livescope import qt_libraries
+from livescope import __version__, qt_libraries
 from livescope.doctor.report import Check, Verdict
 
 __all__ = ["disk", "probe", "software", "window"]
