@@ -2,7 +2,7 @@
 
     python tools/cross_validate.py ldc --json ldc.json
     python tools/cross_validate.py usiigaci
-    python tools/cross_validate.py mcf7 --folds 3
+    python tools/cross_validate.py mcf7 --folds 2
     python tools/cross_validate.py simulated       # the bundled network on cultures of fresh seeds: nothing is trained
 
 Whole groups (series, field, experiment) are dealt into folds. For each fold a network is trained on the groups of the
@@ -101,7 +101,7 @@ RECIPES = {
                 steps=1200, state_weight=1.5, augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05)
             ),
         ),
-        6,
+        3,
         5,
     ),
 }
@@ -196,7 +196,7 @@ def main() -> None:
     """Parse the command line, train, score, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=[*RECIPES, "simulated"])
-    parser.add_argument("--folds", type=int, help="default: 3 (ldc, usiigaci), 6 (mcf7)")
+    parser.add_argument("--folds", type=int, help="default: 3")
     parser.add_argument("--out", type=Path, help="folder for networks and calls (default cross_validation/DATASET)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps: does it run at all?")
