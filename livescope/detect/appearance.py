@@ -30,9 +30,7 @@ _ALONG = np.linspace(0.0, 1.5, 16, dtype=np.float32)
 """Where the light is read along a ray, parts of its length."""
 
 
-def appearance(
-    pixels: Pixels, calls: CellCalls, normalisation: Normalisation, bin_px: int
-) -> NDArray[np.float64]:
+def appearance(pixels: Pixels, calls: CellCalls, normalisation: Normalisation, bin_px: int) -> NDArray[np.float64]:
     """Measure `FEATURES` of one frame.
 
     Parameters

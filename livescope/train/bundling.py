@@ -232,14 +232,15 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
     # dead among them is not a field's
     complete = all(part.dataset.complete for part in parts)
     bundle = write(p_cell=best_p_cell(calls(write()), 1.0 if complete else 2.0), trained_on=trained_on + few)
-    counts = _states(parts, "train", "valid")
-    if not any(counts):
+    if not any(_states(parts, "train", "valid")):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
-    if not all(counts):  # a fine-tuning, see `_check_states`: no ground for other chances than the start's
-        assert settings.start is not None
+    matched = calls(bundle)
+    found = {state for one in matched for state in one.marked.tolist()}
+    if settings.start is not None and not {State.LIVE, State.DEAD} <= found:
+        # a fine-tuning on cells of one state: no ground for other chances than the start's
         start = load_bundle(settings.start).card
         return write(temperature=max(start.temperature, 1.0), uncertain=start.uncertain)
-    state = fit_state(calls(bundle), even=not complete)
+    state = fit_state(matched, even=not complete)
     if few:  # fields of the training flatter: they must not make the calls any surer
         state = StateCalibration(state.bias, max(state.temperature, 1.0))
     with torch.no_grad():
