@@ -244,9 +244,11 @@ def write_card(card: Card, onnx_path: Path) -> Path:
 
 def card_text(card: Card) -> str:
     """Return a card as YAML."""
-    return str(yaml.safe_dump(
-        card.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
-    ))
+    return str(
+        yaml.safe_dump(
+            card.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+        )
+    )
 
 
 def read_card(path: Path, sha256: str | None = None) -> Card:
