@@ -32,7 +32,9 @@ STAMP = VENV / "livescope-installed.json"
 LOG = VENV / "livescope-install.log"
 NEWEST_PYTHON = (3, 14)
 """The newest Python for which every pinned package ships a wheel."""
-BUILD_TOOLS = ("hatchling", "editables")
+BUILD_TOOLS = ("hatchling", "editables", "setuptools")
+"""Of livescope itself, and setuptools for the one dependency that comes as source (tensorrt-rtx-cu13): Python 3.11 brings
+one that is too old for it, 3.12 none."""
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo|ConnectTimeout|ReadTimeout|Connection aborted|"
     r"Connection reset|IncompleteRead|ProxyError|Network is unreachable"
@@ -150,7 +152,7 @@ def _install(extras: Sequence[str]) -> None:
     started = time.monotonic()
     STAMP.unlink(missing_ok=True)
     LOG.unlink(missing_ok=True)
-    # the build tools are pinned as well, so the build must not fetch its own
+    # the build tools are pinned as well, so no build may fetch its own
     _pip([*pip, *BUILD_TOOLS])
     _pip([*pip, "--no-build-isolation", "--editable", f"{ROOT}[{','.join(wanted)}]"])
     STAMP.write_text(json.dumps({"digest": _digest(), "extras": wanted}), encoding="utf-8")
