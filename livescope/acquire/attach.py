@@ -8,7 +8,7 @@ stops nothing, sets nothing, and hears the owner's planned runs as one more list
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from livescope.errors import AcquisitionError
@@ -57,9 +57,9 @@ class AttachedCore:
         self._in_ring = self._core.getRemainingImageCount()  # what lies there was taken before us
         self._last = self._offset = None
         self._planned.clear()
-        self._core.mda.events.frameReady.connect(self._frame_ready)
+        _hear_at_once(self._core.mda.events.frameReady, self._frame_ready)
         for started in self._starts():
-            started.connect(self._owner_started)
+            _hear_at_once(started, self._owner_started)
         self._watching = True
 
     def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
@@ -271,6 +271,19 @@ class AttachedCore:
         tags = {str(axis): k for axis, k in event.index.items()}
         camera = metadata.get("camera_device") or self._core.getCameraDevice()
         self._planned.append((pixels.copy(), {**tags, "Camera": str(camera), "position": event.pos_name}))
+
+
+def _hear_at_once(signal: Any, slot: Callable[..., None]) -> None:
+    """Connect so that the emitting thread calls, whichever kind of signals the owner's core has.
+
+    A Qt signal would queue for the event loop instead: late in a busy window, never in a notebook that runs no loop.
+    """
+    if "QtCore" in type(signal).__module__:
+        from qtpy.QtCore import Qt
+
+        signal.connect(slot, Qt.ConnectionType.DirectConnection)
+    else:
+        signal.connect(slot)
 
 
 def _stamp(tags: Mapping[str, Any]) -> tuple[object, object]:

@@ -36,9 +36,16 @@ def state_of(core: Any) -> tuple[Any, ...]:
     )
 
 
-@pytest.fixture(params=["demo", "python-camera"])
-def owned(request: pytest.FixtureRequest, core_of: Any) -> Any:
-    return core_of(request.param)
+@pytest.fixture(params=["demo", "python-camera", "demo with Qt signals"])
+def owned(request: pytest.FixtureRequest, core_of: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A core as a script owns it, and as a window does; no event loop runs here."""
+    name, _, qt = request.param.partition(" with ")
+    if qt:
+        pytest.importorskip("qtpy.QtWidgets")
+        monkeypatch.setenv("PYMM_SIGNALS_BACKEND", "qt")
+    core = core_of(name)
+    assert ("QtCore" in type(core.mda.events.frameReady).__module__) == bool(qt)
+    return core
 
 
 def test_a_live_view_is_watched_and_left_as_it_is(owned: Any, sink: Any) -> None:
