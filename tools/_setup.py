@@ -33,8 +33,8 @@ LOG = VENV / "livescope-install.log"
 NEWEST_PYTHON = (3, 14)
 """The newest Python for which every pinned package ships a wheel."""
 BUILD_TOOLS = ("hatchling", "editables", "setuptools")
-"""Of livescope itself, and setuptools for the one dependency that comes as source (tensorrt-rtx-cu13): Python 3.11 brings
-one that is too old for it, 3.12 none."""
+"""Of livescope itself; setuptools for the one dependency that comes as source (tensorrt-rtx-cu13): Python 3.11 brings
+one that is too old, 3.12 none."""
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo|ConnectTimeout|ReadTimeout|Connection aborted|"
     r"Connection reset|IncompleteRead|ProxyError|Network is unreachable"
