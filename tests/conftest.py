@@ -27,3 +27,9 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; set LIVESCOPE_DATA to their folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _plain_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cores have signals that need no Qt, also after pymmcore-widgets was imported: it asks for Qt's from then on."""
+    monkeypatch.setenv("PYMM_SIGNALS_BACKEND", "psygnal")

@@ -43,12 +43,6 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SNAP_PATIENCE_S", 60.0)
 
 
-@pytest.fixture(autouse=True)
-def _plain_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cores have signals that need no Qt, also after pymmcore-widgets was imported: it asks for Qt's from then on."""
-    monkeypatch.setenv("PYMM_SIGNALS_BACKEND", "psygnal")
-
-
 @pytest.fixture
 def sink() -> Sink:
     return Sink()

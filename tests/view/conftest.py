@@ -33,6 +33,11 @@ from livescope.settings import Settings  # noqa: E402
 from livescope.status import SessionState, Status  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _plain_signals() -> None:
+    """A window's cores have Qt's signals, as pymmcore-plus chooses where a QApplication is."""
+
+
 def make_frame(index: int = 0, height: int = 192, width: int = 256, pixel_um: float | None = 0.65) -> Frame:
     """A frame whose pixel (y, x) has the grey value 400 + 2 x + index."""
     row = (400 + 2 * np.arange(width) + index).astype(np.uint16)
