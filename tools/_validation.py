@@ -108,7 +108,7 @@ def _instances(bundle: Bundle, dataset: Dataset, masks: Path, field: Field, call
 
 def save_fold(fold: Fold, path: Path) -> None:
     """Keep a fold: one NPZ, calls of all fields one after the other."""
-    columns = {name: np.concatenate([getattr(one, name) for one in fold.calls]) for name in _COLUMNS}
+    columns: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in fold.calls]) for name in _COLUMNS}
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(
         partial,
@@ -125,7 +125,7 @@ def load_fold(path: Path) -> Fold:
     """Read a file of `save_fold`."""
     with np.load(path) as kept:
         ends = np.cumsum(kept["counts"])[:-1]
-        columns = {name: np.split(kept[name], ends) for name in _COLUMNS}
+        columns: dict[str, Any] = {name: np.split(kept[name], ends) for name in _COLUMNS}
         calls = [
             CellCalls(frame_index=k, track=np.full(int(n), -1, np.int64), **{c: columns[c][k] for c in _COLUMNS})
             for k, n in enumerate(kept["counts"])
