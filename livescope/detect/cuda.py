@@ -7,6 +7,7 @@ Owns every device resource; `close` frees each exactly once. Written against the
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,8 @@ class Slot:
 
     Parameters
     ----------
-    cuda, engine
-        The runtime, and a deserialised engine.
+    cuda, make_context
+        The runtime, and what makes an execution context of the engine.
     inputs
         Name to (shape, dtype) of the engine's inputs; they lie one after the other in one block and take one copy.
     table
@@ -106,7 +107,7 @@ class Slot:
     def __init__(
         self,
         cuda: Any,
-        engine: tensorrt.ICudaEngine,
+        make_context: Callable[[], tensorrt.IExecutionContext | None],
         inputs: dict[str, tuple[tuple[int, ...], type]],
         table: tuple[str, tuple[int, ...]],
         others: dict[str, int],
@@ -122,7 +123,7 @@ class Slot:
         self._device_out: Any = None
         self._in_bytes = self._out_bytes = 0
         try:
-            self._allocate(engine, inputs, table, others)
+            self._allocate(make_context, inputs, table, others)
             self._capture()
         except BaseException:
             self.close()
@@ -156,7 +157,7 @@ class Slot:
 
     def _allocate(
         self,
-        engine: tensorrt.ICudaEngine,
+        make_context: Callable[[], tensorrt.IExecutionContext | None],
         inputs: dict[str, tuple[tuple[int, ...], type]],
         table: tuple[str, tuple[int, ...]],
         others: dict[str, int],
@@ -166,7 +167,7 @@ class Slot:
         # a blocking event lets the thread sleep; a spinning one takes the core that acquisition needs
         flags = cuda.cudaEventBlockingSync | cuda.cudaEventDisableTiming
         self._done = self._make("cudaEventCreateWithFlags", "cudaEventDestroy", flags)
-        self._context = engine.create_execution_context()
+        self._context = make_context()
         if self._context is None:
             raise BackendError("TensorRT could not make an execution context: the GPU's memory may be full.")
         offsets: dict[str, int] = {}

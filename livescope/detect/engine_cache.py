@@ -50,7 +50,7 @@ class EngineKey:
     gpu: str = ""
     compute_capability: str = ""
     driver: str = ""
-    flags: str = "no-tf32"
+    flags: str = ""
     system: str = f"{platform.system()}-{platform.machine()}"
 
     @property

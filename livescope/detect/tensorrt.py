@@ -24,7 +24,8 @@ from livescope.detect.frame_graph import build_frame_graph
 from livescope.detect.graph_detector import graph_inputs
 from livescope.detect.network import read_network
 from livescope.detect.scale import fit_scale
-from livescope.detect.tensorrt_build import build_plan, import_tensorrt, logger_of
+from livescope.detect.tensorrt_build import FLAGS, build_plan, import_tensorrt, logger_of, start
+from livescope.detect.tensorrt_kernels import Contexts
 from livescope.errors import BackendError
 from livescope.frames import Frame, FrameSpec
 
@@ -76,8 +77,9 @@ class TensorRtDetector:
         self._gpu = open_gpu(self._cuda)
         self._cache = cache or EngineCache()
         self._on_progress = on_progress
-        self._runtime: tensorrt.Runtime = self._trt.Runtime(logger_of(self._trt))
+        self._runtime: tensorrt.Runtime = start(self._trt, "Runtime")
         self._engine: tensorrt.ICudaEngine | None = None
+        self._contexts: Contexts | None = None
         self._slots: list[Slot] = []
         self._free: deque[Slot] = deque()
         self._flying: dict[int, tuple[Slot, int]] = {}
@@ -103,7 +105,10 @@ class TensorRtDetector:
         network = read_network(self._bundle, self._precision)
         graph = build_frame_graph(network, spec, self._max_cells, factor)
         self._release()
-        self._engine = self._load(graph)
+        key = self._key(graph)
+        self._engine = self._load(graph, key)
+        self._on_progress(f"loading the engine on {self._gpu.name}")
+        self._contexts = Contexts(self._engine, self._cache, key)
         inputs: dict[str, tuple[tuple[int, ...], type]] = {
             "frame": ((1, *spec.shape, np.dtype(spec.dtype).itemsize), np.uint8),
             "black": ((1,), np.float32),
@@ -114,7 +119,8 @@ class TensorRtDetector:
         others = {"foreground": 4 * int(np.prod(shape))}
         for _ in range(SLOTS):
             table = ("table", (self._max_cells, TABLE_COLUMNS))
-            self._slots.append(Slot(self._cuda, self._engine, inputs, table, others))
+            self._slots.append(Slot(self._cuda, self._contexts.make, inputs, table, others))
+        self._contexts.store()
         self._free = deque(self._slots)
         self._prepared = spec.shape, spec.dtype
 
@@ -164,26 +170,38 @@ class TensorRtDetector:
         self._free.clear()
         while self._slots:
             self._slots.pop().close()
-        self._engine = None
+        self._contexts = self._engine = None
 
     def _tell(self, phase: str, step: int, steps: int) -> None:
         self._on_progress(f"building the engine, once: {phase} {step}/{steps}")
 
-    def _load(self, graph: onnx.ModelProto) -> tensorrt.ICudaEngine:
-        """Load the engine; one that does not load is built again, once."""
-        key = EngineKey(
+    def _key(self, graph: onnx.ModelProto) -> EngineKey:
+        return EngineKey(
             hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
             f"{self._trt.__name__} {self._trt.__version__}",
             self._gpu.name,
             self._gpu.compute_capability,
             self._gpu.driver,
+            FLAGS,
         )
+
+    def _load(self, graph: onnx.ModelProto, key: EngineKey) -> tensorrt.ICudaEngine:
+        """Load the engine; a stored one that does not load is built again, once."""
+        built = False
+
+        def build() -> bytes:
+            nonlocal built
+            built = True
+            return build_plan(self._trt, graph, self._tell)
+
         for _ in range(2):
-            plan = self._cache.get_or_build(key, lambda: build_plan(self._trt, graph, self._tell))
+            plan = self._cache.get_or_build(key, build)
             # returns None, and raises nothing, for a plan of another version or device
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is not None:
                 return engine
             self._cache.discard(key)
+            if built:  # it takes minutes, and would give the same
+                break
         lines = " | ".join(logger_of(self._trt).lines) or "no reason given"
         raise BackendError(f"{key.builder} built an engine that {self._gpu.name} does not load: {lines}")

@@ -20,7 +20,10 @@ from livescope.errors import BackendError
 if TYPE_CHECKING:
     import tensorrt  # the enterprise bindings' types, also right for tensorrt_rtx; checked by tests/detect
 
-__all__ = ["build_plan", "import_tensorrt", "logger_of", "parse_network"]
+__all__ = ["FLAGS", "build_plan", "import_tensorrt", "logger_of", "parse_network", "start"]
+
+FLAGS = "no-tf32 strict-nans user-allocation"
+"""What `build_plan` asks of the builder, for the key of a stored plan."""
 
 _INSTALL = {
     "tensorrt": "pip install --extra-index-url https://pypi.nvidia.com 'livescope[tensorrt]'",
@@ -66,6 +69,23 @@ def logger_of(trt: ModuleType) -> Any:
     return _loggers[trt.__name__]
 
 
+def start(trt: ModuleType, kind: str) -> Any:
+    """Make a ``Builder`` or a ``Runtime``.
+
+    Raises
+    ------
+    BackendError
+        TensorRT makes none: there is no GPU, or its driver is missing or too old.
+    """
+    try:
+        return getattr(trt, kind)(logger_of(trt))
+    except TypeError:  # what the bindings make of a null pointer
+        raise BackendError(
+            f"{trt.__name__} {trt.__version__} does not start: {_last(logger_of(trt))}. Install NVIDIA's driver for "
+            "it, or choose detector.backend onnx."
+        ) from None
+
+
 def parse_network(trt: ModuleType, graph: onnx.ModelProto) -> tuple[tensorrt.Builder, tensorrt.INetworkDefinition]:
     """Parse a frame graph into a strongly typed network; returns (builder, network).
 
@@ -75,7 +95,7 @@ def parse_network(trt: ModuleType, graph: onnx.ModelProto) -> tuple[tensorrt.Bui
         TensorRT does not support some node; all of them are named.
     """
     log = logger_of(trt)
-    builder: tensorrt.Builder = trt.Builder(log)
+    builder: tensorrt.Builder = start(trt, "Builder")
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse(graph.SerializeToString()):
@@ -108,6 +128,12 @@ def build_plan(
     config = builder.create_builder_config()
     # a float32 network means float32: TF32 has 10 bits
     config.clear_flag(trt.BuilderFlag.TF32)
+    # else 0 * x is taken for 0, and a network that is not finite looks like an empty field: see `frame_graph`
+    config.set_flag(trt.BuilderFlag.STRICT_NANS)
+    # TensorRT-RTX only: no memory is allocated while it runs, or the build fails. A CUDA graph allows none
+    capturable = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if capturable is not None:
+        config.set_flag(capturable)
     monitor = None
     if on_progress is not None:
         monitor = _monitor(trt, on_progress)

@@ -233,6 +233,51 @@ class _Context:
         return self._cuda.memory(self._addresses[value.name], size, self._cuda.device).view(dtype).reshape(value.shape)
 
 
+class _Kernels:
+    """What TensorRT-RTX compiles on a device, and whether it was compiled for this one."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.compiled = device, False
+
+    def serialize(self) -> bytes:
+        return self.device.encode()
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.compiled = blob == self.device.encode()
+        return self.compiled
+
+
+class _RtxConfig:
+    """TensorRT-RTX's runtime config; the enterprise one has no cache."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.kernels: _Kernels | None = None
+
+    def create_runtime_cache(self) -> _Kernels:
+        return _Kernels(self._device)
+
+    def set_runtime_cache(self, kernels: _Kernels) -> bool:
+        self.kernels = kernels
+        return True
+
+
+class _Engine:
+    def __init__(self, trt: FakeTrt, session: ort.InferenceSession) -> None:
+        self._trt, self._session = trt, session
+
+    def create_runtime_config(self) -> Any:
+        return _RtxConfig(self._trt.device) if self._trt.rtx else SimpleNamespace()
+
+    def create_execution_context(self, config: _RtxConfig | None = None) -> _Context:
+        kernels = None if config is None else config.kernels
+        if self._trt.rtx and (kernels is None or not kernels.compiled):
+            self._trt.compilations += 1
+        if kernels is not None:
+            kernels.compiled = True
+        return _Context(self._trt.cuda, self._session)
+
+
 class FakeTrt:
     """The runtime half of TensorRT: a plan is an ONNX model behind a stamp of version and device."""
 
@@ -244,7 +289,9 @@ class FakeTrt:
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
-        self.builds = 0
+        self.rtx = False
+        self.device = "driver 13"
+        self.builds = self.compilations = 0
         self.loads = "plans of version 1"
 
     def Runtime(self, log: Any) -> Any:
@@ -262,4 +309,4 @@ class FakeTrt:
         if not plan.startswith(self._stamp):
             return None
         session = ort.InferenceSession(plan.removeprefix(self._stamp), providers=["CPUExecutionProvider"])
-        return SimpleNamespace(create_execution_context=lambda: _Context(self.cuda, session))
+        return _Engine(self, session)

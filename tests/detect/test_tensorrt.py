@@ -163,10 +163,44 @@ def test_a_stored_engine_that_does_not_load_is_built_again_once(make: Any, trt: 
     trt.loads = "plans of a new driver"  # the stored one is whole, and does not load
     make().prepare(spec)
     assert trt.builds == 4
-    trt.plan = lambda graph: b"of another device"  # type: ignore[method-assign]
-    path.unlink()
+    trt.loads = "plans of version 1"
+
+
+def test_an_engine_that_was_just_built_and_does_not_load_is_not_built_again(make: Any, trt: FakeTrt) -> None:
+    plans: list[bytes] = []
+    trt.plan = lambda graph: plans.append(b"of another device") or plans[-1]  # type: ignore[method-assign,func-returns-value]
     with pytest.raises(BackendError, match="does not load: the log's last line"):
-        make().prepare(spec)
+        make().prepare(frames(1)[0].spec)
+    assert len(plans) == 1
+
+
+def test_kernels_are_compiled_once_for_all_slots_and_starts(make: Any, trt: FakeTrt, cache: EngineCache) -> None:
+    """TensorRT-RTX compiles on the device, for seconds, what it does not find in its cache."""
+    trt.rtx = True
+    frame = frames(1)[0]
+    for _ in range(2):
+        detector = make()
+        detector.prepare(frame.spec)
+        assert detector.poll(detector.submit(frame)).rows[0, 0] > 0.5
+        assert trt.compilations == 1
+    trt.device = "driver 14"  # refuses what the old one compiled
+    for _ in range(2):
+        make().prepare(frame.spec)
+        assert trt.compilations == 2
+    for path in cache.folder.glob("*.engine"):
+        path.write_bytes(path.read_bytes()[:-1])
+    make().prepare(frame.spec)
+    assert trt.compilations == 3
+    assert trt.builds == 2
+
+
+def test_a_tensorrt_that_does_not_start_is_said(blobs: Bundle, trt: FakeTrt, cuda: FakeCuda) -> None:
+    def nullptr(log: Any) -> Any:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    trt.Runtime = nullptr  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match=r"fake_tensorrt 1\.0 does not start: .*driver"):
+        TensorRtDetector(blobs, K, trt=trt, cuda=cuda)
 
 
 def test_a_build_tells_its_steps(blobs: Bundle, trt: FakeTrt, cuda: FakeCuda, cache: EngineCache) -> None:
@@ -174,7 +208,7 @@ def test_a_build_tells_its_steps(blobs: Bundle, trt: FakeTrt, cuda: FakeCuda, ca
     TensorRtDetector(blobs, K, "fp32", cache=cache, on_progress=told.append, trt=trt, cuda=cuda).prepare(
         frames(1)[0].spec
     )
-    assert told == ["building the engine, once: tactics 1/2"]
+    assert told == ["building the engine, once: tactics 1/2", "loading the engine on Fake GPU"]
 
 
 def test_no_gpu_is_said(blobs: Bundle, trt: FakeTrt) -> None:
@@ -241,6 +275,11 @@ def test_the_fake_runtime_has_the_real_one_s_functions_and_arguments() -> None:
 def test_the_fake_tensorrt_has_the_real_one_s_names() -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="pip install 'livescope[tensorrt-rtx]'", exc_type=ImportError)
     assert hasattr(trt.Runtime, "deserialize_cuda_engine")
-    assert hasattr(trt.ICudaEngine, "create_execution_context")
-    for name in ("set_tensor_address", "execute_async_v3"):
-        assert hasattr(trt.IExecutionContext, name)
+    for kind, names in {
+        trt.ICudaEngine: ("create_execution_context", "create_runtime_config"),
+        trt.IExecutionContext: ("set_tensor_address", "execute_async_v3"),
+        trt.IRuntimeConfig: ("create_runtime_cache", "set_runtime_cache"),
+        trt.IRuntimeCache: ("serialize", "deserialize"),
+    }.items():
+        for name in names:
+            assert hasattr(kind, name)

@@ -79,6 +79,21 @@ def test_every_network_builds(name: str, spec: FrameSpec, factor: int, precision
     assert all(0 <= step <= steps for _, step, steps in seen)
 
 
+def test_what_the_builder_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No TF32; 0 * x is not 0 where x is not finite; no allocation at run time, which a CUDA graph does not allow."""
+    seen: dict[str, bool] = {}
+    build = trt.Builder.build_serialized_network
+
+    def spy(builder: Any, network: Any, config: Any) -> Any:
+        flags = ("TF32", "STRICT_NANS", "REQUIRE_USER_ALLOCATION")
+        seen.update({flag: config.get_flag(getattr(trt.BuilderFlag, flag)) for flag in flags})
+        return build(builder, network, config)
+
+    monkeypatch.setattr(trt.Builder, "build_serialized_network", spy)
+    build_plan(trt, build_frame_graph(read_network(make_bundle(tmp_path, blob_network())), SHAPES[1][0], K, 1))
+    assert seen == {"TF32": False, "STRICT_NANS": True, "REQUIRE_USER_ALLOCATION": True}
+
+
 def test_a_plan_without_a_gpu_is_none_and_not_an_error() -> None:
     """The fact that the engine cache builds on: deserialising returns None and raises nothing."""
     runtime = trt.Runtime(logger_of(trt))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKED = ("tensorrt_build.py", "cuda.py", "tensorrt.py")
+CHECKED = ("tensorrt_build.py", "cuda.py", "tensorrt_kernels.py", "tensorrt.py")
 LIBRARIES = ("libnvinfer.so.11", "libnvinfer_plugin.so.11", "libnvonnxparser.so.11")
 CONFIG = "[mypy]\nstrict = True\nignore_missing_imports = True\nfollow_imports = silent\nplugins = pydantic.mypy\n"
 
