@@ -5,6 +5,7 @@ Owns the checks at the start (place, space, permission, existing record, another
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from livescope.errors import RecordError
-from livescope.record.journal import read_journal
 from livescope.record.layout import JOURNAL, LOCK, MANIFEST
 
 __all__ = ["is_locked", "is_record", "lock_record", "make_record_folder", "resolve_path"]
@@ -26,10 +26,11 @@ def resolve_path(path: Path, now: datetime) -> Path:
 def is_record(path: Path) -> bool:
     """Return True if a folder is a livescope record, finished or not."""
     try:
-        lines = read_journal(path / JOURNAL)
-    except OSError:
+        with (path / JOURNAL).open("rb") as journal:
+            first = json.loads(journal.readline())
+    except (OSError, ValueError):
         return False
-    return bool(lines) and lines[0].get("kind") == "open" and "livescope" in lines[0]
+    return isinstance(first, dict) and first.get("kind") == "open" and "livescope" in first
 
 
 def make_record_folder(path: Path, *, overwrite: bool, min_free_bytes: int) -> FileLock:

@@ -6,9 +6,10 @@ ever shown, so a frame that is half written cannot be seen. Writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
@@ -21,7 +22,8 @@ from livescope.calls import CellCalls
 from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.record.finish import Committed, frames_table, read_committed
-from livescope.record.layout import CALLS, RUN_SETTINGS
+from livescope.record.journal import checksum
+from livescope.record.layout import CALLS, MANIFEST, RUN_SETTINGS
 from livescope.record.manifest import read_manifest
 from livescope.record.place import is_locked, is_record
 from livescope.record.table import CALLS_SCHEMA, calls_of, read_stream
@@ -103,7 +105,10 @@ class FrameStack:
         return np.asarray(self[:], dtype)
 
     def _plane(self, place: tuple[int, ...]) -> NDArray[Any]:
-        return np.asarray(self._array[place])
+        try:
+            return np.asarray(self._array[place])
+        except _UNREADABLE as error:
+            raise _damaged(f"plane {place} of {self._array.store_path}", error) from None
 
 
 class Record:
@@ -127,17 +132,27 @@ class Record:
                 "Give the folder NAME.ome.zarr of a record."
             )
         self._committed: Committed = read_committed(self.path)
+        self._analysed = frozenset(self._committed.calls)
+        self._pixel_um = {line["frame"]: line.get("pixel_um") for line in self._committed.frames}
         self._calls: pa.Table | None = None
         self._runs: dict[int, tuple[int, int]] = {}
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, model, devices, losses, hashes."""
-        return read_manifest(self.path)
+        try:
+            return read_manifest(self.path)
+        except _UNREADABLE as error:
+            raise RecordError(
+                f"{MANIFEST} of record {str(self.path)!r} cannot be read: {error}. Put it back from a copy, or have "
+                "`livescope recover` make one from the journal."
+            ) from None
 
     @property
     def settings(self) -> Settings:
         """All settings of the run."""
+        if not (self.path / RUN_SETTINGS).is_file():
+            raise RecordError(f"record {str(self.path)!r} has lost its {RUN_SETTINGS}. Put it back from a copy.")
         return load_settings(self.path / RUN_SETTINGS)
 
     @property
@@ -201,7 +216,7 @@ class Record:
         places: list[tuple[int, ...]] = [(line["t"],) for line in lines]
         if labels is None:
             places = [(line["t"], line["c"]) for line in lines]
-        return zarr.open_array(str(folder / str(level)), mode="r"), places
+        return _open_array(folder / str(level)), places
 
     def dask(self, image: str = "", level: int = 0, labels: str | None = None) -> da.Array:
         """Return an image (t, c, y, x) or its labels (t, y, x) as a lazy dask array, one chunk a shard.
@@ -225,19 +240,34 @@ class Record:
         """Return the `number`-th frame on disk (over all images, in order of arrival) as the camera delivered it.
 
         Without `pixels` nothing is read: they are all 0, in the frame's shape.
+
+        Raises
+        ------
+        RecordError
+            Its pixels cannot be read, or are not those that were recorded.
         """
         line = self._committed.frames[number]
         about = self._committed.images[line["image"]]
         if pixels:
-            array = zarr.open_array(str(self.path / line["image"] / "0"), mode="r")
-            plane = np.ascontiguousarray(array[line["t"], line["c"]])
-            plane.flags.writeable = False
+            plane = self._pixels(line)
         else:
             plane = np.broadcast_to(np.zeros((), about["dtype"]), (about["height"], about["width"]))
         names = ("segment", "camera", "time_s", "wall_time", "bit_depth", "lost_before", "metadata")
         unsure = ("elapsed_ms", "pixel_um", "position", "x_um", "y_um", "z_um", "channel", "exposure_ms")
         facts = {name: line[name] for name in names} | {name: line.get(name) for name in unsure}
         return Frame(pixels=plane, index=line["frame"], **facts)
+
+    def _pixels(self, line: Mapping[str, Any]) -> NDArray[Any]:
+        """Return the pixels of a frame, read-only, compared with their sum: a file that is gone reads as zeros."""
+        what = f"frame {line['frame']} of record {str(self.path)!r}"
+        try:
+            plane = np.ascontiguousarray(_open_array(self.path / line["image"] / "0")[line["t"], line["c"]])
+        except _UNREADABLE as error:
+            raise _damaged(what, error) from None
+        if checksum(plane) != line["crc32c"]:
+            raise _damaged(what, "its pixels are not those that were recorded")
+        plane.flags.writeable = False
+        return plane
 
     def iter_frames(self) -> Iterator[Frame]:
         """Yield all frames on disk in the order of arrival, one in memory at a time."""
@@ -250,14 +280,14 @@ class Record:
         return FramePlace(line["frame"], line["image"], line["t"], line["c"], line["crc32c"])
 
     @property
-    def analyses(self) -> dict[int, dict[str, Any]]:
+    def analyses(self) -> Mapping[int, dict[str, Any]]:
         """`Frame.index` of each analysed frame -> image, t, saturated, n_live, n_dead, n_uncertain."""
-        return dict(self._committed.calls)
+        return MappingProxyType(self._committed.calls)
 
     @property
     def analysed(self) -> frozenset[int]:
         """`Frame.index` of every frame that was analysed, whether or not it had a cell."""
-        return frozenset(self._committed.calls)
+        return self._analysed
 
     @property
     def calls(self) -> pa.Table:
@@ -278,10 +308,8 @@ class Record:
             return None
         table = self.calls
         start, end = self._runs.get(frame_index, (0, 0))
-        pixel_um = next((f.get("pixel_um") for f in self._committed.frames if f["frame"] == frame_index), None)
-        return calls_of(
-            table.slice(start, end - start), frame_index, pixel_um, self._committed.calls[frame_index]["saturated"]
-        )
+        saturated = self._committed.calls[frame_index]["saturated"]
+        return calls_of(table.slice(start, end - start), frame_index, self._pixel_um.get(frame_index), saturated)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -295,16 +323,45 @@ class Record:
         Raises
         ------
         RecordError
-            There is none of that name.
+            There is none of that name, or it is damaged.
         """
         parquet, stream = self.path / f"{name}.parquet", self.path / f"{name}.arrow"
-        if parquet.exists():
-            with parquet.open("rb") as file:
-                return pq.read_table(file)
-        if stream.exists():
-            schema, batches = read_stream(stream)
-            if schema is not None:
-                return pa.Table.from_batches(list(batches), schema)
+        for file in (parquet, stream, parquet):  # the run may end between two looks
+            try:
+                return _read_parquet(file) if file is parquet else _read_stream(file)
+            except FileNotFoundError:
+                continue
+            except _UNREADABLE as error:
+                raise _damaged(f"table {name!r} of record {str(self.path)!r}", error) from None
         raise RecordError(
             f"record {str(self.path)!r} has no table {name!r}; it has {', '.join(self.tables) or 'none'}."
         )
+
+
+_UNREADABLE = (OSError, ValueError, RuntimeError)
+"""What zarr, its codecs, pyarrow and json raise of files that are gone or damaged."""
+
+
+def _damaged(what: str, reason: object) -> RecordError:
+    return RecordError(
+        f"{what} cannot be read: {reason}. `livescope verify` lists all that is damaged; put it back from a copy."
+    )
+
+
+def _open_array(folder: Path) -> zarr.Array[Any]:
+    try:
+        return zarr.open_array(str(folder), mode="r")
+    except _UNREADABLE as error:
+        raise _damaged(f"array {str(folder)!r}", error) from None
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    with file.open("rb") as stream:
+        return pq.read_table(stream)
+
+
+def _read_stream(file: Path) -> pa.Table:
+    schema, batches = read_stream(file)
+    if schema is None:  # cut off before its first row
+        raise FileNotFoundError(file)
+    return pa.Table.from_batches(list(batches), schema)

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from livescope.errors import RecordError
 from livescope.record.arrays import halved_labels, halved_means
 from livescope.record.corrections import check_corrections
 from livescope.record.finish import sha256
 from livescope.record.journal import checksum
 from livescope.record.labels import label_planes
-from livescope.record.layout import FIRINGS, FRAMES, LABELS, MANIFEST
+from livescope.record.layout import CALLS, FIRINGS, FRAMES, LABELS, MANIFEST
 from livescope.record.manifest import is_as_written
 from livescope.record.reader import Record, open_record
 
@@ -88,8 +89,9 @@ def verify(path: Path | str, progress: Callable[[int, int], None] = lambda done,
         if not is_as_written(manifest):
             problems.append(f"{MANIFEST} has changed")
         problems += check_corrections(record.path, manifest.get("corrections"))
+    labels = _has_calls(record, problems)
     for number in range(len(record)):
-        problems += _frame(record, number)
+        problems += _frame(record, number, labels=labels)
         progress(number + 1, len(record))
     return Verification(record.path, len(record), len(hashes), tuple(problems))
 
@@ -112,8 +114,17 @@ def _tables(record: Record) -> list[str]:
     return problems
 
 
-def _frame(record: Record, number: int) -> list[str]:
-    """Check one frame: its sum, its pyramid, its labels."""
+def _has_calls(record: Record, problems: list[str]) -> bool:
+    """Return False where the table of calls is gone or unreadable: labels then have nothing to be compared with."""
+    try:
+        return not record.analysed or (CALLS in record.tables and record.calls is not None)
+    except RecordError as error:
+        problems.append(str(error))
+        return False
+
+
+def _frame(record: Record, number: int, *, labels: bool) -> list[str]:
+    """Check one frame: its sum, its pyramid, and its labels if they can be."""
     place = record.place(number)
     folder, plane = record.path / place.image, (place.t, place.c)
     where = f"frame {place.index} ({place.image or 'root'}, t {place.t})"
@@ -128,7 +139,7 @@ def _frame(record: Record, number: int) -> list[str]:
     problems = [
         f"{where}: level {k} is not made from level 0" for k in range(1, levels) if np.any(made[k] != stored[k])
     ]
-    calls = record.calls_of(place.index)
+    calls = record.calls_of(place.index) if labels else None
     if calls is None or not record.analyses[place.index]["labelled"]:
         return problems
     cells, viability = label_planes(calls, stored[0].shape)

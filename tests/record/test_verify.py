@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import zarr
 
 from livescope.calls import CellCalls, State
+from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.record.corrections import LOG, Correction, CorrectionLog
 from livescope.record.manifest import write_manifest
-from livescope.record.reader import open_record
+from livescope.record.reader import Record, open_record
 from livescope.record.recover import recover
 from livescope.record.verify import verify
 
@@ -70,6 +72,10 @@ def cut_shard(path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-20])
 
 
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda path: os.truncate(path / name, 100)
+
+
 def edit(name: str) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         (path / name).write_bytes((path / name).read_bytes() + b" ")
@@ -98,6 +104,8 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
         (replace_in("manifest.json", "livescope record", "livescope  record"), "manifest.json has changed"),
         (edit("labels/viability/zarr.json"), "labels/viability/zarr.json has changed"),
         (lambda path: (path / "calls.parquet").unlink(), "calls.parquet is missing"),
+        (cut("calls.parquet"), "table 'calls'"),
+        (lambda path: shutil.rmtree(path / "0"), "frame 0 (root, t 0) cannot be read"),
     ],
 )
 def test_every_change_is_found_and_named(stored: Path, change: Callable[[Path], None], named: str) -> None:
@@ -105,6 +113,41 @@ def test_every_change_is_found_and_named(stored: Path, change: Callable[[Path], 
     found = verify(stored)
     assert not found.ok
     assert any(named in problem for problem in found.problems), found.problems
+
+
+@pytest.mark.parametrize("change", [lambda path: (path / "calls.parquet").unlink(), cut("calls.parquet")])
+def test_labels_are_not_held_against_calls_that_are_gone(stored: Path, change: Callable[[Path], None]) -> None:
+    change(stored)
+    assert not any("labels/" in problem for problem in verify(stored).problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "read", "told"),
+    [
+        (cut_shard, lambda record: record.frame(2), "frame 2 of record .* cannot be read"),
+        (cut_shard, lambda record: record.frames[2], r"plane \(2, 0\) of .* cannot be read"),
+        (lambda path: shutil.rmtree(path / "0/c/3"), lambda record: record.frame(3), "not those that were recorded"),
+        (swap_frames, lambda record: record.frame(1), "not those that were recorded"),
+        (lambda path: shutil.rmtree(path / "0"), lambda record: record.frame(0), "array .* cannot be read"),
+        (cut("0/zarr.json"), lambda record: record.frames, "array .* cannot be read"),
+        (cut("calls.parquet"), lambda record: record.calls, "table 'calls' of record .* .livescope verify"),
+        (cut("manifest.json"), lambda record: record.manifest, "manifest.json .* .livescope recover"),
+        (lambda path: (path / "manifest.json").unlink(), lambda record: record.closed, "manifest.json .* recover"),
+        (lambda path: (path / "run.yaml").unlink(), lambda record: record.settings, "lost its run.yaml"),
+    ],
+)
+def test_reading_what_is_damaged_says_what_and_what_to_do(
+    stored: Path, change: Callable[[Path], None], read: Callable[[Record], Any], told: str
+) -> None:
+    change(stored)
+    with pytest.raises(RecordError, match=told):
+        read(open_record(stored))
+
+
+def test_a_lost_manifest_is_made_anew(stored: Path) -> None:
+    (stored / "manifest.json").unlink()
+    recover(stored)
+    assert verify(stored).ok
 
 
 def test_a_record_that_was_not_closed_says_so(bench: Any, make_frame: Callable[..., Frame]) -> None:
