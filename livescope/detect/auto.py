@@ -20,6 +20,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from livescope.detect.detector import BackendInfo, Detector, Progress, Table
+from livescope.detect.fallback import FallbackDetector
 from livescope.errors import BackendError
 from livescope.frames import Frame, FrameSpec
 
@@ -72,11 +73,12 @@ class AutoDetector:
         self._open: dict[str, Detector] = {}
         self._chosen = next(iter(candidates))
         self._settled = False
+        self._gone: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the chosen one says."""
-        return self._detector(self._chosen).warnings
+        """What the chosen one says, and why it is not the one of the last time."""
+        return (*self._gone, *self._detector(self._chosen).warnings)
 
     def prepare(self, spec: FrameSpec) -> None:
         """Take the backend remembered for such frames, or measure all, for some seconds; then prepare it.
@@ -89,7 +91,8 @@ class AutoDetector:
         if chosen in self._candidates:
             try:
                 self._detector(chosen).prepare(spec)
-            except BackendError:  # it has gone since: measure again
+            except BackendError as error:  # it has gone since: measure again
+                self._gone = (f"backend {chosen!r}, the fastest here so far, does not work now: {error}",)
                 self._forget(chosen)
             else:
                 self._chosen = chosen
@@ -142,7 +145,10 @@ class AutoDetector:
                 self._on_progress(f"measuring backend {name}")
                 detector = self._detector(name)
                 detector.prepare(spec)
-                times[name] = self._measure(detector, frame)
+                taken_ms = self._measure(detector, frame)
+                if isinstance(detector, FallbackDetector) and detector.failures:  # another's speed was measured
+                    raise BackendError("; ".join(detector.warnings))
+                times[name] = taken_ms
             except BackendError as error:
                 reasons[name] = str(error)
                 self._forget(name)

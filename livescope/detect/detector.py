@@ -152,8 +152,20 @@ def _auto(settings: DetectorSettings, bundle: Bundle, on_progress: Progress) -> 
         return maker("onnx")()
     from livescope.detect.auto import AutoDetector
 
-    asked = f"{bundle.sha256} {settings.precision} {settings.threads} {settings.max_cells}"
+    asked = f"{bundle.sha256} {settings.precision} {settings.threads} {settings.max_cells} {_gpu(installed)}"
     return AutoDetector({name: maker(name) for name in ("onnx", *installed)}, asked, on_progress)
+
+
+def _gpu(installed: list[str]) -> str:
+    """Say what TensorRT would run on: a GPU or driver that came since the last measurement asks for another one."""
+    if not any(name.startswith("tensorrt") for name in installed):
+        return ""
+    from livescope.detect.cuda import import_cuda, open_gpu
+
+    try:
+        return str(open_gpu(import_cuda()))
+    except BackendError:
+        return "no GPU"
 
 
 def _tensorrt(settings: DetectorSettings, bundle: Bundle, on_progress: Progress) -> Detector:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from livescope.detect.detector import BackendInfo, Detector, Table
 from livescope.errors import BackendError
@@ -113,8 +114,12 @@ class FallbackDetector:
         self._first = self._stand_in = None
 
     def describe(self) -> BackendInfo:
-        """Say what is used now."""
-        return self._in_use().describe()
+        """Say what is used now, and how often the first choice failed."""
+        info = self._in_use().describe()
+        if not self.failures:
+            return info
+        counted = f"{self.failures} failure{'s' if self.failures > 1 else ''} of the first choice"
+        return replace(info, backend=f"{info.backend} ({'standing in, ' if self._first is None else ''}{counted})")
 
     def _in_use(self) -> Detector:
         """Return the first choice where it works or may be tried again, else the stand-in."""

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cuda_kit import FakeCuda
 from network_kit import as_frame, blob_network, disc_frame, make_bundle
 
 from livescope.detect.auto import AutoDetector, milliseconds
 from livescope.detect.bundle import Bundle
 from livescope.detect.detector import Detector, open_detector
+from livescope.detect.fallback import FallbackDetector
 from livescope.detect.onnx_runtime import OnnxDetector
 from livescope.errors import BackendError, ModelError
 from livescope.frames import Frame, FrameSpec
@@ -111,6 +113,33 @@ def test_a_remembered_backend_that_has_gone_is_measured_again(lab: Lab) -> None:
     auto.prepare(FRAME.spec)
     assert lab.measured == ["a", "c"]
     auto.poll(auto.submit(FRAME))
+    assert auto.warnings == ("backend 'b', the fastest here so far, does not work now: b is not here",)
+
+
+def test_a_backend_for_which_another_stands_in_is_no_candidate(lab: Lab) -> None:
+    real = lab.maker("b")
+
+    class Full(OnnxDetector):
+        def prepare(self, spec: FrameSpec) -> None:
+            raise BackendError("the GPU is full")
+
+    lab.maker = lambda name: (  # type: ignore[method-assign]
+        (lambda: FallbackDetector(lambda: Full(lab.bundle, 10, 1), real)) if name == "b" else Lab.maker(lab, name)
+    )
+    lab.measure = lambda detector, frame: 3.0 - isinstance(detector, FallbackDetector)  # type: ignore[method-assign]
+    auto = lab.auto()
+    auto.prepare(FRAME.spec)
+    assert set(json.loads(lab.memory.read_text()).values()) == {"a"}
+    assert auto.describe().backend.startswith("onnxruntime")
+
+
+def test_a_gpu_that_came_since_is_measured(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livescope.detect.auto.user_cache_path", lambda _: lab.memory.parent)
+    monkeypatch.setattr("livescope.detect.detector._OPTIONAL", {"tensorrt-rtx": "json"})  # a module that is there
+    for gpus in (0, 0, 1):
+        monkeypatch.setattr("livescope.detect.cuda.import_cuda", lambda n=gpus: FakeCuda(n))
+        open_detector(DetectorSettings(threads=1), lab.bundle).prepare(FRAME.spec)
+        assert len(json.loads(lab.memory.read_text())) == gpus + 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"x": 5}'])

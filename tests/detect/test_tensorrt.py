@@ -233,6 +233,7 @@ def test_a_lost_gpu_is_counted_and_the_run_goes_on(make: Any, blobs: Bundle, cud
         np.testing.assert_array_equal(table.rows, expected(blobs, frame))
     assert detector.failures == 1
     assert detector.describe().backend.startswith("onnxruntime")
+    assert detector.describe().backend.endswith(" (standing in, 1 failure of the first choice)")
     assert detector.warnings == (
         f"another backend stands in: {call} failed: cudaErrorIllegalAddress. Using another backend may do.",
     )
