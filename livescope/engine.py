@@ -23,6 +23,8 @@ __all__ = ["build_engine", "export_triton", "frame_spec", "make_int8"]
 
 _CALIBRATION_FRAMES = 64
 """Frames read at most; half set the ranges, half judge."""
+_LONGEST_SIDE_PX = 16_384
+"""No camera has more; a slip of the finger would build for hours."""
 
 
 def frame_spec(shape: str, dtype: str, pixel_um: float | None) -> FrameSpec:
@@ -31,14 +33,17 @@ def frame_spec(shape: str, dtype: str, pixel_um: float | None) -> FrameSpec:
     Raises
     ------
     SettingsError
-        It is none.
+        It is none, or larger than any camera's.
     FrameError
         The type is not one of a camera's.
     """
     parts = re.fullmatch(r"(\d+)x(\d+)", shape.strip().lower())
     if parts is None:
         raise SettingsError(f"--shape {shape!r} is not ROWSxCOLUMNS, e.g. 2048x2048.")
-    return FrameSpec(int(parts[1]), int(parts[2]), dtype, 16 if dtype == "uint16" else 8, pixel_um)
+    height, width = int(parts[1]), int(parts[2])
+    if max(height, width) > _LONGEST_SIDE_PX:
+        raise SettingsError(f"--shape {shape!r} has a side of {max(height, width)} pixels; at most {_LONGEST_SIDE_PX}.")
+    return FrameSpec(height, width, dtype, 16 if dtype == "uint16" else 8, pixel_um)
 
 
 def frame_graph_of(bundle: Bundle, spec: FrameSpec, precision: Precision, max_cells: int) -> onnx.ModelProto:

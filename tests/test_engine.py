@@ -21,6 +21,8 @@ def test_a_shape_is_rows_by_columns() -> None:
     for wrong in ("1024", "axb", "10x", "10x10x10", "-1x5"):
         with pytest.raises(SettingsError, match=r"is not ROWSxCOLUMNS, e\.g\. 2048x2048"):
             frame_spec(wrong, "uint16", None)
+    with pytest.raises(SettingsError, match="side of 99999999 pixels; at most 16384"):
+        frame_spec("64x99999999", "uint16", None)
     with pytest.raises(FrameError, match="'float32' is not supported"):
         frame_spec("10x10", "float32", None)
 

@@ -139,11 +139,17 @@ def engine(
     ] = None,
     dtype: Annotated[PixelType, typer.Option("--dtype", help="Pixel type of the frames.")] = PixelType.UINT16,
     precision: Annotated[Precision, typer.Option("--precision", help="Arithmetic of the network.")] = Precision.FP16,
-    backend: Annotated[TensorRt, typer.Option("--backend", help="Which TensorRT.")] = TensorRt.TENSORRT,
+    backend: Annotated[
+        TensorRt,
+        typer.Option("--backend", help="tensorrt-rtx needs no GPU to build; tensorrt builds for the GPU that is here."),
+    ] = TensorRt.TENSORRT_RTX,
     pixel_um: PixelUm = None,
     max_cells: Annotated[int, typer.Option("--max-cells", min=1, max=3840, help="Rows of the table.")] = 1024,
 ) -> None:
-    """Build a TensorRT engine ahead of time, for frames of one shape; or hand the model to a GPU server."""
+    """Build a TensorRT engine ahead of time, for frames of one shape; or hand the model to a GPU server.
+
+    A session needs neither: with detector.backend tensorrt-rtx or tensorrt it builds its engine once and keeps it.
+    """
     from livescope.engine import build_engine, export_triton, frame_spec
 
     if out is None and triton is None:

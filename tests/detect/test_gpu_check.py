@@ -53,18 +53,22 @@ def test_what_is_compared_and_measured(tool: ModuleType, tmp_path: Path, monkeyp
     other = OnnxDetector(load_bundle("suspension"), tool.MAX_CELLS, 1)
     assert not tool.compare(bundle, gpu, other, "fp32")["good"]
     speed = tool.speed(bundle, gpu, 128, 20)
+    assert 0 < speed["warm_start_s"] < 60
+    assert trt.builds == 2  # the golden frames are of one shape, and the second start built nothing
     assert 0 < speed["p50_ms"] <= speed["p99_ms"]
     assert speed["fps"] > 0
     row = {"model": "kit", "precision": "fp32", "memory_mb": 1.0, "speed": [speed], **figures}
     text = tool.markdown(Gpu("Fake GPU", "8.9", "13000"), [row, {"model": "kit", "precision": "int8"}])
     assert text.count("\n| kit | fp32 | 128 x 128 |") == 1
-    assert {line.count("|") for line in text.splitlines()[2:]} == {10}
+    assert {line.count("|") for line in text.splitlines()[2:]} == {11}
 
 
-def test_a_failing_device_is_a_row_and_not_a_crash(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_device_is_a_row_and_not_a_crash(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cuda = FakeCuda()
     monkeypatch.setattr(cuda, "cudaMemGetInfo", lambda: (Error.cudaSuccess, 1, 2), raising=False)
     monkeypatch.setattr(tool, "TensorRtDetector", lambda *_: TensorRtDetector(*_, trt=FakeTrt(cuda), cuda=FakeCuda(0)))
-    row = tool.check_one("simulated", "fp32", "tensorrt-rtx", cuda, 5)
+    row = tool.check_one("simulated", "fp32", "tensorrt-rtx", cuda, 5, tmp_path)
     assert row["good"] is False
     assert "no NVIDIA GPU" in row["error"]
