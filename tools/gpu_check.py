@@ -95,6 +95,7 @@ def speed(bundle: Bundle, detector: Detector, side: int, rounds: int) -> dict[st
         frames.append(Frame(pixels, n, 0, "noise", 0.0, 0.0, 12, pixel_um=bundle.card.pixel_um))
     starts_s = []
     for _ in range(2):  # the first builds the engine, the second loads it
+        detector.close()
         begin = time.perf_counter()
         detector.prepare(frames[0].spec)
         starts_s.append(round(time.perf_counter() - begin, 3))

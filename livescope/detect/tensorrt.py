@@ -9,7 +9,8 @@ Not run yet on a GPU: see ``tools/gpu_check.py``.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,27 @@ from livescope.frames import Frame, FrameSpec
 if TYPE_CHECKING:
     import tensorrt  # the enterprise bindings' types, also right for tensorrt_rtx; checked by tests/detect
 
-__all__ = ["SLOTS", "TensorRtDetector"]
+__all__ = ["KEPT", "SLOTS", "TensorRtDetector"]
 
 SLOTS = 3
 """Frames in flight: one is copied in, one computed, one copied out."""
+KEPT = 2
+"""Frame shapes whose engines stay on the device: two cameras take turns without loading anything."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """An engine on the device, for frames of one shape, with its slots."""
+
+    engine: tensorrt.ICudaEngine
+    contexts: Contexts
+    slots: list[Slot] = field(default_factory=list)
+    free: deque[Slot] = field(default_factory=deque)
+
+    def close(self) -> None:
+        self.free.clear()
+        while self.slots:
+            self.slots.pop().close()
 
 
 class TensorRtDetector:
@@ -78,11 +96,8 @@ class TensorRtDetector:
         self._cache = cache or EngineCache()
         self._on_progress = on_progress
         self._runtime: tensorrt.Runtime = start(self._trt, "Runtime")
-        self._engine: tensorrt.ICudaEngine | None = None
-        self._contexts: Contexts | None = None
-        self._slots: list[Slot] = []
-        self._free: deque[Slot] = deque()
-        self._flying: dict[int, tuple[Slot, int]] = {}
+        self._kept: OrderedDict[tuple[int, int, str, int], _Loaded] = OrderedDict()
+        self._flying: dict[int, tuple[_Loaded, Slot, int]] = {}
         self._prepared: tuple[tuple[int, ...], str] | None = None
         self._next_ticket = 0
 
@@ -92,7 +107,7 @@ class TensorRtDetector:
         return tuple(self._cache.troubles)
 
     def prepare(self, spec: FrameSpec) -> None:
-        """Load or build the engine for frames of this shape and capture its graphs.
+        """Load or build the engine for frames of this shape and capture its graphs, or take them up again.
 
         Raises
         ------
@@ -102,26 +117,20 @@ class TensorRtDetector:
             The engine cannot be built or loaded, or the GPU fails.
         """
         factor = fit_scale(spec, self._bundle.card).bin
-        network = read_network(self._bundle, self._precision)
-        graph = build_frame_graph(network, spec, self._max_cells, factor)
-        self._release()
-        key = self._key(graph)
-        self._engine = self._load(graph, key)
-        self._on_progress(f"loading the engine on {self._gpu.name}")
-        self._contexts = Contexts(self._engine, self._cache, key)
-        inputs: dict[str, tuple[tuple[int, ...], type]] = {
-            "frame": ((1, *spec.shape, np.dtype(spec.dtype).itemsize), np.uint8),
-            "black": ((1,), np.float32),
-            "inv_gain": ((1,), np.float32),
-        }
-        foreground = next(output for output in graph.graph.output if output.name == "foreground")
-        shape = [dim.dim_value for dim in foreground.type.tensor_type.shape.dim]
-        others = {"foreground": 4 * int(np.prod(shape))}
-        for _ in range(SLOTS):
-            table = ("table", (self._max_cells, TABLE_COLUMNS))
-            self._slots.append(Slot(self._cuda, self._contexts.make, inputs, table, others))
-        self._contexts.store()
-        self._free = deque(self._slots)
+        key = (*spec.shape, spec.dtype, factor)
+        self._prepared = None
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        else:
+            graph = build_frame_graph(read_network(self._bundle, self._precision), spec, self._max_cells, factor)
+            self._make_room(KEPT - 1)
+            try:
+                self._kept[key] = self._loaded(graph, spec)
+            except BackendError:
+                if not self._kept:
+                    raise
+                self._make_room(0)  # they may have been what filled the device
+                self._kept[key] = self._loaded(graph, spec)
         self._prepared = spec.shape, spec.dtype
 
     def submit(self, frame: Frame) -> int:
@@ -135,24 +144,26 @@ class TensorRtDetector:
         given = frame.pixels.shape, frame.pixels.dtype.name
         if given != self._prepared:
             raise BackendError(f"a frame of {given} was submitted, but the detector is prepared for {self._prepared}.")
-        if not self._free:
+        loaded = next(reversed(self._kept.values()))
+        if not loaded.free:
             raise BackendError(f"all {SLOTS} slots hold frames in flight; poll a ticket before the next submit.")
-        slot = self._free.popleft()
+        slot = loaded.free.popleft()
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._flying[ticket] = slot, frame.index
+        self._flying[ticket] = loaded, slot, frame.index
         slot.launch(dict(graph_inputs(frame.pixels, self._bundle.card.normalisation)))
         return ticket
 
     def poll(self, ticket: int) -> Table:
         """Wait for the result of a ticket."""
-        slot, frame_index = self._flying.pop(ticket)
+        loaded, slot, frame_index = self._flying.pop(ticket)
         rows = slot.wait()
-        self._free.append(slot)
+        loaded.free.append(slot)
         return Table(rows, frame_index)
 
     def close(self) -> None:
         """Free the device. May be called twice."""
-        self._release()
+        self._prepared = None
+        self._make_room(0)
 
     def describe(self) -> BackendInfo:
         """Backend, device, precision and model hash actually in use."""
@@ -164,13 +175,36 @@ class TensorRtDetector:
             self._bundle.sha256,
         )
 
-    def _release(self) -> None:
-        self._prepared = None
-        self._flying.clear()
-        self._free.clear()
-        while self._slots:
-            self._slots.pop().close()
-        self._contexts = self._engine = None
+    def _make_room(self, most: int) -> None:
+        """Free the engines used longest ago, with their frames in flight, until `most` are left."""
+        while len(self._kept) > most:
+            _, gone = self._kept.popitem(last=False)
+            self._flying = {ticket: flight for ticket, flight in self._flying.items() if flight[0] is not gone}
+            gone.close()
+
+    def _loaded(self, graph: onnx.ModelProto, spec: FrameSpec) -> _Loaded:
+        key = self._key(graph)
+        engine = self._load(graph, key)
+        self._on_progress(f"loading the engine on {self._gpu.name}")
+        loaded = _Loaded(engine, Contexts(engine, self._cache, key))
+        inputs: dict[str, tuple[tuple[int, ...], type]] = {
+            "frame": ((1, *spec.shape, np.dtype(spec.dtype).itemsize), np.uint8),
+            "black": ((1,), np.float32),
+            "inv_gain": ((1,), np.float32),
+        }
+        foreground = next(output for output in graph.graph.output if output.name == "foreground")
+        shape = [dim.dim_value for dim in foreground.type.tensor_type.shape.dim]
+        others = {"foreground": 4 * int(np.prod(shape))}
+        table = ("table", (self._max_cells, TABLE_COLUMNS))
+        try:
+            for _ in range(SLOTS):
+                loaded.slots.append(Slot(self._cuda, loaded.contexts.make, inputs, table, others))
+        except BaseException:
+            loaded.close()
+            raise
+        loaded.contexts.store()
+        loaded.free.extend(loaded.slots)
+        return loaded
 
     def _tell(self, phase: str, step: int, steps: int) -> None:
         self._on_progress(f"building the engine, once: {phase} {step}/{steps}")

@@ -104,16 +104,42 @@ def test_a_table_is_not_overwritten_by_the_next_frame(make: Any, blobs: Bundle) 
     np.testing.assert_array_equal(table.rows, expected(blobs, first))
 
 
-def test_a_new_shape_frees_the_old_graphs_and_captures_new_ones(make: Any, blobs: Bundle, cuda: FakeCuda) -> None:
+def test_a_new_shape_has_graphs_of_its_own_and_the_third_frees_the_first(
+    make: Any, blobs: Bundle, cuda: FakeCuda, trt: FakeTrt
+) -> None:
     detector = make()
-    detector.prepare(frames(1)[0].spec)
+    first = frames(1)[0]
+    detector.prepare(first.spec)
     alive = cuda.alive
     wide = frames(1, (70, 99))[0]
     with pytest.raises(BackendError, match=r"\(70, 99\).*prepared for \(\(64, 80\)"):
         detector.submit(wide)
+    for frame in (wide, first, wide):  # of two cameras in turn: nothing is loaded again
+        detector.prepare(frame.spec)
+        np.testing.assert_array_equal(detector.poll(detector.submit(frame)).rows, expected(blobs, frame))
+        assert cuda.alive == 2 * alive
+    cuda.calls.clear()
+    detector.prepare(first.spec)
+    assert cuda.calls == []
+    third = frames(1, (32, 50))[0]
+    detector.prepare(third.spec)
+    assert cuda.alive == 2 * alive
+    np.testing.assert_array_equal(detector.poll(detector.submit(third)).rows, expected(blobs, third))
+    detector.close()
+    assert cuda.alive == 0
+
+
+def test_a_full_device_is_emptied_of_other_shapes_first(make: Any, cuda: FakeCuda) -> None:
+    detector = make()
+    detector.prepare(frames(1)[0].spec)
+    alive, room = cuda.alive, cuda.cudaMalloc
+    cuda.cudaMalloc = lambda size: room(size) if cuda.alive < alive else (Error.cudaErrorMemoryAllocation, None)  # type: ignore[method-assign]
+    wide = frames(1, (70, 99))[0]
     detector.prepare(wide.spec)
+    detector.poll(detector.submit(wide))
     assert cuda.alive == alive
-    np.testing.assert_array_equal(detector.poll(detector.submit(wide)).rows, expected(blobs, wide))
+    detector.close()
+    assert cuda.alive == 0
 
 
 def test_more_frames_than_slots_are_refused(make: Any) -> None:
