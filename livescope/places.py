@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,13 +100,15 @@ class PlaceTable:
     ----------
     table
         `Record.frame_table`.
+    counts
+        Cells live, dead and uncertain of each analysed frame, by `Frame.index`.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, counts: Mapping[int, tuple[int, int, int]]) -> None:
         names = np.array([name or "" for name in table["position"].to_pylist()], dtype=object)
-        self._counts = {name: table[name].to_pylist() for name in ("n_live", "n_dead", "n_uncertain")}
+        self._counts = counts
         self._frame = table["frame"].to_pylist()
-        analysed = np.array([count is not None for count in self._counts["n_live"]], bool)
+        analysed = np.array([index in counts for index in self._frame], bool)
         self._rows = {str(name): np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist()) if name}
         self._analysed = {name: rows[analysed[rows]] for name, rows in self._rows.items()}
         x_um, y_um = table["x_um"].to_pylist(), table["y_um"].to_pylist()
@@ -121,9 +124,8 @@ class PlaceTable:
             if not len(seen):
                 places.append(Place(name, x_um, y_um))
                 continue
-            newest = int(seen[-1])
-            counts = (self._counts[key][newest] for key in ("n_live", "n_dead", "n_uncertain"))
-            places.append(Place(name, x_um, y_um, viability_of_counts(*counts), self._frame[newest]))
+            newest = self._frame[int(seen[-1])]
+            places.append(Place(name, x_um, y_um, viability_of_counts(*self._counts[newest]), newest))
         return tuple(places)
 
     def name_at(self, row: int) -> str | None:

@@ -28,17 +28,17 @@ class ViabilityCard(QWidget):
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self._bar = IntervalBar(theme)
-        self._big, self._interval, self._corrected = QLabel("\u2013"), QLabel(), QLabel()
+        self._big, self._interval, self.corrected = QLabel("\u2013"), QLabel(), QLabel()
         self.counts: dict[State, _Count] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         self._big.setObjectName("big")
         self._big.setAccessibleName("Viability")
-        for note in (self._interval, self._corrected):
+        for note in (self._interval, self.corrected):
             note.setObjectName("note")
             note.setWordWrap(True)
-        for widget in (self._big, self._bar, self._interval, self._corrected):
+        for widget in (self._big, self._bar, self._interval, self.corrected):
             layout.addWidget(widget)
         row = QHBoxLayout()
         row.setContentsMargins(0, 4, 0, 0)
@@ -65,13 +65,13 @@ class ViabilityCard(QWidget):
         if viability is None or not math.isfinite(viability.fraction):
             self._big.setText("\u2013")
             self._interval.setText("no frame analysed yet" if viability is None else "no cell called live or dead")
-            self._corrected.hide()
+            self.corrected.hide()
             return
         n = viability.n_live + viability.n_dead
         self._big.setText(f"{100 * viability.fraction:.1f} %")
         self._interval.setText(f"95 % interval {100 * viability.low:.1f} \u2013 {100 * viability.high:.1f} %   n = {n}")
-        self._corrected.setVisible(viability.corrected is not None)
-        self._corrected.setText(_corrected_text(viability))
+        self.corrected.setVisible(viability.corrected is not None)
+        self.corrected.setText(_corrected_text(viability))
 
 
 class _Count(QToolButton):

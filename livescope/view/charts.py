@@ -45,10 +45,11 @@ class ViabilityChart(pg.PlotWidget):
         self._high = pg.PlotCurveItem()
         self._band = pg.FillBetweenItem(self._low, self._high)
         self._curve = pg.PlotCurveItem()
+        self._newest = pg.ScatterPlotItem(size=5, pen=None)
         self._now = pg.InfiniteLine(angle=90)
         self._now.setVisible(False)
         self._unit_s = 1.0
-        for item in (self._low, self._high, self._band, self._curve, self._now):
+        for item in (self._low, self._high, self._band, self._curve, self._newest, self._now):
             self.addItem(item)
         self._lines: list[Any] = []
         self.setAccessibleName("Viability over time")
@@ -65,6 +66,7 @@ class ViabilityChart(pg.PlotWidget):
             axis.setTextPen(theme.muted)
         self.showGrid(y=True, alpha=0.25)
         self._curve.setPen(pg.mkPen(colour, width=1))
+        self._newest.setBrush(colour)
         self._now.setPen(pg.mkPen(theme.text, width=1))
         band = QColor(colour)
         band.setAlpha(70)
@@ -89,6 +91,7 @@ class ViabilityChart(pg.PlotWidget):
         self._low.setData(time[told], rows[told, 0])
         self._high.setData(time[told], rows[told, 2])
         self._curve.setData(time, rows[:, 1], connect="finite")
+        self._show_newest([(time[told], rows[told, 1])])
         self.shown_points = int(told.sum())
         for line in self._lines:
             line.setVisible(False)
@@ -100,11 +103,20 @@ class ViabilityChart(pg.PlotWidget):
         while len(self._lines) < len(curves):
             self._lines.append(pg.PlotCurveItem(pen=pg.mkPen(self._thin, width=1)))
             self.addItem(self._lines[-1])
+        told = []
         for line, points in zip(self._lines, curves, strict=False):
             time, rows = self._table(points)
             line.setData(time, rows[:, 1], connect="finite")
             line.setVisible(True)
-            self.shown_points += int(np.isfinite(rows[:, 1]).sum())
+            finite = np.isfinite(rows[:, 1])
+            told.append((time[finite], rows[finite, 1]))
+            self.shown_points += int(finite.sum())
+        self._show_newest(told)
+
+    def _show_newest(self, lines: list[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
+        """Mark the newest instant of each line: one of a single instant has nothing else to show."""
+        ends = [(time[-1], percent[-1]) for time, percent in lines if len(time)]
+        self._newest.setData(*np.array(ends, np.float64).reshape(-1, 2).T)
 
     def _table(self, points: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Times (n,) in the unit of the axis, and low, fraction, high (n, 3) in percent, of not too many points."""

@@ -108,6 +108,8 @@ class ControlBar(QWidget):
         colours = {SessionState.RUNNING: self._theme.good, SessionState.FAILED: self._theme.alarm}
         colour = self._theme.caution if status.busy else colours.get(status.state, self._theme.muted)
         text = f"{status.busy}\u2026" if status.busy else status.state.value
+        room = self.state.width() - self.state.fontMetrics().horizontalAdvance("\u25cf\u00a0 ") - 4
+        text = self.state.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room)
         self.state.setText(f'<span style="color:{colour}">\u25cf</span>&nbsp; {text}')
         self.state.setToolTip(status.reason or status.busy or "State of the session")
 

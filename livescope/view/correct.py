@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from livescope.assay.pooled import BorderRule, counting_rows
 from livescope.assay.viability import viability
 from livescope.calls import Analysis, CellCalls, State
 from livescope.frames import Frame
@@ -61,7 +62,7 @@ class Corrector:
         """Corrections that hold."""
         return len(self._standing)
 
-    def apply(self, analysis: Analysis) -> Analysis:
+    def apply(self, analysis: Analysis, border: BorderRule) -> Analysis:
         """Return the analysis with corrected calls, the viability counted anew. Any thread."""
         self._originals[analysis.calls.frame_index] = analysis.calls
         while len(self._originals) > _KEPT:
@@ -70,7 +71,8 @@ class Corrector:
         if not standing:
             return analysis
         calls = apply_corrections(analysis.calls, standing)
-        return replace(analysis, calls=calls, viability=viability(calls))
+        counting = counting_rows(calls, analysis.frame.pixels.shape, border)
+        return replace(analysis, calls=calls, viability=viability(calls, counting=counting))
 
     def flip(self, calls: CellCalls, row: int) -> None:
         """Turn a call round: live to dead, dead to live, uncertain to dead."""
@@ -136,10 +138,18 @@ class Corrector:
 
 
 class CorrectedFeed:
-    """What is shown, with the corrections of a corrector. Any thread."""
+    """What is shown, with the corrections of a corrector. Any thread.
 
-    def __init__(self, shown: FrameFeed) -> None:
-        self._shown = shown
+    Parameters
+    ----------
+    shown
+        What is shown.
+    border
+        Which cells at the border the run counts.
+    """
+
+    def __init__(self, shown: FrameFeed, border: BorderRule) -> None:
+        self._shown, self._border = shown, border
         self.corrector: Corrector | None = None
         """Whose corrections are applied; None shows the calls as they are."""
         self._last: tuple[Analysis, tuple[Correction, ...], Analysis] | None = None
@@ -155,5 +165,5 @@ class CorrectedFeed:
             return analysis
         standing = corrector.standing
         if last is None or last[0] is not analysis or last[1] is not standing:
-            self._last = last = (analysis, standing, corrector.apply(analysis))
+            self._last = last = (analysis, standing, corrector.apply(analysis, self._border))
         return last[2]

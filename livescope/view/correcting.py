@@ -61,19 +61,19 @@ class CorrectingMode(QObject):
         self._looked: set[int] = set()
         add = actions.add
         self.on = add("Corrections", "Correct calls with the mouse", "K", self._switch, checked=False)
-        add("Corrections", "Take back", "Ctrl+Z", self.undo)
-        add("Corrections", "Say again", "Ctrl+Y", self.redo)
+        add("Corrections", "Undo", "Ctrl+Z", self.undo)
+        add("Corrections", "Redo", "Ctrl+Y", self.redo)
         add("Corrections", "Next uncertain cell", "N", self.next_uncertain)
         canvas.clicked.connect(self._clicked)
         canvas.boxed.connect(self._boxed)
 
     def undo(self) -> None:
-        """Take back the last correction."""
-        self._do(lambda corrector: corrector.undo() or self._tell("nothing to take back"))
+        """Undo the last correction."""
+        self._do(lambda corrector: corrector.undo() or self._tell("nothing to undo"))
 
     def redo(self) -> None:
-        """Say again what was taken back."""
-        self._do(lambda corrector: corrector.redo() or self._tell("nothing to say again"))
+        """Redo what was undone."""
+        self._do(lambda corrector: corrector.redo() or self._tell("nothing to redo"))
 
     def next_uncertain(self) -> None:
         """Look at the cell of the drawn frame that is nearest to undecided and was not looked at yet."""

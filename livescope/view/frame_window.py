@@ -18,7 +18,7 @@ from livescope.calls import Analysis, State, Viability
 from livescope.errors import LivescopeError
 from livescope.frames import Frame
 from livescope.places import Place
-from livescope.settings import ViewSettings
+from livescope.settings import Settings, ViewSettings
 from livescope.status import Status
 from livescope.view.actions import Actions, HelpSheet
 from livescope.view.banner import Banner
@@ -69,6 +69,10 @@ class Shown(Protocol):
     def mark_shown(self, frame: Frame) -> None:
         """Count a painted frame."""
 
+    @property
+    def settings(self) -> Settings:
+        """What the run was told."""
+
 
 class FrameWindow(QMainWindow):
     """A window on what is `Shown`. Subclasses put their controls into the bar.
@@ -118,7 +122,7 @@ class FrameWindow(QMainWindow):
         """What is written or read, at the bottom right."""
         self.setWindowTitle("livescope")
         self.resize(1280, 800)
-        self.feed = CorrectedFeed(shown)
+        self.feed = CorrectedFeed(shown, shown.settings.detector.border)
         self._add_actions()
         self.correcting = CorrectingMode(
             self.canvas,
@@ -269,6 +273,11 @@ class FrameWindow(QMainWindow):
         """Open the page of shortcuts."""
         HelpSheet(self.commands, _GESTURES, self).show()
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Stay as wide as the bar, whose width is known now; the layout of a main window does not ask it."""
+        super().showEvent(event)
+        self.setMinimumWidth(self.bar.minimumSizeHint().width())
+
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End timer and threads before anything they use goes; remember the layout."""
         for part in (self.teaching, self.opening, self.clip):
@@ -336,9 +345,10 @@ class FrameWindow(QMainWindow):
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        for widget, stretch in ((self.bar, 0), (self.banner, 0), (self._splitter, 1), (status, 0)):
+        for widget, stretch in ((self.banner, 0), (self._splitter, 1), (status, 0)):
             column.addWidget(widget, stretch)
         self.setCentralWidget(body)
+        self.setMenuWidget(self.bar)  # above the docks: beside one the bar would make the window wider
         self.memory.restore(self, self._splitter)
 
     def _connect(self) -> None:

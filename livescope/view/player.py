@@ -13,14 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from livescope.assay.pooled import counting_rows
 from livescope.assay.viability import viability, viability_of_counts
 from livescope.calls import Analysis, Viability
+from livescope.detect.bundle import load_bundle
 from livescope.detect.detector import BackendInfo
-from livescope.errors import RecordError
+from livescope.errors import ModelError, RecordError
 from livescope.frames import Frame, LossCause
 from livescope.meters import RateMeter
 from livescope.places import Place, PlaceTable
 from livescope.record.reader import Record, open_record
+from livescope.respond.counts import counts_of
+from livescope.settings import Settings
 from livescope.status import SessionState, Status
 
 __all__ = ["RecordPlayer"]
@@ -47,6 +51,7 @@ class RecordPlayer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._record = open_record(path)
+        self._rates: tuple[float | None, float | None] = (None, None)
         self._times_s = np.empty(0)
         self._analysed = np.empty(0, bool)
         self._curve: list[tuple[float, Viability]] = []
@@ -125,6 +130,11 @@ class RecordPlayer:
 
     # ---- the face of a session -------------------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> Settings:
+        """What the run was told."""
+        return self._record.settings
+
     def latest_frame(self) -> Frame | None:
         """Return the frame that was read last."""
         return self._frame
@@ -175,6 +185,9 @@ class RecordPlayer:
     # ---- reading thread --------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        self._load(self._wanted)  # seen before the model is looked up, which takes a quarter of a second
+        self._rates = _rates_of(self._record)
+        self._analysis = None  # counted anew with them
         look_s = time.perf_counter() + _FOLLOW_S
         done = -1
         while not self._closing:
@@ -217,7 +230,10 @@ class RecordPlayer:
             return old
         calls = self._record.calls_of(index)
         own = frame if number == frame_number else self._record.frame(number)
-        return None if calls is None else Analysis(own, calls, viability(calls))
+        if calls is None:
+            return None
+        counting = counting_rows(calls, own.spec.shape, self.settings.detector.border)
+        return Analysis(own, calls, viability(calls, *self._rates, counting))
 
     def _follow(self) -> None:
         at_end = self._wanted == self.count - 1
@@ -233,16 +249,16 @@ class RecordPlayer:
         self._indices = table["frame"].to_numpy()
         analysed = table["analysed"].to_numpy(zero_copy_only=False).astype(bool)
         elapsed_s = times - times[0] if len(times) else times
-        counts = zip(*(table[name].to_pylist() for name in ("n_live", "n_dead", "n_uncertain")), strict=True)
+        counts = counts_of(self._record)
         curve: list[tuple[float, Viability]] = []
         by_place: dict[str, list[tuple[float, Viability]]] = {}
-        for seconds, row, place in zip(elapsed_s, counts, table["position"].to_pylist(), strict=True):
-            if row[0] is not None:
-                curve.append((float(seconds), viability_of_counts(*row)))
+        for seconds, index, place in zip(elapsed_s, self._indices.tolist(), table["position"].to_pylist(), strict=True):
+            if index in counts:
+                curve.append((float(seconds), viability_of_counts(*counts[index])))
                 by_place.setdefault(place or "", []).append(curve[-1])
         self._curve, self._curves_by_place = curve, {name: points for name, points in by_place.items() if name}
         self._lost = self._lost | {"core": int(table["lost_before"].to_numpy().sum())}
-        self._places = PlaceTable(table)
+        self._places = PlaceTable(table, counts)
         self._analysed, self._times_s = analysed, elapsed_s
 
 
@@ -252,3 +268,15 @@ def _model_of(record: Record) -> tuple[BackendInfo | None, str]:
     names = BackendInfo.__dataclass_fields__
     backend = BackendInfo(**{name: str(known.get(name, "")) for name in names}) if isinstance(known, dict) else None
     return backend, backend.model if backend is not None else record.settings.detector.model
+
+
+def _rates_of(record: Record) -> tuple[float | None, float | None]:
+    """Sensitivity and specificity of the model that called the cells, where it is at hand and still the same file."""
+    told = record.manifest.get("backend")
+    wanted = told.get("model_sha256") if isinstance(told, dict) else None
+    try:
+        bundle = load_bundle(record.settings.detector.model)
+    except ModelError:
+        return None, None
+    same = wanted in (None, bundle.sha256)
+    return (bundle.card.sensitivity, bundle.card.specificity) if same else (None, None)

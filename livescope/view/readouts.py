@@ -111,7 +111,7 @@ class SidePanel(QWidget):
             self.chart.set_curves(list(by_place.values()))
         else:
             self.chart.set_curve(points if chosen is None else chosen)
-        self._curve_title.setText(f"VIABILITY OVER TIME ({self.chart.unit})")
+        self._curve_title.setText(f"VIABILITY (%) OVER TIME ({self.chart.unit})")
 
     def show_status(self, status: Status, analysis: Analysis | None, newest: Frame | None) -> None:
         """Show the stream and the system."""
@@ -133,7 +133,7 @@ class SidePanel(QWidget):
             "cadence": status.cadence or "\u2013",
             "deaths": f"{status.deaths:,}",
             "place": _place_text(newest),
-            "queue": f"{status.queue_fill:.0%}" if status.recording else "not recording",
+            "queue": f"{100 * status.queue_fill:.0f} %" if status.recording else "not recording",
             "disk": _disk_text(status, newest),
         }
         for key, text in texts.items():
@@ -217,7 +217,9 @@ def _place_text(newest: Frame | None) -> str:
     if newest is None:
         return "\u2013"
     stage = {"x": newest.x_um, "y": newest.y_um, "z": newest.z_um}
-    where = "  ".join(f"{axis} {value:.1f}" for axis, value in stage.items() if value is not None)
+    # + 0.0: no "-0.0" where a stage stands a hair beside its origin
+    where = "  ".join(f"{axis} {round(value, 1) + 0.0:.1f}" for axis, value in stage.items() if value is not None)
+    where += " \u00b5m" if where else ""
     return ", ".join(part for part in (newest.position, newest.channel, where) if part) or "\u2013"
 
 

@@ -198,7 +198,11 @@ class MainWindow(FrameWindow):
 
     def hint(self, status: Status) -> str:
         """Say what to do while there is no picture."""
-        return f"{status.busy}\u2026" if status.busy else "Press Start (Space) for live, Snap (S) for one frame"
+        if status.busy:
+            return f"{status.busy}\u2026"
+        if status.state in (SessionState.IDLE, SessionState.FAILED):
+            return "Press Start (Space) for live, Snap (S) for one frame"
+        return "waiting for the first frame\u2026"
 
     def refresh(self) -> None:
         """Show the status of the session."""

@@ -85,7 +85,7 @@ def test_undo_and_redo(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> No
     qtbot.keyClick(correcting, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: _states(correcting)[0] == DEAD)
     qtbot.keyClick(correcting, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: correcting.message == "nothing to say again")
+    qtbot.waitUntil(lambda: correcting.message == "nothing to redo")
     qtbot.waitUntil(lambda: len(CorrectionLog(tmp_path)) == 3)
     assert len(CorrectionLog(tmp_path).standing) == 1
 

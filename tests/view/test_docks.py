@@ -208,7 +208,7 @@ def test_a_slow_device_never_holds_up_the_window(qtbot: Any) -> None:
         stage._move_btns.moveRequested.emit(25.0, -5.0)  # comes back although the stage does not move yet
         assert slow.place == (0.0, 0.0)
         lives_on()
-        qtbot.waitUntil(lambda: "set XY position Slow 25 -5" in window.bar.state.text(), timeout=60_000)
+        qtbot.waitUntil(lambda: "set XY position Slow 25 -5" in window.bar.state.toolTip(), timeout=60_000)
         assert window.docks.toggle("Stage") is not None
         qtbot.mouseClick(stage._halt, Qt.MouseButton.LeftButton)  # not behind the move in the queue
         assert slow.halted.wait(60)

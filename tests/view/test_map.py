@@ -97,12 +97,9 @@ def test_places_of_a_table_as_seen_up_to_a_frame() -> None:
             "x_um": [0.0, 9.0, 0.0, None, 9.0],
             "y_um": [0.0, 0.0, 0.0, None, 0.0],
             "frame": [10, 11, 12, 13, 14],
-            "n_live": pa.array([4, None, 1, 5, 3], pa.int64()),
-            "n_dead": pa.array([0, None, 3, 5, 1], pa.int64()),
-            "n_uncertain": pa.array([0, None, 0, 0, 0], pa.int64()),
         }
     )
-    places = PlaceTable(table)
+    places = PlaceTable(table, {10: (4, 0, 0), 12: (1, 3, 0), 13: (5, 5, 0), 14: (3, 1, 0)})
     fractions = [{p.name: p.viability and p.viability.fraction for p in places.until(row)} for row in (0, 2, 4)]
     assert fractions == [{"A1": 1.0, "A2": None}, {"A1": 0.25, "A2": None}, {"A1": 0.25, "A2": 0.75}]
     assert (places.name_at(1), places.name_at(3)) == ("A2", None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
@@ -78,6 +80,39 @@ def test_first_frame_with_its_calls_is_shown(qtbot: Any, window: RecordWindow) -
     qtbot.waitUntil(lambda: window.side.cells.counts[LIVE].number == "2")
     assert window.side.values["delivered"].text() == "10 / 10"
     qtbot.waitUntil(lambda: window.side.chart.shown_points == 5)
+
+
+def test_the_corrected_viability_is_shown_as_in_the_live_run(qtbot: Any, window: RecordWindow) -> None:
+    qtbot.waitUntil(lambda: not window.side.cells.corrected.isHidden())
+    assert "corrected for model errors" in window.side.cells.corrected.text()
+
+
+def test_cells_at_the_border_count_by_the_rule_of_the_run(
+    tmp_path: Path, qtbot: Any, new_frame: Any, new_analysis: Any
+) -> None:
+    settings = Settings.model_validate({"record": {"min_free_mb": 0, "chunk_px": 64}, "detector": {"border": "inside"}})
+    errors: list[Exception] = []
+    place = tmp_path / "inside.ome.zarr"
+    recorder = Recorder(place, settings.record, LossLedger(), run_settings=settings, on_error=errors.append)
+    frame = dataclasses.replace(new_frame(0), position="B03")
+    calls = new_analysis(frame, [LIVE, LIVE, DEAD]).calls
+    assert recorder.put(frame)
+    recorder.put_calls(frame, dataclasses.replace(calls, edge=np.array([True, False, False])))
+    recorder.close({})
+    assert errors == []
+    window = RecordWindow(RecordPlayer(place), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitUntil(lambda: window.side.cells.counts[LIVE].number == "1")
+    ((_, of_curve),) = window.player.viability_curve()
+    ((of_map,), _) = window.player.places()
+    assert of_curve.n_live == of_map.viability.n_live == 1
+    qtbot.waitUntil(lambda: window.canvas.calls.drawing is not None)
+    window.correcting.on.setChecked(True)  # corrected counts follow the rule too
+    window.feed.corrector.set_state(window.canvas.calls.drawing.analysis.calls, [0], DEAD)
+    qtbot.waitUntil(lambda: window.feed.latest_analysis().viability.corrected is None)
+    assert window.feed.latest_analysis().viability.n_dead == 1
+    window.close()
 
 
 def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:

@@ -83,6 +83,29 @@ def test_controls_of_a_running_recording_session_stop(qtbot: Any, window: MainWi
     assert scripted.asked == [("stop",), ("record", False)]
 
 
+def test_the_hint_never_says_start_while_it_runs(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    assert "Press Start" in window.canvas.hint
+    scripted.fields = {"state": SessionState.RUNNING}
+    qtbot.waitUntil(lambda: "waiting for the first frame" in window.canvas.hint)
+
+
+def test_docks_do_not_make_the_window_wider(qtbot: Any, window: MainWindow) -> None:
+    window.resize(window.minimumWidth(), 800)
+    qtbot.keyClicks(window, "P")
+    qtbot.waitUntil(lambda: window.map.isVisible() and window.map.width() >= 300)
+    qtbot.wait(50)
+    assert window.width() == window.minimumWidth()
+    assert window.bar.width() == window.width()
+
+
+def test_a_long_state_is_cut_and_told_in_full(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    window.resize(window.minimumWidth(), 800)
+    scripted.fields = {"busy": "measuring backend openvino on every device of this computer"}
+    qtbot.waitUntil(lambda: window.bar.state.text().endswith("\u2026") and "meas" in window.bar.state.text())
+    assert "computer" not in window.bar.state.text()
+    assert window.bar.state.toolTip() == scripted.fields["busy"]
+
+
 @pytest.mark.parametrize("state", [SessionState.STARTING, SessionState.STOPPING])
 def test_nothing_can_be_asked_twice_while_changing(
     qtbot: Any, window: MainWindow, scripted: Any, state: SessionState
@@ -229,7 +252,9 @@ def test_place_cadence_and_deaths(qtbot: Any, window: MainWindow, scripted: Any,
     values = window.side.values
     qtbot.waitUntil(lambda: values["cadence"].text() == "newest only")
     assert values["deaths"].text() == "12"
-    assert values["place"].text() == "B03, BF, x 12.0  y -7.2  z 3.0"
+    assert values["place"].text() == "B03, BF, x 12.0  y -7.2  z 3.0 \u00b5m"
+    scripted.frame = dataclasses.replace(frame, position=None, channel=None, x_um=-0.01, y_um=-0.0, z_um=None)
+    qtbot.waitUntil(lambda: values["place"].text() == "x 0.0  y 0.0 \u00b5m")
 
 
 def test_error_banner_names_the_next_step_and_copies(qtbot: Any, window: MainWindow, scripted: Any) -> None:
