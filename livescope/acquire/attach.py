@@ -7,6 +7,7 @@ stops nothing, sets nothing, and hears the owner's planned runs as one more list
 # ruff: noqa: N802 - MMCore's names
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["AttachedCore"]
 
 FIND_ATTEMPTS = 20
 """How often a place in a moving ring is looked up again; a look takes three reads: milliseconds at 4 MB a frame."""
+SILENCE_S = 1.0
+"""So long without a frame the owner's camera is not asked whether it runs."""
 
 
 class AttachedCore:
@@ -43,6 +46,9 @@ class AttachedCore:
         self._last_stamp: object = None
         self._offset: int | None = None
         self._restarted = False
+        self._owner_runs: bool | None = None
+        """Whether the owner's camera is at work, None until a frame or a signal tells."""
+        self._sign_s = float("-inf")
         self._planned: deque[tuple[Any, dict[str, Any]]] = deque()
 
     # ------------------------------------------------------------------ frames
@@ -55,11 +61,12 @@ class AttachedCore:
                 "taking them; choose one in the program that owns the core."
             )
         self._in_ring = self._core.getRemainingImageCount()  # what lies there was taken before us
-        self._last = self._offset = None
+        self._last = self._offset = self._owner_runs = None
         self._planned.clear()
         _hear_at_once(self._core.mda.events.frameReady, self._frame_ready)
         for started in self._starts():
             _hear_at_once(started, self._owner_started)
+        _hear_at_once(self._core.events.sequenceAcquisitionStopped, self._owner_stopped)
         self._watching = True
 
     def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
@@ -73,10 +80,21 @@ class AttachedCore:
             self._core.mda.events.frameReady.disconnect(self._frame_ready)
             for started in self._starts():
                 started.disconnect(self._owner_started)
+            self._core.events.sequenceAcquisitionStopped.disconnect(self._owner_stopped)
 
     def isSequenceRunning(self) -> bool:
         """True while watching, whether or not the owner's camera runs."""
         return self._watching
+
+    def rests(self) -> bool:
+        """True while the owner's camera stands still, or waits in a planned run for its next event.
+
+        Only after a silence is the camera asked, which may have ended by itself without a signal: a question while the
+        owner starts it breaks the start of a camera in Python (pymmcore-plus 0.18.1).
+        """
+        if self._owner_runs and time.perf_counter() - self._sign_s > SILENCE_S:
+            self._owner_runs = bool(self._core.isSequenceRunning())
+        return bool(self._core.mda.is_running()) or not self._owner_runs
 
     def getRemainingImageCount(self) -> int:
         """Frames that have come and were not read yet."""
@@ -219,7 +237,9 @@ class AttachedCore:
             self._offset = number  # numbers that we never saw were not lost
         elif self._last is not None and number <= self._last:
             self._offset = 0
-        self._last, self._last_stamp = number, _stamp(tags)
+        self._last, self._last_stamp, self._sign_s = number, _stamp(tags), time.perf_counter()
+        if self._owner_runs is None:
+            self._owner_runs = True
         return pixels, {**tags, "ImageNumber": str(number - self._offset)}
 
     def _find_next(self) -> tuple[Any, dict[str, Any], int]:
@@ -264,7 +284,12 @@ class AttachedCore:
 
     def _owner_started(self, *_: object) -> None:
         """The owner began another sequence; on its thread, so only put it down."""
-        self._restarted = True
+        self._restarted = self._owner_runs = True
+        self._sign_s = time.perf_counter()
+
+    def _owner_stopped(self, *_: object) -> None:
+        """The owner has stopped its camera."""
+        self._owner_runs = False
 
     def _frame_ready(self, pixels: Any, event: Any, metadata: Mapping[str, Any]) -> None:
         """The owner's planned run has taken a frame; on its thread, so only put it down."""

@@ -15,7 +15,7 @@ from typing import Any
 from livescope.acquire.account import Accounts
 from livescope.acquire.camera_state import CameraState
 from livescope.acquire.lock import CameraLock
-from livescope.acquire.stream_core import StreamCore, camera_labels
+from livescope.acquire.stream_core import MayRest, StreamCore, camera_labels
 from livescope.errors import FrameError, LivescopeError
 from livescope.frames import Frame, LossCause, LossLedger
 
@@ -90,7 +90,7 @@ class Pump:
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
-        """The call that failed, where the camera is GONE by one."""
+        """The call that failed, where the camera is GONE by one; whoever sets it ends the loop."""
 
     @property
     def produced(self) -> int:
@@ -103,7 +103,10 @@ class Pump:
 
     def halt_undrained(self) -> None:
         """End although the camera would not stop: take what lies in the ring now, no more."""
-        self._drain_left = self._core.getRemainingImageCount()
+        try:
+            self._drain_left = self._core.getRemainingImageCount()
+        except Exception:  # noqa: BLE001 - a core that says nothing any more has no frame to give
+            self._drain_left = 0
         self.halt.set()
 
     def run(self) -> Ending:
@@ -113,10 +116,12 @@ class Pump:
             halted = self.halt.is_set()  # asked before the ring is: an empty ring is then the end
             try:
                 popped, running = self._take()
+                if popped is None and isinstance(self._core, MayRest) and self._core.rests():
+                    self._counters.last_sign_s = time.perf_counter()
                 failures = 0
             except LivescopeError:
                 raise
-            except (IndexError, RuntimeError) as error:  # an overflow may clear the ring between count and pop
+            except Exception as error:  # noqa: BLE001 - an overflow between count and pop, or whatever a camera raises
                 popped, running = None, True
                 failures += 1
                 if failures >= POP_ATTEMPTS:
@@ -126,7 +131,7 @@ class Pump:
                     return Ending.HALTED if halted else Ending.GONE
             if popped is not None:
                 self._deliver(*popped)
-            elif not running or (halted and not failures):
+            elif self.error is not None or not running or (halted and not failures):
                 self._count_tails()
                 return self._how_it_ended()
             if self._drain_left is not None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from livescope.acquire.camera_state import CameraState, Light
-from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog
+from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog, judge
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.pump import Counters, Ending, Pump
 from livescope.acquire.recovery import abandon, attempts_until_back, explained, lost
@@ -96,7 +96,9 @@ class Segments:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is not as it should be although frames come."""
-        return (self.camera.position_error,) if self.camera.position_error else ()
+        watch = self._watchdog.error if self._watchdog is not None else None
+        unwatched = f"nobody watches the camera's health any more: {type(watch).__name__}: {watch}" if watch else ""
+        return tuple(warning for warning in (self.camera.position_error, unwatched) if warning)
 
     # ------------------------------------------------------------------ begin and end
 
@@ -144,6 +146,13 @@ class Segments:
                 return error
         return None
 
+    def _give_up(self, error: LivescopeError) -> None:
+        """End a run that stands still for a change that went wrong: it has no thread that could."""
+        assert self._pump is not None
+        abandon(self.core, self.lock, self._pump, self._light, error)
+        self.state, self.error = StreamState.LOST, error
+        self._finish_run()
+
     def _join(self) -> None:
         for thread in (self._thread, self._watchdog):
             if thread is not None and thread is not threading.current_thread():
@@ -159,8 +168,13 @@ class Segments:
         self._on_health(event)
         if event.health is Health.STALLED and self._settings.when_stalled != "wait":
             with self.lock:
+                if self._pump is None or judge(self._pulse(), time.perf_counter())[0] is not Health.STALLED:
+                    return  # a change or a stop came first, or a frame
                 self._stall_why = f"it stalled: {event.message}"
-                self.core.stopSequenceAcquisition()
+                try:
+                    self.core.stopSequenceAcquisition()
+                except Exception as error:  # noqa: BLE001 - any adapter's failure; the loop ends by it
+                    self._pump.error = error
 
     # ------------------------------------------------------------------ the acquisition thread
 
@@ -253,7 +267,7 @@ class Segments:
             try:
                 with self.lock:
                     self._light.restore()
-            except RuntimeError as error:
+            except Exception as error:  # noqa: BLE001 - whatever a shutter raises: `wait` must not wait for ever
                 self.error = AcquisitionError(f"the shutter could not be left as found: {error}. Check the light.")
         self._ended.set()
         if self._watchdog is not None:

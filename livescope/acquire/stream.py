@@ -116,9 +116,9 @@ class LiveStream(Segments):
             refused = self._halt_pump() if self.running else None
             self._join()
             if refused is not None:
-                self.state = StreamState.LOST
-                self.error = AcquisitionError(f"the camera refused to stop: {refused}. Close the core.")
-                raise self.error from refused
+                error = AcquisitionError(f"the camera refused to stop: {refused}. Close the core.")
+                self._give_up(error)
+                raise error from refused
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the run to end by itself; True if it has ended and its health was told."""
@@ -197,8 +197,9 @@ class LiveStream(Segments):
         """
         if frames < 1:
             raise SettingsError(f"burst of {frames} frames: give 1 or more.")
-        with self._control:
-            return self._take_apart(frames, f"burst of {frames} frames", contextlib.nullcontext())
+        what = f"burst of {frames} frames"
+        with self._control, explained(what):
+            return self._take_apart(frames, what, contextlib.nullcontext())
 
     def aside(self, aside: Aside) -> Future[None]:
         """Take one frame under other conditions into the run, and go back; a live stream pauses for it.
@@ -213,7 +214,7 @@ class LiveStream(Segments):
         AcquisitionError
             A device refused; the stream goes on as before.
         """
-        with self._control:
+        with self._control, explained(aside.reason):
             self._take_apart(1, aside.reason, aside.on(self.core, self.camera, self._apply))
         done: Future[None] = Future()
         done.set_result(None)
@@ -251,17 +252,17 @@ class LiveStream(Segments):
         if self._thread is not None:
             self._thread.join()
         if refused is not None:
-            raise AcquisitionError(f"the camera refused to stop: {refused}. Stop the run, close the core.") from refused
+            error = AcquisitionError(f"the camera refused to stop: {refused}. Close the core.")
+            self._give_up(error)
+            raise error from refused
         return self.running
 
     def _resume(self, reason: str) -> SegmentNote:
         try:
-            with self.lock:
+            with self.lock, explained(reason):
                 self._begin(reason)
-        except BaseException as error:
-            if isinstance(error, LivescopeError):
-                self.state, self.error = StreamState.LOST, error
-            self._finish_run()
+        except LivescopeError as error:
+            self._give_up(error)
             raise
         self._run_thread()
         return self.notes[-1]
@@ -288,12 +289,13 @@ class LiveStream(Segments):
                 raise AcquisitionError(f"{change.reason} was refused by the device: {error}") from error
             if self._pump is not None:
                 self._pump.forget_clock()
-        wait_ready(self.core, self.lock, change.devices(self.core))
-        if change.alters_optics(self.core):
-            self.camera.objective_changed()
-        change.note(self.camera)
-        self.camera.read()
-        self.camera.refresh_position()
+        with explained(change.reason):
+            wait_ready(self.core, self.lock, change.devices(self.core))
+            if change.alters_optics(self.core):
+                self.camera.objective_changed()
+            change.note(self.camera)
+            self.camera.read()
+            self.camera.refresh_position()
 
     def _shape(self) -> tuple[int, int, int, int]:
         with self.lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["FiniteSource", "StreamCore", "TellsOfSnaps", "camera_labels"]
+__all__ = ["FiniteSource", "MayRest", "StreamCore", "TellsOfSnaps", "camera_labels"]
 
 
 class StreamCore(Protocol):
@@ -120,6 +120,14 @@ class TellsOfSnaps(Protocol):
 
     def snap_metadata(self) -> Mapping[str, str]:
         """What the camera says of its newest picture."""
+
+
+@runtime_checkable
+class MayRest(Protocol):
+    """A core whose camera somebody else starts and stops: that no frame comes need not be a fault."""
+
+    def rests(self) -> bool:
+        """True while no frame is to be expected from the camera."""
 
 
 def camera_labels(core: Any) -> tuple[str, ...]:

@@ -121,10 +121,26 @@ def test_planned_runs_of_the_owner_are_heard(owned: Any, sink: Any) -> None:
     owned.run_mda(plan).join()
     wait_for_frames(sink, 6)
     stream.stop()
-    owned.run_mda(plan).join()  # nobody listens any more
+    owned.run_mda(plan).join()
+    assert not stream.core._planned  # nobody listens any more
     assert len(sink.frames) == 6
     assert [f.metadata["t"] for f in sink.frames] == list(range(6))
     assert sink.lost_in_core == 0
+
+
+def test_a_camera_that_its_owner_rests_has_not_stalled(owned: Any) -> None:
+    attached = AttachedCore(owned)
+    attached.startContinuousSequenceAcquisition(0)
+    assert attached.rests()
+    owned.startContinuousSequenceAcquisition(0)
+    assert not attached.rests()
+    owned.stopSequenceAcquisition()
+    assert attached.rests()
+    owned.startSequenceAcquisition(2, 0, True)
+    while not attached.rests():  # it ends by itself, and no signal tells
+        time.sleep(0.005)
+    assert not owned.isSequenceRunning()
+    attached.close()
 
 
 def test_what_belongs_to_the_owner_is_refused(demo_core: Any, sink: Any) -> None:
@@ -148,7 +164,9 @@ class MovingRing:
         self.made: list[tuple[int, int]] = []
         self.mda = SimpleNamespace(events=SimpleNamespace(frameReady=Signal()), is_running=lambda: False)
         self.events = SimpleNamespace(
-            continuousSequenceAcquisitionStarted=Signal(), sequenceAcquisitionStarted=Signal()
+            continuousSequenceAcquisitionStarted=Signal(),
+            sequenceAcquisitionStarted=Signal(),
+            sequenceAcquisitionStopped=Signal(),
         )
 
     def tick(self) -> None:

@@ -114,6 +114,48 @@ def test_a_stalled_camera(sink: Any, monkeypatch: pytest.MonkeyPatch, policy: st
             assert {f.segment for f in sink.frames} >= {0, 1}  # on a slow machine it may stall again
 
 
+def test_a_stalled_camera_that_refuses_to_stop_ends_the_run(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "stall_limit_s", lambda exposure_ms: 0.1)
+    monkeypatch.setattr(health, "POLL_S", 0.02)
+    core = FakeCore(script=[Freeze(8)])
+    core.fail["stopSequenceAcquisition"] = RuntimeError("no answer")
+    stream = sink.stream(core, CameraSettings(when_stalled="end"))
+    stream.start()
+    assert stream.wait(60)
+    assert stream.state is StreamState.LOST
+    assert "it stalled: no frame for" in str(stream.error)
+    assert any("no answer" in note for note in stream.error.__notes__)
+    assert not core.getShutterOpen()
+    core.close()
+
+
+def test_a_camera_that_rests_has_not_stalled(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "stall_limit_s", lambda exposure_ms: 0.1)
+    monkeypatch.setattr(health, "POLL_S", 0.02)
+    core, rests = FakeCore(script=[Freeze(3)]), [True]
+    core.rests = lambda: rests[0]  # type: ignore[attr-defined]
+    stream = sink.stream(core)
+    stream.start()
+    wait_for_frames(sink, 3)
+    newest_s = sink.frames[-1].time_s
+    while stream._counters.last_sign_s == newest_s:  # it gives a sign of life without a frame
+        time.sleep(0.005)
+    rests[0] = False
+    while stream._watchdog.health != "stalled":
+        time.sleep(0.005)
+    stream.stop()
+
+
+def test_a_listener_of_health_that_raises_is_told(sink: Any) -> None:
+    def listen(event: Any) -> None:
+        raise ValueError("bad listener")
+
+    stream = sink.stream(FakeCore(script=[Die(5)]), on_health=listen)
+    stream.start()
+    assert stream.wait(60)
+    assert any("ValueError: bad listener" in warning for warning in stream.warnings)
+
+
 @pytest.mark.parametrize("ending", ["stop", "die", "receiver"])
 @pytest.mark.parametrize("auto", [True, False])
 def test_the_light_is_left_as_it_was_found_and_is_off_after_a_failure(sink: Any, ending: str, auto: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livescope.acquire.changes import Exposure
+from livescope.acquire.changes import Change, Exposure, Property
 from livescope.acquire.stream import LiveStream, StreamCore, StreamState
 from livescope.errors import AcquisitionError, CoreError, FrameError, LivescopeError, SettingsError
 from livescope.frames import Frame, LossLedger
@@ -198,23 +198,47 @@ def test_no_frame_of_any_camera_is_unaccounted(
         assert stream.state is StreamState.ENDED, stream.error
 
 
-@pytest.mark.parametrize("call", [name for name in dir(StreamCore) if name[0] != "_"])
-def test_whatever_call_fails_the_stream_ends_in_order(call: str, sink: Any) -> None:
-    """No call of the core can hang the stream or end it unexplained."""
+CALLS = [name for name in dir(FakeCore) if name[0] != "_" and any(letter.isupper() for letter in name)]
+
+
+@pytest.mark.parametrize("change", [Exposure(5.0), Property("Camera", "Binning", 2)], ids=["live", "stopped"])
+@pytest.mark.parametrize("call", [*CALLS, "all"])
+def test_whatever_call_fails_the_stream_ends_in_order(call: str, change: Change, sink: Any) -> None:
+    """No call of the core can hang the stream or end it unexplained; devices in Python raise what they like."""
     core = FakeCore()
+    core.setShutterOpen(True)
     stream = sink.stream(core)
     stream.start()
     wait_for_frames(sink, 1)
-    core.fail[call] = RuntimeError("unplugged")
+    core.fail = dict.fromkeys(CALLS if call == "all" else [call], OSError("unplugged"))
     with contextlib.suppress(AcquisitionError):
-        stream.change(Exposure(5.0))
+        stream.change(change)
     with contextlib.suppress(AcquisitionError):
         stream.stop()
     assert stream.wait(60)
     assert not stream.running
     assert stream.error is None or "unplugged" in str(stream.error)
+    assert "receiver" not in str(stream.error)
     core.fail.clear()
+    if stream.state in (StreamState.LOST, StreamState.FAILED) and not getattr(stream.error, "__notes__", ()):
+        assert not core.getShutterOpen()
     core.close()
+
+
+def test_a_run_that_cannot_begin_again_after_a_change_ends_with_the_light_off(sink: Any) -> None:
+    core = FakeCore()
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
+    stream = sink.stream(core)
+    stream.start()
+    wait_for_frames(sink, 1)
+    core.fail["getExposure"] = RuntimeError("unplugged")
+    with pytest.raises(AcquisitionError, match="unplugged"):
+        stream.change(Property("Camera", "Binning", 2))
+    assert stream.wait(60)
+    assert stream.state is StreamState.LOST
+    assert not core.getShutterOpen()
+    assert sink.told_lost == 1
 
 
 @pytest.mark.parametrize("call", [name for name in dir(StreamCore) if name[0] != "_"])
@@ -314,6 +338,7 @@ def test_a_stop_that_raises_still_ends_the_thread(sink: Any) -> None:
     with pytest.raises(AcquisitionError, match="no answer"):
         stream.stop()
     assert not stream.running
+    assert not core.getShutterOpen()
     core.close()
 
 
