@@ -72,12 +72,15 @@ def quantise(bundle: Bundle, frames: Sequence[Frame], frames_are: str, target: P
         raise ModelError(
             f"{len(frames)} frames cannot both set the ranges of an 8-bit network and judge it; give tens."
         )
+    small = quantised(read_network(bundle), [_network_image(bundle, frame) for frame in frames[::2]])
+    gate = judge(bundle, small, frames[1::2], frames_are)
     path = target or bundle.onnx_path
     if path != bundle.onnx_path:
         copyfile(bundle.onnx_path, path)
-    small = quantised(read_network(bundle), [_network_image(bundle, frame) for frame in frames[::2]])
+        seen = bundle.onnx_path.with_suffix(".seen.txt")
+        if seen.is_file():  # by which `livescope evaluate` knows the pictures of the training
+            copyfile(seen, path.with_suffix(".seen.txt"))
     path.with_suffix(".int8.onnx").write_bytes(small.SerializeToString())
-    gate = judge(bundle, small, frames[1::2], frames_are)
     write_card(bundle.card.model_copy(update={"int8": gate}), path)
     return load_bundle(path)
 

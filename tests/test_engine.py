@@ -75,7 +75,9 @@ def frames(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_eight_bit_version_is_made_judged_and_usable(frames: Path, tmp_path: Path) -> None:
+def test_an_eight_bit_version_is_made_judged_and_usable(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "mine" / "simulated.onnx"
     bundle = make_int8("simulated", frames, 0.65, out, CONSOLE)
     gate = bundle.card.int8
@@ -90,7 +92,14 @@ def test_an_eight_bit_version_is_made_judged_and_usable(frames: Path, tmp_path: 
     else:
         with pytest.raises(ModelError, match="did not pass its gate"):
             loaded.int8_path()
-    assert load_bundle("simulated").onnx_path.read_bytes() == out.read_bytes()
+    plain = load_bundle("simulated").onnx_path
+    for suffix in (".onnx", ".seen.txt"):
+        assert plain.with_suffix(suffix).read_bytes() == out.with_suffix(suffix).read_bytes()
+    again = tmp_path / "again" / "simulated.onnx"
+    monkeypatch.setattr("livescope.quantise.LEAST_CELLS", 10_000)
+    with pytest.raises(ModelError, match="it takes 10000"):
+        make_int8("simulated", frames, 0.65, again, CONSOLE)
+    assert list(again.parent.iterdir()) == []  # not half a bundle
 
 
 def test_an_eight_bit_version_that_does_not_agree_does_not_pass(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:

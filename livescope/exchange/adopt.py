@@ -83,7 +83,7 @@ def adopt(source: Path, out: Path, card: Path | None = None) -> Adopted:
             draft = Path(folder) / out.name
             draft.write_bytes(content)
             write_card(_card(source, card, brought, draft, hashlib.sha256(content).hexdigest()), draft)
-            if seen is not None and card is None:
+            if seen is not None:  # the network was trained on these whatever the card
                 draft.with_suffix(_SEEN).write_bytes(seen)
             _try(load_bundle(draft))
             for path in sorted(Path(folder).glob(f"{out.stem}.*")):

@@ -45,6 +45,9 @@ def test_a_bundle_comes_back_as_it_went(exported: Path, tmp_path: Path) -> None:
     seen = (path.with_suffix(".seen.txt").read_text() for path in (before.onnx_path, made.bundle.onnx_path))
     assert len(set(seen)) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.card.yaml", "again.onnx", "again.seen.txt"]
+    card = before.onnx_path.with_suffix(".card.yaml")
+    with_card = adopt(exported, tmp_path / "own" / "again.onnx", card).bundle.onnx_path
+    assert with_card.with_suffix(".seen.txt").is_file()  # the network was trained on them whatever the card
     frame = as_frame(disc_frame([(40, 40)], [(90, 60)], (128, 128)))
     calls = [
         FrameAnalyser(bundle, DetectorSettings(backend="onnx", threads=1))(frame).calls
