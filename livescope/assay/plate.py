@@ -85,6 +85,13 @@ class Plate:
             if well.well in self._wells:
                 raise AssayError(f"well {well.well} stands twice in the plate map; give each well one line.")
             self._wells[well.well] = well
+        units: dict[str, str] = {}
+        for well in self._wells.values():
+            if well.dose and units.setdefault(well.compound, well.unit) != well.unit:
+                raise AssayError(
+                    f"compound {well.compound!r} has doses in {units[well.compound]!r} and in {well.unit!r} "
+                    f"(well {well.well}); give all of its doses in one unit."
+                )
 
     @property
     def wells(self) -> list[Well]:
@@ -151,6 +158,10 @@ def load_plate(path: Path) -> Plate:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise AssayError(f"plate map {str(path)!r} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise AssayError(
+            f"plate map {str(path)!r} is not UTF-8 text; save it as 'CSV UTF-8', or write uM for micromolar."
+        ) from None
     rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _yaml_rows(text, path)
     wells = []
     for number, row in enumerate(rows, start=1):
@@ -169,12 +180,18 @@ def load_plate(path: Path) -> Plate:
 
 
 def _csv_rows(text: str) -> list[dict[str, Any]]:
-    separator = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
+    head = text.partition("\n")[0]
+    separator = ";" if head.count(";") > head.count(",") else ","
     reader = csv.DictReader(text.splitlines(), delimiter=separator)
-    return [
+    rows = [
         {key.strip().lower(): value.strip() for key, value in row.items() if key and value and value.strip()}
         for row in reader
     ]
+    if separator == ";":  # as spreadsheets write where the comma is the decimal mark
+        rows = [
+            {key: value.replace(",", ".") if key == "dose" else value for key, value in row.items()} for row in rows
+        ]
+    return rows
 
 
 def _yaml_rows(text: str, path: Path) -> list[Mapping[str, Any]]:

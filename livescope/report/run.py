@@ -19,7 +19,7 @@ from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
 from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
-from livescope.errors import AssayError, RecordError
+from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.report import figures
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
@@ -29,8 +29,7 @@ __all__ = ["write_report"]
 
 CITATION = (
     "Pattarone G, Acion L, Simian M, Mertelsmann R, Follo M, Iarussi E. Learning deep features for dead and living "
-    "breast "
-    "cancer cell classification without staining. Scientific Reports 11, 10304 (2021)."
+    "breast cancer cell classification without staining. Scientific Reports 11, 10304 (2021)."
 )
 
 _BORDER = {
@@ -74,24 +73,28 @@ def write_report(
     ------
     RecordError
         A record cannot be read, or the report not be written.
+    SettingsError
+        A record is given twice.
     AssayError
         The plate map is wrong, or a package for figures is missing.
     """
     wells = None if plate is None else load_plate(plate)
+    names = _names(records)
     runs = [gather(path, wells, at_h, border=border, dye=dye) for path in records]
     page = out or records[0].with_name(_stem(records[0]) + ".report.html")
+    named = dict(zip(names, runs, strict=True))
     body = [f"<h1>{escaped(_stem(records[0]) if len(runs) == 1 else f'{len(runs)} runs compared')}</h1>"]
     if len(runs) > 1:
-        body.append(_comparison(runs))
-    for run in runs:
+        body.append(_comparison(named))
+    for name, run in named.items():
         if len(runs) > 1:
-            body.append(f"<h1>{escaped(_stem(run.path))}</h1>")
+            body.append(f"<h1>{escaped(name)}</h1>")
         body.extend(_run(run, wells))
     head = f'<meta charset="utf-8"><title>{escaped(_stem(records[0]))}</title><style>{STYLE}</style>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     try:
         page.write_text(text, encoding="utf-8")
-        tables = [path for run in runs for path in _write_tables(run, page)]
+        tables = [path for name, run in named.items() for path in _write_tables(run, page, name.replace("/", "-"))]
     except OSError as error:
         raise RecordError(
             f"report {str(page)!r} cannot be written: {error.strerror}. Give another path with --out."
@@ -235,8 +238,7 @@ def _deaths(run: RunFacts) -> str:
     if run.resurrected:
         text += (
             f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '
-            "there the "
-            "model or the tracking erred.</p>"
+            "there the model or the tracking erred.</p>"
         )
     return text
 
@@ -331,36 +333,32 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         f"(network {backend.get('model', 'unknown')}, SHA-256 {str(backend.get('model_sha256', 'unknown'))[:12]}, "
         f"{backend.get('backend', 'unknown')}).",
         "Viability is the number of live cells over live and dead cells; its 95 % interval is Wilson's, with an "
-        "effective "
-        "sample size from the scatter between fields where there are several (Dean and Pagano 2015).",
+        "effective sample size from the scatter between fields where there are several (Dean and Pagano 2015).",
     ]
     if run.card is not None and run.card.sensitivity is not None:
         sentences.append(
             "It was corrected for the network's sensitivity and specificity (Rogan and Gladen 1978), with the "
-            "interval of Lang "
-            "and Reiczigel (2014)."
+            "interval of Lang and Reiczigel (2014)."
         )
     if run.lives:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
-            "over the "
-            "network's probabilities, motion and texture; survival was estimated after Kaplan and Meier with entry "
-            "at first "
-            "sight, conditions compared by the log-rank test (lifelines)."
+            "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
+            "with entry at first sight, conditions compared by the log-rank test (lifelines)."
         )
     if plate is not None:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
     return f"<p>{escaped(' '.join(sentences))}</p><p>{escaped(CITATION)}</p>"
 
 
-def _comparison(runs: Sequence[RunFacts]) -> str:
-    curves = {f"{_stem(run.path)}: {name}": curve for run in runs for name, curve in run.curves.items()}
+def _comparison(runs: Mapping[str, RunFacts]) -> str:
+    curves = {f"{of}: {name}": curve for of, run in runs.items() for name, curve in run.curves.items()}
     rows = [
         (name, f"{curve.hours[-1]:.3g} h", viability_words(curve.viability[0]), viability_words(curve.viability[-1]))
         for name, curve in curves.items()
     ]
     text = figures.viability_curves(curves) + table(("run and condition", "length", "first", "last"), rows)
-    lives = {f"{_stem(run.path)}: {name}": lives for run in runs for name, lives in run.lives.items() if len(lives)}
+    lives = {f"{of}: {name}": lives for of, run in runs.items() for name, lives in run.lives.items() if len(lives)}
     if len(lives) < 2:
         return text
     return text + section("Survival", lambda: _compared_survival(lives))
@@ -382,14 +380,31 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".zarr").removesuffix(".ome")
 
 
-def _write_tables(run: RunFacts, page: Path) -> list[Path]:
-    frames = page.with_name(f"{_stem(run.path)}.viability.csv")
+def _names(records: Sequence[Path]) -> list[str]:
+    """Return the records' names, with as much of their folders as it takes to tell them apart.
+
+    Raises
+    ------
+    SettingsError
+        A record is given twice.
+    """
+    paths = [record.expanduser().absolute() for record in records]
+    for depth in range(max(len(path.parts) for path in paths)):
+        names = ["/".join([*(path.parent.parts[-depth:] if depth else ()), _stem(path)]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(str(path) for path in records if list(records).count(path) > 1)
+    raise SettingsError(f"record {twice!r} is given twice; give each once.")
+
+
+def _write_tables(run: RunFacts, page: Path, name: str) -> list[Path]:
+    frames = page.with_name(f"{name}.viability.csv")
     with frames.open("w", newline="", encoding="utf-8") as file:
         if run.frame_rows:
             writer = csv.DictWriter(file, list(run.frame_rows[0]))
             writer.writeheader()
             writer.writerows(run.frame_rows)
-    lives = page.with_name(f"{_stem(run.path)}.lives.parquet")
+    lives = page.with_name(f"{name}.lives.parquet")
     columns = {
         "condition": [name for name, group in run.lives.items() for _ in range(len(group))],
         "entry_h": [float(v) for group in run.lives.values() for v in group.entry_h],

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -264,12 +264,16 @@ def load_rules(path: Path) -> Rules:
         raise SettingsError(
             f"rules {str(path)!r} cannot be read: {error.strerror}. An example lies in configs/."
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"rules {str(path)!r} are not YAML: {error}") from None
     try:
         return Rules.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(path, tree, dict(e)) for e in error.errors())) from None
+    except ValidationError as invalid:
+        found = invalid.errors()
+        # a tuple one of whose members is wrong is also called too short, which only misleads
+        inner = {error["loc"][:k] for error in found for k in range(len(error["loc"]))}
+        deepest = [error for error in found if error["loc"] not in inner]
+        raise SettingsError("\n".join(_explain(path, tree, dict(e)) for e in deepest)) from None
 
 
 def _explain(path: Path, tree: object, error: Mapping[str, object]) -> str:
@@ -279,5 +283,5 @@ def _explain(path: Path, tree: object, error: Mapping[str, object]) -> str:
         rule = tree["rules"][where[1]]
         name = f", rule {rule.get('name', where[1])!r}" if isinstance(rule, Mapping) else ""
     key = ".".join(str(part) for part in where[2:] if part not in ("function-after", "tuple"))
-    known = f" Metrics: {one_of(get_args(Metric))}." if where and where[-1] == "metric" else ""
-    return f"rules {str(path)!r}{name}: {key + ': ' if key else ''}{error['msg']} (given: {error['input']!r}).{known}"
+    said = str(error["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
+    return f"rules {str(path)!r}{name}: {key + ': ' if key else ''}{said} (given: {error['input']!r})."

@@ -86,6 +86,22 @@ def test_missing_file_and_odd_yaml(tmp_path: Path) -> None:
         load_plate(write(tmp_path, "q.yaml", "wells: ["))
 
 
+def test_maps_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    decimals = load_plate(write(tmp_path, "p.csv", "well;compound;dose\nA1;DMSO, 1%;0,25\n"))
+    assert (decimals["A1"].dose, decimals["A1"].compound) == (0.25, "DMSO, 1%")
+    latin = tmp_path / "q.csv"
+    latin.write_bytes("well,compound,dose,unit\nA1,X,1,\u00b5M\n".encode("cp1252"))
+    with pytest.raises(AssayError, match="save it as 'CSV UTF-8'"):
+        load_plate(latin)
+
+
+def test_one_compound_has_one_unit(tmp_path: Path) -> None:
+    lines = "well,compound,dose,unit\nA1,X,1,uM\nA2,X,100,nM\n"
+    with pytest.raises(AssayError, match=r"'X' has doses in 'uM' and in 'nM' \(well A2\)"):
+        load_plate(write(tmp_path, "p.csv", lines))
+    assert load_plate(write(tmp_path, "q.csv", lines.replace("100", "0"))).wells
+
+
 def test_unknown_well_names_the_known() -> None:
     plate = Plate([Well(well="A1")])
     assert plate.at_position("C5") is None

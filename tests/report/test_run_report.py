@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
 
 from livescope.assay.plate import load_plate
-from livescope.errors import AssayError, RecordError
+from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.writer import Recorder
 from livescope.report.gather import EVERYTHING, gather
@@ -38,6 +38,7 @@ B4,killer,100,
 H1,detergent,1,positive
 H2,detergent,1,positive
 """
+DAYS = {"monday": 0.9, "tuesday": 0.5}
 SURVIVE = {"A1": 1.0, "A2": 0.97, "B1": 0.95, "B2": 0.75, "B3": 0.3, "B4": 0.1, "H1": 0.0, "H2": 0.03}
 
 
@@ -170,6 +171,17 @@ def test_runs_side_by_side(plate_run: Path, tmp_path: Path) -> None:
     assert "2 runs compared" in words
     assert f"killer: {EVERYTHING}" in words
     assert f"gentle: {EVERYTHING}" in words
+
+
+def test_records_of_one_name_are_told_apart_by_their_folders(plate_run: Path, tmp_path: Path) -> None:
+    records = [record_run(tmp_path / day / "run.ome.zarr", {None: alive}, frames=12) for day, alive in DAYS.items()]
+    files = write_report(records, tmp_path / "both.html")
+    words = " ".join(read(files[0]).words)
+    assert all(f"{day}/run: {EVERYTHING}" in words for day in DAYS)
+    assert len(set(files)) == 5
+    assert (tmp_path / "monday-run.viability.csv").is_file()
+    with pytest.raises(SettingsError, match="given twice"):
+        write_report([records[0], records[1], records[0]], tmp_path / "both.html")
 
 
 def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ def test_live_and_dry_run_agree() -> None:
             "rules: [{name: a, when: {metric: viability}, do: [{action: stop}]}]",
             r"rule 'a'.*exactly one of below and above",
         ),
-        ("rules: [{name: a, when: {metric: vitality, below: 1}, do: [{action: stop}]}]", r"Metrics: 'viability'"),
+        (
+            "rules: [{name: a, when: {metric: vitality, below: 1}, do: [{action: stop}]}]",
+            r"\.metric: Input should be 'viability'",
+        ),
         (
             "rules: [{name: a, when: {metric: viability, below: 1, clear: 0.5}, do: [{action: stop}]}]",
             "must not lie under",
@@ -116,14 +119,22 @@ def test_live_and_dry_run_agree() -> None:
         ("rules: [{name: a, when: {metric: viability, below: 1}, do: [{action: explode}]}]", "explode.*'snap'"),
         ("rules: [{name: a, when: {metric: viability, below: 1}, do: [{action: webhook, url: 'file:///x'}]}]", "http"),
         ("rules: [{name: a, when: {metric: viability, belov: 1}, do: [{action: stop}]}]", "belov"),
-        ("rules: 3", "rules"),
+        ("rules: 3", r"should be a list \(given: 3\)"),
         ("rules: [", "not YAML"),
     ],
 )
 def test_wrong_rules_are_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=says) as told:
+        load_rules(path)
+    assert str(told.value).count("rules.yaml") == 1  # nothing that only follows from it
+
+
+def test_rules_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="not YAML"):
         load_rules(path)
 
 
