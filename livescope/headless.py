@@ -145,8 +145,12 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         summary["model"]
         + (f" on {backend['backend']} ({backend['device']}, {backend['precision']})" if backend else ""),
     )
-    table.add_row("record", summary["record"] or "nothing stored (record.path is not set)")
     console.print(table)
+    for name in ("record", "picture"):  # below the table, whole: in it a long path is cut or broken
+        if summary.get(name):
+            console.print(f"{name}: {summary[name]}", soft_wrap=True, highlight=False, markup=False)
+    if not summary["record"]:
+        console.print("nothing stored: record.path is not set")
     for warning in summary["warnings"]:
         console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
     for error in summary["errors"][:_ERRORS_SHOWN]:

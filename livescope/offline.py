@@ -21,6 +21,7 @@ from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError
 from livescope.outlines import StoredOutlines
+from livescope.outputs import make_room
 from livescope.settings import Settings
 
 __all__ = ["SCHEMA", "Analysed", "analyze_input"]
@@ -94,6 +95,7 @@ def analyze_input(
     """
     if out.suffix not in _WRITERS:
         raise SettingsError(f"--out {str(out)!r} ends in {out.suffix!r}; livescope writes {' or '.join(_WRITERS)}.")
+    make_room("--out", out)
     bundle = load_bundle(model)
     analyser = FrameAnalyser(bundle, settings.detector)
     outlined = StoredOutlines(bundle, refined, labels, settings.detector.threads)
@@ -143,7 +145,6 @@ def _rows(name: str, t: int, calls: CellCalls) -> pa.RecordBatch:
 
 def _write(table: pa.Table, out: Path) -> None:
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".parquet":
             parquet.write_table(table, out)
         else:

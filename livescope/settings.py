@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,9 +28,14 @@ __all__ = [
     "TrackSettings",
     "ViewSettings",
     "dump_settings",
+    "explain",
     "load_settings",
     "override_settings",
+    "split_override",
 ]
+
+
+_Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Frozen(BaseModel):
@@ -124,7 +129,7 @@ class DetectorSettings(_Frozen):
     """Of several cameras, the one whose frames are called and shown; None calls those of every camera."""
     p_cell: float | None = Field(default=None, ge=0, le=1)
     """Least score of a detection; None takes the model card's."""
-    uncertain: tuple[float, float] | None = None
+    uncertain: tuple[_Chance, _Chance] | None = None
     """Calls with p_dead between these two are uncertain; None takes the model card's."""
     channel: str | None = None
     """Channel of a plan whose frames are called; None takes the first that it names. Others are stored only."""
@@ -132,6 +137,12 @@ class DetectorSettings(_Frozen):
     """Which cells at the border count for the viability: all; inside: none that touch it, which favours small (dead)
     cells; brick: those at the top and left but not at the bottom and right, which is unbiased.
     """
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.uncertain is not None and self.uncertain[0] > self.uncertain[1]:
+            raise ValueError("uncertain is [low, high] of p_dead, and low is above high")
+        return self
 
 
 class TrackSettings(_Frozen):
@@ -208,10 +219,11 @@ class ViewSettings(_Frozen):
 
 
 class RunSettings(_Frozen):
-    """When a headless run ends; None runs until stopped."""
+    """When a run ends and what it follows; None runs until stopped."""
 
     frames: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
+    """Of a run without a window; one with a window is stopped by its user."""
     plan: Path | None = None
     """Instead of a stream, snap at the positions, times, z and channels of this useq-schema plan (YAML)."""
     rules: Path | None = None
@@ -265,18 +277,42 @@ def dump_settings(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
+def split_override(override: str) -> tuple[list[str], Any]:
+    """Read ``"key.path=value"``: the keys, and the value, which is YAML.
+
+    Raises
+    ------
+    SettingsError
+        It is of another form, or its value is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20.")
+    try:
+        return key.strip().split("."), yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(
+            f"--set {override!r}: {text!r} is not YAML. A text with brackets or colons in it goes into quotes of its "
+            f"own, e.g. --set '{key}=\"a: b\"'."
+        ) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], path: Path | None) -> str:
+    """Say what is wrong with settings of `model`, a line each: the key, the value, what is known or allowed there."""
+    where = "" if path is None else f" in {str(path)!r}"
+    faults = error.errors()
+    counted = [fault for fault in faults if fault["type"] == "too_short" and fault["input"]]  # only its sound items
+    return "\n".join(_explain_one(fault, model, where) for fault in faults if len(faults) == 1 or fault not in counted)
+
+
 def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None) -> Settings:
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise SettingsError(
-                f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20."
-            )
-        _assign(tree, key.strip().split("."), yaml.safe_load(text), override)
+        keys, value = split_override(override)
+        _assign(tree, keys, value, override)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_explain(error, path)) from None
+        raise SettingsError(explain(error, Settings, path)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -310,27 +346,33 @@ def _sections() -> str:
     return one_of(Settings.model_fields)
 
 
-def _explain(error: ValidationError, path: Path | None) -> str:
-    where = "" if path is None else f" in {str(path)!r}"
-    return "\n".join(_explain_one(e, where) for e in error.errors())
-
-
-def _explain_one(error: Mapping[str, Any], where: str) -> str:
-    keys = [str(part) for part in error["loc"]]
-    name = ".".join(keys)
+def _explain_one(error: Mapping[str, Any], model: type[BaseModel], where: str) -> str:
+    *above, last = error["loc"] or ("",)
+    name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
-        near = difflib.get_close_matches(keys[-1], known, 1)
+        known = _known_keys(model, above)
+        near = difflib.get_close_matches(str(last), known, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"unknown setting {name!r}{where}.{hint} Known here: {one_of(known)}."
     return f"setting {name!r}{where}: {error['msg']} (given: {error['input']!r})."
 
 
-def _known_keys(keys: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for key in keys:
-        child = model.model_fields[key].annotation
-        if not (isinstance(child, type) and issubclass(child, BaseModel)):
-            return []
-        model = child
-    return sorted(model.model_fields)
+def _known_keys(model: type[BaseModel], above: Sequence[str | int]) -> list[str]:
+    """Fields of the sections under `above`; where that may be one of several kinds, pydantic names the kind last."""
+    models = [model]
+    for key in above:
+        if isinstance(key, str):  # a number counts in a list
+            fields = [child.model_fields[key] for child in models if key in child.model_fields]
+            under = [child for field in fields for child in _models_in(field.annotation)]
+            models = under or [child for child in models if _kind(child) == key]
+    return sorted({name for child in models for name in child.model_fields})
+
+
+def _kind(model: type[BaseModel]) -> object:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _models_in(kind: Any) -> list[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    return [model for part in get_args(kind) for model in _models_in(part)]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import yaml
 
+from livescope.detect.bundle import bundled_names
 from livescope.settings import Settings, load_settings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -81,6 +82,13 @@ def test_every_key_has_a_comment(name: str) -> None:
     ]
     assert bare == []
     assert lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_where_a_model_is_chosen_every_bundled_one_is_named(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip().startswith(("model:", "start:")):
+            assert [model for model in bundled_names() if model not in line.partition("#")[2]] == []
 
 
 @pytest.mark.parametrize("name", ON_PURPOSE)

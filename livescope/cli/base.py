@@ -28,7 +28,9 @@ Headless = Annotated[
     bool, typer.Option("--headless", help="No window: progress in the terminal, pictures and a summary.")
 ]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="End after so many frames.")]
-Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="End after so many seconds.")]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.1, help="Without a window: end after so many seconds.")
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated.")
 ]
@@ -44,10 +46,16 @@ Model = Annotated[
 ]
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"livescope {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from livescope.detect.normalise import Background, Normalisation
 from livescope.errors import SettingsError
+from livescope.settings import explain, split_override
 from livescope.train.fit import FitSettings
 from livescope.train.sources import DataSettings
 
@@ -74,20 +75,11 @@ def load_train_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSetti
     try:
         return TrainSettings.model_validate(tree)
     except ValidationError as error:
-        known = ", ".join(TrainSettings.model_fields)
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
-        )
-        raise SettingsError(
-            f"{str(path)!r}: {faults}. Settings here: {known}; configs/train.yaml shows each."
-        ) from None
+        raise SettingsError(f"{explain(error, TrainSettings, path)} configs/train.yaml shows each.") from None
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set fit.steps=500.")
-    *parents, last = key.strip().split(".")
+    (*parents, last), value = split_override(override)
     place: Any = tree
     for part in parents:
         if isinstance(place, list) and part.isdigit() and int(part) < len(place):
@@ -97,5 +89,5 @@ def _override(tree: dict[str, Any], override: str) -> None:
         else:
             raise SettingsError(f"--set {override!r}: there is no {part!r} to set.")
     if not isinstance(place, dict):
-        raise SettingsError(f"--set {override!r}: {key!r} does not name a setting.")
-    place[last] = yaml.safe_load(text)
+        raise SettingsError(f"--set {override!r}: that does not name a setting.")
+    place[last] = value

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from livescope import __version__
 from livescope.cli import main
 
 Run = Callable[..., tuple[int, str]]
@@ -49,6 +50,35 @@ def test_value_out_of_range(livescope_command: Run, config: Path) -> None:
     assert code == 2
     assert "camera.exposure_ms" in text
     assert "-5" in text
+
+
+def test_setting_that_is_not_yaml(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("run", config, "--headless", "--set", "record.path=[day 1")
+    assert code == 2
+    assert "'[day 1' is not YAML" in text
+
+
+@pytest.mark.parametrize("option", ["--summary", "--picture"])
+@pytest.mark.parametrize("kind", ["a folder", "in a file"])
+def test_what_cannot_be_written_is_told_before_the_run(
+    livescope_command: Run, config: Path, tmp_path: Path, option: str, kind: str
+) -> None:
+    path = tmp_path if kind == "a folder" else config / "last"
+    code, text = livescope_command("run", config, "--headless", option, path)
+    assert code == 2
+    assert f"{option} {str(path)!r} cannot be written" in text
+    assert "frames" not in text
+
+
+def test_demo_into_a_file(livescope_command: Run, config: Path) -> None:
+    code, text = livescope_command("demo", "--headless", "--frames", 2, "--out", config)
+    assert code == 2
+    assert "cannot be written" in text
+    assert "small.yaml" in text
+
+
+def test_version(livescope_command: Run) -> None:
+    assert livescope_command("--version") == (0, f"livescope {__version__}")
 
 
 def test_missing_config(livescope_command: Run, tmp_path: Path) -> None:
@@ -140,6 +170,14 @@ def test_analyze_into_an_unknown_kind_of_file(livescope_command: Run, tmp_path: 
     assert code == 2
     assert ".xlsx" in text
     assert ".parquet" in text
+
+
+def test_analyze_into_a_place_that_cannot_be_written_reads_no_image(livescope_command: Run, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(b"not read")
+    code, text = livescope_command("analyze", image, "--model", "suspension", "--out", image / "calls.parquet")
+    assert code == 2
+    assert "calls.parquet' cannot be written" in text
 
 
 def test_images_need_a_model_and_a_table(livescope_command: Run, tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ def config(tmp_path: Path) -> Path:
 def test_configs_load_and_name_every_kind_of_data() -> None:
     for name in ("train", "finetune"):
         load_train_settings(CONFIGS / f"{name}.yaml")
+    with pytest.raises(SettingsError, match=r"unknown setting 'fit.augment.blur'.* Did you mean 'blur_px'"):
+        load_train_settings(CONFIGS / "train.yaml", ["fit.augment.blur=1"])
+    with pytest.raises(SettingsError, match=r"unknown setting 'data.0.coco.grup'.* Did you mean 'group'[^\n]*$"):
+        load_train_settings(CONFIGS / "finetune.yaml", ["data.0.grup=day"])
     text = (CONFIGS / "train.yaml").read_text()
     assert all(f"kind: {kind}" in text for kind in ("simulated", "coco", "masks", "dye_pairs", "records"))
 

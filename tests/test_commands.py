@@ -1,0 +1,31 @@
+"""A run with a window: its summary and its picture are written when the window is closed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from livescope import commands
+from livescope.session import Session
+from livescope.settings import load_settings
+
+
+def test_summary_and_picture_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked_at(session: Session) -> int:
+        session.start().result()
+        session.wait(60)
+        return 0
+
+    monkeypatch.setitem(sys.modules, "livescope.view.window", SimpleNamespace(show=looked_at))
+    settings = load_settings(None, ["simulation.width=256", "simulation.height=256", "run.frames=3"])
+    code = commands.run(settings, False, tmp_path / "new" / "s.json", tmp_path / "last.png")
+    assert code == 0
+    summary = json.loads((tmp_path / "new" / "s.json").read_text(encoding="utf-8"))
+    assert summary["frames_delivered"] == 3
+    assert summary["viability"]["n_live"] > 0
+    assert summary["picture"] == str(tmp_path / "last.png")
+    assert (tmp_path / "last.png").read_bytes().startswith(b"\x89PNG")
