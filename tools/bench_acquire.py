@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -40,6 +41,8 @@ SIDES = (512, 1024, 2048)
 PIXEL_TYPES = ("8bit", "16bit")
 TICK_S = 0.001
 LEAK_FRAMES = 20_000
+WIDE_COLUMNS = 140
+"""Wider than any row of the table: a row on two lines is no row of Markdown."""
 
 
 def open_demo(side: int = 512, pixel_type: str = "16bit", exposure_ms: float = 0.0) -> Any:
@@ -305,14 +308,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def show(rows: list[dict[str, Any]], console: Console) -> None:
-    """Print the comparisons."""
-    table = Table(title="acquisition")
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the comparisons as a table that a Markdown page takes as it is."""
+    table = Table(box=box.MARKDOWN)
     for heading in ("case", "metric", "ours", "peer", "theirs", "ratio"):
         table.add_column(heading, justify="left" if heading in ("case", "metric", "peer") else "right")
     for one in rows:
         table.add_row(*("" if one[key] is None else str(one[key]) for key in one))
-    console.print(table)
+    Console(width=WIDE_COLUMNS).print(table)
 
 
 def main() -> None:
@@ -332,7 +335,7 @@ def main() -> None:
         rows += compare_freezes(1 if asked.quick else 3, console)
         rows += compare_hand_off(100 if asked.quick else 300, 2)
         rows += memory_growth(5000 if asked.quick else LEAK_FRAMES, console)
-    show(rows, console)
+    show(rows)
     if asked.json:
         asked.json.write_text(json.dumps({"benchmark": "acquire", "machine": machine(), "rows": rows}, indent=2) + "\n")
 

@@ -21,9 +21,10 @@ _SHOWN_ADAPTERS = 12
 
 def installations() -> Iterator[Check]:
     """Versions, the installation taken for each kind of source and why, and those that cannot be used."""
-    yield Check(
-        "Python binding", Verdict.OK, f"pymmcore-plus {version('pymmcore-plus')}, pymmcore {version('pymmcore')}"
-    )
+    from pymmcore_plus import _pymmcore  # no public name tells which of the two bindings it took
+
+    binding = f"{_pymmcore.BACKEND} {_pymmcore.__version__}"
+    yield Check("Python binding", Verdict.OK, f"pymmcore-plus {version('pymmcore-plus')} on {binding}")
     for name, source in (
         ("for your own cfg", SourceSettings(kind="micromanager")),
         ("for the demo", SourceSettings(kind="demo")),

@@ -118,6 +118,14 @@ def test_a_slow_and_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.M
     assert "2.0 GB: 0.1 minutes" in space.found
 
 
+def test_the_binding_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymmcore_plus import _pymmcore
+
+    monkeypatch.setattr(_pymmcore, "BACKEND", "pymmcore-nano")
+    monkeypatch.setattr(_pymmcore, "__version__", "1.2.3.75")
+    assert next(microscope.installations()).found.endswith(" on pymmcore-nano 1.2.3.75")
+
+
 def test_no_micro_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         microscope, "describe_installation", lambda source: (None, "no usable Micro-Manager was found", [])
