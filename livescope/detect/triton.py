@@ -112,10 +112,12 @@ class TritonDetector(GraphDetector):
         except self._failure as error:
             raise BackendError(f"the GPU server at {self._url!r} failed: {error.message()}") from None
         if not ready:
+            _, height, width, size = (dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim)
             raise BackendError(
                 f"the GPU server at {self._url!r} has no model {served!r}. Write it into the server's model repository "
-                f"with `livescope engine {self._bundle.name} --triton REPOSITORY` for this frame shape and type, "
-                f"in {self._precision}."
+                f"with `livescope engine {self._bundle.name} --triton REPOSITORY --shape {height}x{width} --dtype "
+                f"uint{8 * size} --precision {self._precision} --max-cells {self._max_cells}`, and --pixel-um if the "
+                "frames' is known."
             )
         table = [self._grpc.InferRequestedOutput("table")]
 

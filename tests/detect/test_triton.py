@@ -14,7 +14,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 from network_kit import as_frame, blob_network, disc_frame, make_bundle
+from typer.testing import CliRunner
 
+from livescope.cli import app
 from livescope.detect.bundle import Bundle
 from livescope.detect.detector import open_detector
 from livescope.detect.fallback import FallbackDetector
@@ -137,8 +139,18 @@ def test_the_repository_is_triton_s(exported: Path) -> None:
 
 def test_a_model_that_is_not_served_says_how_to_export_it(blobs: Bundle, host: Host) -> None:
     detector = TritonDetector(blobs, K, host.url)
-    with pytest.raises(BackendError, match=r"has no model 'livescope_kit_\w{16}'.*livescope engine kit --triton"):
+    with pytest.raises(
+        BackendError, match=r"has no model 'livescope_kit_\w{16}'.*`livescope engine kit --triton"
+    ) as caught:
         detector.prepare(FRAME.spec)
+    # what it says to do is what makes it work
+    options = re.search(r"REPOSITORY (.*)`, and --pixel-um", str(caught.value))
+    assert options is not None
+    command = ["engine", str(blobs.onnx_path), "--triton", str(host.servicer.repository), *options[1].split()]
+    done = CliRunner().invoke(app, [*command, "--pixel-um", str(FRAME.pixel_um)])
+    assert done.exit_code == 0, done.output
+    detector.prepare(FRAME.spec)
+    np.testing.assert_array_equal(detector.poll(detector.submit(FRAME)).rows, expected(blobs))
 
 
 def test_no_server_is_said(blobs: Bundle, tmp_path: Path) -> None:
