@@ -100,7 +100,9 @@ def open_stream(
     from livescope.acquire.planned import PlannedRun, load_plan
 
     plan = load_plan(settings.run.plan)
-    return PlannedRun(source.core, on_frame, ledger, settings.camera, plan=plan, on_health=on_health)
+    return PlannedRun(
+        source.core, on_frame, ledger, settings.camera, plan=plan, on_health=on_health, reopen=source.reopen
+    )
 
 
 def check_camera(stream: LiveStream, camera: str | None) -> None:

@@ -7,23 +7,21 @@ and a snap; whatever fails ends the run and is told.
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from livescope.acquire.aside import Aside
 from livescope.acquire.camera_state import Light
-from livescope.acquire.changes import Change, Exposure, Move, Preset, Property, Roi, wait_ready
+from livescope.acquire.changes import Change, wait_ready
 from livescope.acquire.health import HealthEvent, Pulse, Watchdog
 from livescope.acquire.itinerary import Itinerary, position_of
+from livescope.acquire.plan import action_of, changes_of, load_plan
+from livescope.acquire.recovery import attempts_until_back, darken
 from livescope.acquire.states import SegmentNote, StreamState
 from livescope.acquire.stream import LiveStream
 from livescope.acquire.stream_core import StreamCore, TellsOfSnaps
@@ -47,40 +45,8 @@ class _Asked:
     done: Future[None] = field(default_factory=Future)
 
 
-def load_plan(path: Path) -> useq.MDASequence:
-    """Read a plan: positions (or a well plate), time, z and channels, as useq-schema describes them.
-
-    Raises
-    ------
-    SettingsError
-        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, or no position.
-    """
-    import useq
-
-    try:
-        tree = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"plan {str(path)!r} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"plan {str(path)!r} is not YAML: {error}") from None
-    known = sorted(useq.MDASequence.model_fields)
-    if not isinstance(tree, dict):
-        raise SettingsError(f"plan {str(path)!r} holds a {type(tree).__name__}; expected keys of: {one_of(known)}.")
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"plan {str(path)!r}: unknown key {key!r}.{hint} Known: {one_of(known)}.")
-    try:
-        plan = useq.MDASequence.model_validate(tree)
-    except ValueError as error:
-        raise SettingsError(f"plan {str(path)!r}: {error}") from None
-    if not plan.stage_positions:
-        raise SettingsError(
-            f"plan {str(path)!r} has no position; add stage_positions, e.g. [{{x: 0, y: 0, name: A1}}], or a well "
-            "plate."
-        )
-    return plan
+class _CameraLostError(AcquisitionError):
+    """The camera took no picture; with `camera.when_lost` = restart its driver is opened anew."""
 
 
 class PlannedRun(LiveStream):
@@ -88,7 +54,7 @@ class PlannedRun(LiveStream):
 
     Parameters
     ----------
-    core, on_frame, ledger, camera, on_health
+    core, on_frame, ledger, camera, on_health, reopen
         As for `LiveStream`. Each frame carries its position's name, its channel, and in `metadata` the indices
         ``t``, ``p``, ``z``, ``c`` of its event.
     plan
@@ -107,15 +73,16 @@ class PlannedRun(LiveStream):
         plan: Iterable[useq.MDAEvent] = (),
         stay_open: bool = False,
         on_health: Callable[[HealthEvent], None] | None = None,
+        reopen: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(core, on_frame, ledger, camera, on_health=on_health)
+        super().__init__(core, on_frame, ledger, camera, on_health=on_health, reopen=reopen)
         self._plan = plan
         self._stay_open = stay_open
         self.itinerary = Itinerary(())
         """What the plan has become; `replan` changes it while it runs."""
         self._added: deque[useq.MDAEvent | _Asked] = deque()
         self._turn = threading.Condition()
-        self._cancelled = False
+        self._cancelled = threading.Event()
         self._paused = False
         self._paused_s = 0.0
         self._executing = False
@@ -140,7 +107,8 @@ class PlannedRun(LiveStream):
             self._join()
             self._refuse_unknown_channels()
             self.itinerary = Itinerary(self._plan)
-            self._cancelled = self._paused = False
+            self._cancelled.clear()
+            self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
             self.error = None
             with self.lock:
@@ -156,7 +124,7 @@ class PlannedRun(LiveStream):
     def stop(self) -> None:
         """Cancel: the event in work is finished, no other begins, and waiting ends at once."""
         with self._turn:
-            self._cancelled = True
+            self._cancelled.set()
             self._turn.notify_all()
         with self._control:
             self._join()
@@ -231,7 +199,7 @@ class PlannedRun(LiveStream):
         try:
             self._begin_s = time.perf_counter()
             setup = getattr(self._plan, "setup", None)
-            for change in [] if setup is None else _changes(setup):
+            for change in [] if setup is None else changes_of(setup):
                 self._apply(change)
             for event in self._events():
                 if not isinstance(event, _Asked) and event.reset_event_timer:
@@ -240,8 +208,8 @@ class PlannedRun(LiveStream):
                     if isinstance(event, _Asked):
                         event.done.set_exception(AcquisitionError(_TOO_LATE))
                     break
-                self._execute(event)
-            self.state = StreamState.STOPPED if self._cancelled else StreamState.ENDED
+                self._execute_in_spite(event)
+            self.state = StreamState.STOPPED if self._cancelled.is_set() else StreamState.ENDED
         except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
             self._fail_plan(error)
         self._finish_run()
@@ -256,7 +224,7 @@ class PlannedRun(LiveStream):
         exhausted = False
         while self._frames_asked is None or self._taken < self._frames_asked:
             with self._turn:
-                if self._cancelled:
+                if self._cancelled.is_set():
                     return
                 added = self._added.popleft() if self._added else None
                 if added is None and exhausted:
@@ -274,13 +242,13 @@ class PlannedRun(LiveStream):
         """Wait out a pause and the event's time, added events going first; False when cancelled."""
         while True:
             with self._turn:
-                if self._cancelled:
+                if self._cancelled.is_set():
                     return False
                 due_s = 0.0 if isinstance(event, _Asked) else self.itinerary.due_s(event)
                 early_s = due_s + self._begin_s + self._paused_s - time.perf_counter()
                 if self._paused:
                     begin_s = time.perf_counter()
-                    self._turn.wait_for(lambda: self._cancelled or not self._paused)
+                    self._turn.wait_for(lambda: self._cancelled.is_set() or not self._paused)
                     self._paused_s += time.perf_counter() - begin_s
                     continue
                 if early_s <= 0:
@@ -291,21 +259,68 @@ class PlannedRun(LiveStream):
                     self._turn.wait(early_s)
                     continue
                 self._set_to_work()
-            self._execute(urgent)
+            self._execute_in_spite(urgent)
 
     def _set_to_work(self) -> None:
         self._counters.last_sign_s = time.perf_counter()  # first: the time waited is no stall
         self._executing = True
+
+    def _execute_in_spite(self, event: useq.MDAEvent | _Asked) -> None:
+        """Execute an event; once more for a camera that was lost and is back, if the settings ask for that."""
+        try:
+            self._execute(event)
+        except _CameraLostError as error:
+            if self._settings.when_lost != "restart":
+                raise
+            self._wait_for_camera(event, error)
+
+    def _wait_for_camera(self, event: useq.MDAEvent | _Asked, lost: AcquisitionError) -> None:
+        with self.lock:
+            darken(self._light, lost)
+        self.state, self.error = StreamState.RESTARTING, lost
+        if self._watchdog is not None:
+            self._watchdog.look()  # it may be back before the watchdog wakes
+        back, attempts = attempts_until_back(
+            self._cancelled, self._settings.restart_limit_s, lambda attempt: self._try_event(event, attempt, lost)
+        )
+        if not back and not self._cancelled.is_set():
+            raise AcquisitionError(f"{lost} It did not come back in {attempts} attempts.") from lost
+        self.error = None
+
+    def _try_event(self, event: useq.MDAEvent | _Asked, attempt: int, lost: AcquisitionError) -> bool:
+        """Open the camera anew and execute the event in a segment of its own; False if the camera is not back."""
+        try:
+            with self.lock:
+                self._reopen()
+                if self._light is not None:
+                    self._light.restore()  # a lamp that was found on has been off since the loss
+                self._new_segment(f"attempt {attempt} to start again; {lost}")
+            self.state, self.error = StreamState.RUNNING, None
+            self._set_to_work()
+        except Exception as error:  # noqa: BLE001 - whatever an unplugged camera raises; tried again
+            return self._missed(attempt, error, lost)
+        try:
+            self._execute(event)
+        except _CameraLostError as error:
+            return self._missed(attempt, error, lost)
+        return True
+
+    def _missed(self, attempt: int, error: Exception, lost: AcquisitionError) -> bool:
+        self.state, self.error = StreamState.RESTARTING, lost
+        lost.add_note(f"attempt {attempt}: {error}")
+        with self.lock:
+            darken(self._light, lost)
+        return False
 
     def _execute(self, event: useq.MDAEvent | _Asked) -> None:
         if isinstance(event, _Asked):
             self._execute_aside(event)
             return
         try:
-            action = _action(event)
+            action = action_of(event)
             with self.lock:
                 before = self._shape()
-                for change in _changes(event):
+                for change in changes_of(event):
                     self._apply(change)
                 if self._shape() != before:
                     self._new_segment(f"event {dict(event.index)}")
@@ -356,7 +371,7 @@ class PlannedRun(LiveStream):
         except LivescopeError:
             raise
         except Exception as error:
-            raise AcquisitionError(f"camera {self.camera.label!r} could not snap: {error}") from error
+            raise _CameraLostError(f"camera {self.camera.label!r} could not snap: {error}") from error
         if isinstance(self.core, TellsOfSnaps):
             tags = {**self.core.snap_metadata(), **tags}
         index, self._counters.index = self._counters.index, self._counters.index + 1
@@ -385,12 +400,8 @@ class PlannedRun(LiveStream):
             error = AcquisitionError(f"the planned run failed: {type(cause).__name__}: {cause}")
             error.__cause__ = cause
         self.error, self.state = error, StreamState.FAILED
-        try:
-            with self.lock:
-                if self._light is not None:
-                    self._light.off()
-        except Exception as second:  # noqa: BLE001 - the first failure is the one to report
-            error.add_note(f"and then: {type(second).__name__}: {second}")
+        with self.lock:
+            darken(self._light, error)
 
     # ------------------------------------------------------------------ helpers
 
@@ -402,7 +413,7 @@ class PlannedRun(LiveStream):
         return self.notes[-1]
 
     def _pulse(self) -> Pulse:
-        lost = self.state is StreamState.FAILED
+        lost = self.state in (StreamState.FAILED, StreamState.RESTARTING)
         return Pulse(self._executing, lost, self._counters.last_sign_s, self.exposure_ms, str(self.error or ""))
 
     def _refuse_unknown_channels(self) -> None:
@@ -417,30 +428,3 @@ class PlannedRun(LiveStream):
                 raise SettingsError(
                     f"the plan has a channel {channel.config!r}; group {channel.group!r} has: {one_of(presets)}."
                 )
-
-
-def _action(event: useq.MDAEvent) -> str:
-    """``"acquire_image"`` or ``"hardware_autofocus"``; anything else is refused."""
-    action = getattr(event.action, "type", "acquire_image")
-    if action not in ("acquire_image", "hardware_autofocus"):
-        known = "'acquire_image', 'hardware_autofocus'"
-        raise AcquisitionError(f"the plan has an action {action!r}; livescope knows {known}.")
-    if event.slm_image is not None:
-        raise AcquisitionError("the plan has an SLM image, which livescope cannot show; leave out slm_image.")
-    return str(action)
-
-
-def _changes(event: useq.MDAEvent) -> list[Change]:
-    """What an event asks of the hardware, in the order in which it is done."""
-    changes: list[Change] = []
-    if event.x_pos is not None or event.y_pos is not None or event.z_pos is not None:
-        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, position_of(event)))
-    if event.channel is not None:
-        changes.append(Preset(event.channel.group, event.channel.config))
-    changes += [Property(device, name, value) for device, name, value in event.properties or ()]
-    if event.roi is not None:
-        roi = event.roi
-        changes.append(Roi(roi.offset_x, roi.offset_y, roi.width, roi.height))
-    if event.exposure is not None:
-        changes.append(Exposure(event.exposure))
-    return changes

@@ -16,7 +16,7 @@ from livescope.acquire.pump import Pump
 from livescope.acquire.stream_core import StreamCore
 from livescope.errors import AcquisitionError, LivescopeError
 
-__all__ = ["abandon", "attempts_until_back", "explained", "lost"]
+__all__ = ["abandon", "attempts_until_back", "darken", "explained", "lost"]
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -50,13 +50,23 @@ def lost(label: str, made: int, asked: int | None, stall: str, cause: Exception 
 
 def abandon(core: StreamCore, lock: CameraLock, pump: Pump, light: Light | None, error: LivescopeError) -> None:
     """Leave no camera running and no light on behind a dead loop; note in `error` what does not work any more."""
-    steps = [core.stopSequenceAcquisition, pump.write_off] + ([] if light is None else [light.off])
     with lock:
-        for step in steps:
-            try:
-                step()
-            except Exception as second:  # noqa: BLE001 - the first failure is the one to report
-                error.add_note(f"and then: {type(second).__name__}: {second}")
+        for step in (core.stopSequenceAcquisition, pump.write_off):
+            _take_step(step, error)
+        darken(light, error)
+
+
+def darken(light: Light | None, error: LivescopeError) -> None:
+    """Put out the light after a failure; note in `error` if that fails as well. The lock is held."""
+    if light is not None:
+        _take_step(light.off, error)
+
+
+def _take_step(step: Callable[[], None], error: LivescopeError) -> None:
+    try:
+        step()
+    except Exception as second:  # noqa: BLE001 - the first failure is the one to report
+        error.add_note(f"and then: {type(second).__name__}: {second}")
 
 
 def attempts_until_back(halt: threading.Event, limit_s: float, attempt: Callable[[int], bool]) -> tuple[bool, int]:

@@ -14,7 +14,7 @@ from livescope.acquire.camera_state import CameraState, Light
 from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog, judge
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.pump import Counters, Ending, Pump
-from livescope.acquire.recovery import abandon, attempts_until_back, explained, lost
+from livescope.acquire.recovery import abandon, attempts_until_back, darken, explained, lost
 from livescope.acquire.ring import size_ring
 from livescope.acquire.states import ALIVE, SegmentNote, StreamState
 from livescope.acquire.stream_core import StreamCore
@@ -250,13 +250,16 @@ class Segments:
             if pump.halt.is_set():
                 return False
             before = self.error
+            assert before is not None
             try:
                 self._reopen()
+                if self._light is not None:
+                    self._light.restore()  # a lamp that was found on has been off since the loss
                 self._begin(f"attempt {attempt} to start again; {before}")
             except Exception as error:  # noqa: BLE001 - whatever an unplugged camera raises; tried again
                 self.state, self.error, self._pump = StreamState.RESTARTING, before, pump
-                if before is not None:
-                    before.add_note(f"attempt {attempt}: {error}")
+                before.add_note(f"attempt {attempt}: {error}")
+                darken(self._light, before)
                 return False
             self.error, self._stall_why = None, ""
         return True

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import useq
 
+from livescope.acquire import recovery
 from livescope.acquire.changes import Roi
 from livescope.acquire.planned import PlannedRun, load_plan
 from livescope.acquire.stream import StreamState
@@ -189,6 +190,64 @@ def test_a_call_that_fails_ends_the_run_with_the_light_off(sink: Any, call: str)
     assert "broken cable" in str(planned.error)
     assert not core.getShutterOpen()
     assert sink.told_lost == 1
+
+
+def test_a_camera_that_comes_back_misses_no_event(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "FIRST_PAUSE_S", 0.01)
+    core, attempts, lamps = FakeCore(), [], []
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
+
+    def receive(frame: Any) -> None:
+        sink.frames.append(frame)
+        if len(sink.frames) == 2:
+            core.fail["snapImage"] = RuntimeError("unplugged")
+
+    def reopen() -> None:
+        attempts.append(len(sink.frames))
+        lamps.append(core.getShutterOpen())
+        if len(attempts) == 1:
+            raise RuntimeError("still unplugged")
+        if len(attempts) == 3:
+            core.fail.clear()
+
+    camera = CameraSettings(exposure_ms=2, when_lost="restart")
+    planned = PlannedRun(
+        core, receive, sink.ledger, camera, plan=points(5), on_health=sink.health.append, reopen=reopen
+    )
+    planned.start()
+    assert planned.wait(60)
+    assert (planned.state, planned.error) == (StreamState.ENDED, None)
+    assert attempts == [2, 2, 2]
+    assert [f.metadata["t"] for f in sink.frames] == list(range(5))
+    assert [f.index for f in sink.frames] == list(range(5))
+    assert "attempt 3 to start again" in planned.notes[-1].reason
+    assert lamps == [False] * 3  # dark while it was away, and as found afterwards
+    assert core.getShutterOpen()
+    assert sink.told_lost >= 1
+    assert sink.health[-1].health == "ok"
+
+
+@pytest.mark.parametrize("ending", ["limit", "stop"])
+def test_a_camera_that_stays_away_ends_the_run(sink: Any, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(recovery, "FIRST_PAUSE_S", 0.01 if ending == "limit" else 600.0)
+    core = FakeCore()
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
+    core.fail["snapImage"] = RuntimeError("unplugged")
+    camera = CameraSettings(exposure_ms=2, when_lost="restart", restart_limit_s=0.1 if ending == "limit" else 600)
+    planned = PlannedRun(core, sink.frames.append, sink.ledger, camera, plan=points(2))
+    planned.start()
+    if ending == "stop":
+        while planned.state is not StreamState.RESTARTING:
+            time.sleep(0.002)
+        planned.stop()
+        assert planned.state is StreamState.STOPPED
+        return
+    assert planned.wait(60)
+    assert planned.state is StreamState.FAILED
+    assert "did not come back in" in str(planned.error)
+    assert not core.getShutterOpen()
 
 
 def test_a_receiver_that_raises_ends_the_run(sink: Any) -> None:

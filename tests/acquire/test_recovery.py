@@ -30,10 +30,13 @@ def wait_for_frames(sink: Any, count: int) -> None:
 
 def test_a_lost_camera_comes_back(sink: Any) -> None:
     core = FakeCore(script=[Die(10)])
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
     reopened = []
 
     def reopen() -> None:
         reopened.append(len(sink.frames))
+        assert not core.getShutterOpen()  # dark while it is away
         if len(reopened) < 3:
             raise RuntimeError("still unplugged")
         core.script = ()
@@ -41,6 +44,7 @@ def test_a_lost_camera_comes_back(sink: Any) -> None:
     stream = sink.stream(core, CameraSettings(when_lost="restart"), reopen=reopen)
     stream.start()
     wait_for_frames(sink, 30)
+    assert core.getShutterOpen()  # the lamp that was found on lights the new segment
     stream.stop()
     assert stream.state is StreamState.STOPPED
     assert stream.error is None
