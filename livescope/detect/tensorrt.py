@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from livescope.detect.bundle import Bundle, Precision, TensorRt
-from livescope.detect.cuda import Slot, import_cuda, open_gpu
+from livescope.detect.cuda import Slot, check, import_cuda, open_gpu
 from livescope.detect.detector import TABLE_COLUMNS, BackendInfo, Progress, Table
 from livescope.detect.engine_cache import EngineCache, EngineKey
 from livescope.detect.frame_graph import build_frame_graph
@@ -183,6 +183,8 @@ class TensorRtDetector:
             gone.close()
 
     def _loaded(self, graph: onnx.ModelProto, spec: FrameSpec) -> _Loaded:
+        # a thread's device is its own, and this may not be the thread that opened it
+        check(self._cuda, "cudaSetDevice", 0)
         key = self._key(graph)
         engine = self._load(graph, key)
         self._on_progress(f"loading the engine on {self._gpu.name}")
