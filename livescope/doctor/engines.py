@@ -85,12 +85,13 @@ def try_backend(backend: str) -> str:
             started_s = time.perf_counter()
             detector.poll(detector.submit(Frame(pixels, index, 0, "doctor", started_s, 0.0, bit_depth=12)))
             milliseconds.append((time.perf_counter() - started_s) * 1e3)
-        info, stands_in = detector.describe(), detector.warnings
+        info, told = detector.describe(), detector.warnings
         detector.close()
     except BackendError as error:
         return json.dumps({"runs": False, "said": str(error)})
-    if stands_in:  # what was measured is not what was asked for
-        return json.dumps({"runs": False, "said": stands_in[0].removeprefix("another backend stands in: ")})
+    stands_in = "another backend stands in: "
+    if told and told[0].startswith(stands_in):  # what was measured is not what was asked for
+        return json.dumps({"runs": False, "said": told[0].removeprefix(stands_in)})
     speed = f"{statistics.median(milliseconds[1:]):.0f} ms a frame of {_SIDE_PX} x {_SIDE_PX} just now"
     return json.dumps({"runs": True, "said": f"{info.backend} on {info.device}, {info.precision}: {speed}"})
 

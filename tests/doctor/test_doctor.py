@@ -88,6 +88,14 @@ def test_a_backend_for_which_another_stands_in_does_not_run() -> None:
     assert answer["said"].startswith(("no GPU server answers", "backend 'triton' is not installed"))
 
 
+def test_a_backend_that_only_warns_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine cache that cannot be written is no reason to call TensorRT absent."""
+    from livescope.detect.onnx_runtime import OnnxDetector
+
+    monkeypatch.setattr(OnnxDetector, "warnings", ("engine cache: cannot write",))
+    assert json.loads(engines.try_backend("onnx"))["runs"] is True
+
+
 def test_a_crash_of_a_probe_is_told_apart() -> None:
     assert machine.probe("print('first'); print('last')") == (True, "last")
     works, said = machine.probe("import no_such_module")
