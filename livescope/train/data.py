@@ -176,7 +176,9 @@ def read_coco(folder: Path, group: str = "dup_group") -> list[Field]:
     for image in tree["images"]:
         if group not in image:
             raise SourceError(
-                f"image {image['file_name']!r} of {str(path)!r} has no group key {group!r}; it has {sorted(image)}."
+                f"image {image['file_name']!r} of {str(path)!r} has no group key {group!r}; it has {sorted(image)}. "
+                "Name the key of what must not be split (day, well, ...), or file_name if each picture stands alone: "
+                "group of the data in a training config, --split of evaluate."
             )
         pixels = _picture(folder, image["file_name"])
         centres, contours = _ellipses(np.asarray(boxes.get(image["id"], []), np.float32).reshape(-1, 4))

@@ -21,6 +21,7 @@ from livescope.calls import CellCalls, State
 from livescope.detect.bundle import Bundle, load_bundle
 from livescope.errors import SourceError
 from livescope.frames import Frame
+from livescope.outputs import make_room
 from livescope.settings import DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
@@ -149,6 +150,7 @@ def _evaluate(
     model: str, settings: OneOf, out: Path, split: str, pixel_um: float | None, report: Callable[[str], None]
 ) -> dict[str, Any]:
     bundle = load_bundle(model)
+    make_room("--out", out / "sheet.json")
     if split not in ("group", "none"):
         settings = with_group(settings, split)
     if pixel_um is not None:
@@ -160,6 +162,11 @@ def _evaluate(
         raise SourceError(
             f"model {bundle.name!r} was trained or calibrated on every group of {settings.place!r}; give other fields, "
             "or --split none to see figures that are too good."
+        )
+    if left_out:
+        report(
+            f"{left_out} of {len(dataset.fields)} fields are left out: the model has seen pictures of their groups "
+            "(--split none scores them too, too well)"
         )
     sheet = sheet_of(bundle, dataset, kept, report)
     sheet["data"] |= {"path": settings.place, "split": split, "fields_left_out_as_seen": left_out}

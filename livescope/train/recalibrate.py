@@ -18,6 +18,7 @@ from livescope.calls import State
 from livescope.detect.bundle import Bundle, load_bundle, write_card
 from livescope.detect.calibrate import calibration_error, fit_temperature, risk_band
 from livescope.errors import ModelError, SettingsError, SourceError
+from livescope.outputs import make_room
 from livescope.train.calibrate import known_states
 from livescope.train.data import UNKNOWN, Field, fingerprint
 from livescope.train.evaluate import call_fields, seen_path
@@ -101,6 +102,7 @@ def recalibrate(
     bundle = load_bundle(model)
     if out.suffix != ".onnx" or out.resolve() == bundle.onnx_path.resolve():
         raise SettingsError(f"--out {str(out)!r} must be a new file NAME.onnx; a bundle is never changed in place.")
+    make_room("--out", out)
     report("reading fields")
     dataset = _read(fields, pixel_um)
     report(f"calling cells of {len(dataset.fields)} fields")
@@ -223,7 +225,6 @@ def _with_controls(bundle: Bundle, dataset: Dataset) -> object:
 def _write(bundle: Bundle, out: Path, changed: dict[str, object], labelled: Sequence[Field]) -> Bundle:
     """Write the bundle anew, with the fields that set its chances among those it has seen."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.onnx_path, out)
         seen = seen_path(bundle.onnx_path)
         known = set(seen.read_text(encoding="ascii").split()) if seen.is_file() else set()

@@ -48,7 +48,7 @@ def test_a_wrong_group_or_category_names_what_there_is(tmp_path: Path) -> None:
 
 def test_group_key_must_exist(tmp_path: Path) -> None:
     write_coco(tmp_path)
-    with pytest.raises(SourceError, match=r"'dup_group'.*'well'"):
+    with pytest.raises(SourceError, match=r"'dup_group'.*'well'.*or file_name"):
         read_coco(tmp_path)
 
 

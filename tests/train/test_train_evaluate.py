@@ -9,7 +9,7 @@ import pytest
 from skimage.io import imsave
 
 from livescope.detect.bundle import load_bundle
-from livescope.errors import SourceError
+from livescope.errors import SettingsError, SourceError
 from livescope.train.data import fingerprint, simulated_fields
 from livescope.train.evaluate import evaluate, seen_path
 from livescope.train.shifts import SHIFTS
@@ -40,7 +40,9 @@ def test_a_sheet_is_written_and_leaves_out_what_the_model_has_seen(tmp_path: Pat
     shutil.copy(bundle.onnx_path, mine)
     shutil.copy(bundle.onnx_path.with_suffix(".card.yaml"), mine.with_suffix(".card.yaml"))
     seen_path(mine).write_text(names[0] + "\n")
-    sheet = evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
+    told: list[str] = []
+    sheet = evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65, report=told.append)
+    assert any("1 of 4 fields are left out" in line for line in told)
     assert sheet == json.loads((tmp_path / "out" / "sheet.json").read_text())
     assert sheet["data"]["fields_left_out_as_seen"] == 1
     assert sheet["data"]["groups"] == 3
@@ -51,6 +53,14 @@ def test_a_sheet_is_written_and_leaves_out_what_the_model_has_seen(tmp_path: Pat
     seen_path(mine).write_text("\n".join(names))
     with pytest.raises(SourceError, match="trained or calibrated on every group"):
         evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
+
+
+def test_a_sheet_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told: list[str] = []
+    with pytest.raises(SettingsError, match=r"--out .*sheet\.json' cannot be written"):
+        evaluate("simulated", Path("simulated"), tmp_path / "file", report=told.append)
+    assert told == []
 
 
 def test_rescaling_moves_labels_with_the_picture() -> None:
