@@ -70,26 +70,27 @@ def draw_history(history: History, path: Path) -> None:
 def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -> None:
     """Draw the dead dye of every nucleus with the lines between live, ambiguous and dead."""
     in_field, in_ring = (np.concatenate([getattr(m, name) for m in measured]) for name in ("field", "ring"))
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    # one above the other: legible in the narrow column of the training wizard
+    figure = Figure(figsize=(5, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.hist(np.log2(np.maximum(in_field, 1e-2)), bins=60, color="0.6")
-    right.scatter(in_field, in_ring, s=5, color="0.4")
-    right.set_xscale("log")
-    right.set_yscale("log")
-    for value, colour, name in (
-        (thresholds.live_field, "tab:green", "live below"),
-        (thresholds.dead_field, "tab:red", "dead above"),
+    bars, dots = figure.subplots(2, 1)
+    bars.hist(np.log2(np.maximum(in_field, 1e-2)), bins=60, color="0.6")
+    dots.scatter(in_field, in_ring, s=5, color="0.4")
+    dots.set_xscale("log")
+    dots.set_yscale("log")
+    # blue solid and orange dashed, as on every picture: told apart with every kind of colour vision
+    for in_middle, in_surroundings, line, name in (
+        (thresholds.live_field, thresholds.live_ring, {"color": "#0072B2"}, "live below"),
+        (thresholds.dead_field, thresholds.dead_ring, {"color": "#E69F00", "linestyle": "--"}, "dead above"),
     ):
-        left.axvline(np.log2(value), color=colour, label=f"{name} {value:g}")
-        right.axvline(value, color=colour)
-    right.axhline(thresholds.live_ring, color="tab:green")
-    right.axhline(thresholds.dead_ring, color="tab:red")
-    left.set_xlabel("log2 of dead dye / field median")
-    left.set_ylabel("nuclei")
-    left.legend()
-    right.set_xlabel("dead dye / field median")
-    right.set_ylabel("dead dye / local ring")
+        bars.axvline(np.log2(in_middle), label=f"{name} {in_middle:g}", **line)
+        dots.axvline(in_middle, **line)
+        dots.axhline(in_surroundings, **line)
+    bars.set_xlabel("log2 of dead dye / field median")
+    bars.set_ylabel("nuclei")
+    bars.legend()
+    dots.set_xlabel("dead dye / field median")
+    dots.set_ylabel("dead dye / local ring")
     _save(figure, path, "")
 
 

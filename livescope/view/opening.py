@@ -6,15 +6,18 @@ Owns what is opened where: a record in a window of its own beside this one, a co
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from livescope.errors import LivescopeError, SettingsError
 from livescope.record.place import is_record
 from livescope.settings import Settings, ViewSettings, load_settings
+
+if TYPE_CHECKING:
+    from livescope.view.player import RecordPlayer
 
 __all__ = ["Opening", "dropped", "is_config", "memory_path"]
 
@@ -56,12 +59,16 @@ class Opening(QObject):
         Settings of the session that is to follow when the window has closed; None ends.
     """
 
+    _record_read = Signal(object)
+
     def __init__(self, window: Any) -> None:
         super().__init__(window)
         self._window = window
         self._beside: list[QWidget] = []
         self.question: Any = None
         self.wanted: Settings | None = None
+        self._closed = False
+        self._record_read.connect(self._show_record)
         add = window.commands.add
         add("Window", "Open a config", "Ctrl+O", self._choose_config)
         add("Window", "Open a record", "Ctrl+Shift+O", self._choose_record)
@@ -86,22 +93,35 @@ class Opening(QObject):
             if is_config(path):
                 self._offer(path, load_settings(path))
             else:
-                self._show_record(path)
+                self._read_record(path)
         except LivescopeError as error:
             self._window.errors.append(str(error))
 
     def close(self) -> None:
         """Close the windows that were opened beside this one."""
+        self._closed = True
         if self.question is not None:
             self.question.close()
         for window in self._beside:
             window.close()
 
-    def _show_record(self, path: Path) -> None:
+    def _read_record(self, path: Path) -> None:
+        """Read the table of a record in the helper thread: of a long run it takes seconds, and the picture goes on."""
         from livescope.view.player import RecordPlayer
+
+        def read() -> str:
+            self._record_read.emit(RecordPlayer(path))
+            return ""
+
+        self._window.in_background(f"opening {path.name}", read)
+
+    def _show_record(self, player: RecordPlayer) -> None:
         from livescope.view.recorded import RecordWindow
 
-        window = RecordWindow(RecordPlayer(path), ViewSettings(), memory_path())
+        if self._closed:  # meanwhile
+            player.close()
+            return
+        window = RecordWindow(player, ViewSettings(), memory_path())
         window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._beside.append(window)
         window.destroyed.connect(lambda: self._beside.remove(window))

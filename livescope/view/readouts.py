@@ -218,8 +218,8 @@ def _place_text(newest: Frame | None) -> str:
         return "\u2013"
     stage = {"x": newest.x_um, "y": newest.y_um, "z": newest.z_um}
     # + 0.0: no "-0.0" where a stage stands a hair beside its origin
-    where = "  ".join(f"{axis} {round(value, 1) + 0.0:.1f}" for axis, value in stage.items() if value is not None)
-    where += " \u00b5m" if where else ""
+    where = "  ".join(f"{axis}\u00a0{round(value, 1) + 0.0:.1f}" for axis, value in stage.items() if value is not None)
+    where += "\u00a0\u00b5m" if where else ""
     return ", ".join(part for part in (newest.position, newest.channel, where) if part) or "\u2013"
 
 

@@ -24,6 +24,7 @@ from livescope.view.controls import draw_icon  # noqa: E402
 from livescope.view.correcting import LOOK_RADII  # noqa: E402
 from livescope.view.doubts import Doubt, doubts_of  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
+from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.player import RecordPlayer  # noqa: E402
 from livescope.view.theme import THEMES, Theme  # noqa: E402
 
@@ -206,9 +207,10 @@ def view_record(path: Path) -> int:
     from livescope.view.window import application, run_window, show
 
     application()
-    window = RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini")
-    code = run_window(window)
-    if window.opening.wanted is None:
-        return code
-    with Session(window.opening.wanted) as session:
-        return show(session)
+    with collected_here():
+        window = RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini")
+        code = run_window(window)
+        if window.opening.wanted is None:
+            return code
+        with Session(window.opening.wanted) as session:
+            return show(session)

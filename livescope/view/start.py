@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from livescope.errors import LivescopeError
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
+from livescope.view.garbage import collected_here
 from livescope.view.memory import WindowMemory
 from livescope.view.opening import dropped, is_config, memory_path
 from livescope.view.recorded import view_record
@@ -157,14 +158,15 @@ def show_start() -> int:
     name = WindowMemory(memory_path()).text("theme", "dark")
     name = name if name in THEMES else "dark"
     apply_theme(app, THEMES[name])
-    page = StartPage(name)
-    page.show()
-    QApplication.instance().exec()
-    match page.wanted:
-        case None:
-            return 0
-        case Path() as record:
-            return view_record(record)
-        case settings:
-            with Session(settings) as session:
-                return show(session)
+    with collected_here():
+        page = StartPage(name)
+        page.show()
+        QApplication.instance().exec()
+        match page.wanted:
+            case None:
+                return 0
+            case Path() as record:
+                return view_record(record)
+            case settings:
+                with Session(settings) as session:
+                    return show(session)

@@ -31,6 +31,7 @@ from livescope.view.controls import ControlBar  # noqa: E402
 from livescope.view.crashes import crashes_reported  # noqa: E402
 from livescope.view.docks import DOCKS, DeviceDocks  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
+from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.interrupt import interruptible  # noqa: E402
 from livescope.view.memory import WindowMemory  # noqa: E402
 from livescope.view.region import roi_of_box  # noqa: E402
@@ -270,7 +271,7 @@ def show(session: Session) -> int:
     from livescope.session import Session
 
     application()
-    with ExitStack() as others:
+    with collected_here(), ExitStack() as others:
         while True:
             window = MainWindow(session, user_config_path("livescope") / "window.ini")
             session.start()

@@ -71,9 +71,14 @@ def drop(target: Any, *paths: Path) -> bool:
     return True
 
 
+def _beside() -> list[RecordWindow]:
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, RecordWindow)]
+
+
 def test_a_dropped_record_opens_beside_the_live_window(qtbot: Any, window: MainWindow, record: Path) -> None:
     assert drop(window, record)
-    (beside,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, RecordWindow)]
+    qtbot.waitUntil(lambda: len(_beside()) == 1)
+    (beside,) = _beside()
     assert beside.player.path == record
     assert window.isVisible()
     beside.close()
@@ -117,8 +122,15 @@ def test_the_dialog_opens_a_record_and_does_not_wait(qtbot: Any, window: MainWin
     (dialog,) = window.findChildren(QFileDialog)
     dialog.fileSelected.emit(str(record))
     dialog.close()
-    (beside,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, RecordWindow)]
-    beside.close()
+    qtbot.waitUntil(lambda: len(_beside()) == 1)
+    _beside()[0].close()
+
+
+def test_a_record_that_is_read_too_late_leaves_no_thread(qtbot: Any, window: MainWindow, record: Path) -> None:
+    drop(window, record)
+    window.close()  # before the helper thread has read it
+    qtbot.wait(100)
+    assert _beside() == []
 
 
 @pytest.mark.timeout(300)

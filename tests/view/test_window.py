@@ -252,9 +252,9 @@ def test_place_cadence_and_deaths(qtbot: Any, window: MainWindow, scripted: Any,
     values = window.side.values
     qtbot.waitUntil(lambda: values["cadence"].text() == "newest only")
     assert values["deaths"].text() == "12"
-    assert values["place"].text() == "B03, BF, x 12.0  y -7.2  z 3.0 \u00b5m"
+    assert values["place"].text() == "B03, BF, x\u00a012.0  y\u00a0-7.2  z\u00a03.0\u00a0\u00b5m"
     scripted.frame = dataclasses.replace(frame, position=None, channel=None, x_um=-0.01, y_um=-0.0, z_um=None)
-    qtbot.waitUntil(lambda: values["place"].text() == "x 0.0  y 0.0 \u00b5m")
+    qtbot.waitUntil(lambda: values["place"].text() == "x\u00a00.0  y\u00a00.0\u00a0\u00b5m")
 
 
 def test_error_banner_names_the_next_step_and_copies(qtbot: Any, window: MainWindow, scripted: Any) -> None:
