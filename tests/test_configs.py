@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import yaml
 
+from livescope.api import open_session
 from livescope.detect.bundle import bundled_names
 from livescope.settings import Settings, load_settings
 
@@ -43,6 +44,7 @@ ON_PURPOSE: dict[str, dict[str, object]] = {
         "source.kind": "micromanager",
         "source.cfg": Path("MMConfig_demo.cfg"),
         "camera.exposure_ms": 20,
+        "detector.model": "suspension",
         "record.path": Path("runs/session-{time}.ome.zarr"),
     },
 }
@@ -65,6 +67,14 @@ def test_every_config_is_known_here() -> None:
 def test_config_differs_from_the_defaults_only_on_purpose(name: str) -> None:
     defaults, settings = _flat(Settings()), _flat(load_settings(CONFIGS / name))
     assert {key: value for key, value in settings.items() if value != defaults[key]} == ON_PURPOSE[name]
+
+
+def test_the_session_of_a_microscope_runs_as_it_stands() -> None:
+    pytest.importorskip("mm_test_adapters", reason="needs Micro-Manager's demo devices")
+    short = ["run.frames=2", "record.path=null", "detector.backend=onnx"]
+    with open_session(CONFIGS / "session.yaml", *short) as session:
+        assert list(session.results())
+        assert session.status().errors == ()
 
 
 def test_simulated_shows_every_setting() -> None:
