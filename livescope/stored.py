@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from livescope.errors import RecordError, SettingsError
+from livescope.errors import RecordError, SettingsError, SourceError
 from livescope.settings import load_settings, override_settings
 
 __all__ = ["analyze", "export", "verify"]
@@ -44,6 +44,8 @@ def analyze(
         if labels is not None:
             raise SettingsError("--labels is for images; of a record take `livescope export RECORD --to labels`.")
         return _analyze_record(source, model, out, overrides, pixel_um=pixel_um, refined=refined, **how)
+    if not Path(source).expanduser().exists():
+        raise SourceError(f"{source!r} does not exist; give an image, a folder of images, or a record.")
     if any(how.values()):
         raise SettingsError(
             f"{source!r} is no record: --workers, --scheduler and --every-frame are for records. Leave them out."

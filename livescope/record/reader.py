@@ -47,7 +47,7 @@ def open_record(path: Path | str) -> Record:
     Raises
     ------
     RecordError
-        There is no record, its journal is missing, or a URL is given and universal-pathlib is not installed.
+        There is no record, its journal is missing, or a URL is given whose store refuses or needs a package.
     """
     if "://" not in str(path):
         return Record(Path(path).expanduser().absolute())
@@ -58,7 +58,15 @@ def open_record(path: Path | str) -> Record:
             f"{str(path)!r} is a URL; reading it needs universal-pathlib and the store's driver: "
             "pip install 'livescope[cluster]'."
         ) from None
-    return Record(cast(Path, UPath(path)))  # a UPath does all of a Path that is used here
+    try:
+        return Record(cast(Path, UPath(path)))  # a UPath does all of a Path that is used here
+    except RecordError:
+        raise
+    except Exception as error:  # every store has failures of its own: credentials, drivers, names
+        raise RecordError(
+            f"{str(path)!r} cannot be opened: {error}. Endpoint and credentials are the environment's, "
+            "e.g. AWS_ENDPOINT_URL and AWS_PROFILE."
+        ) from error
 
 
 @dataclass(slots=True, frozen=True)
@@ -344,7 +352,8 @@ _UNREADABLE = (OSError, ValueError, RuntimeError)
 
 def _damaged(what: str, reason: object) -> RecordError:
     return RecordError(
-        f"{what} cannot be read: {reason}. `livescope verify` lists all that is damaged; put it back from a copy."
+        f"{what} cannot be read: {str(reason).rstrip('.')}. `livescope verify` lists all that is damaged; "
+        "put it back from a copy."
     )
 
 

@@ -109,7 +109,7 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
         yield section("Plate", lambda: _plate(run, plate))
         yield section("Dose and response", lambda: _doses(run, plate))
     yield section("Deaths", lambda: _deaths(run))
-    if run.dye.channels:
+    if run.dye.channels or run.dye.channel:  # one that was asked for and is not there is told
         yield section("Against the dye", lambda: dye_section(run.dye))
     if run.manifest.get("rules"):
         yield section("Rules", lambda: _rules(run))

@@ -25,6 +25,7 @@ SUFFIXES = {
     "gif": ".gif",
 }
 """Format -> what ends the name of its file: all that ``livescope export --to`` takes."""
+_TABLES = ("csv", "anndata")
 
 
 def export_record(
@@ -62,9 +63,14 @@ def export_record(
     """
     if to not in SUFFIXES:
         raise RecordError(f"a record cannot be exported to {to!r}; choose one of {one_of(SUFFIXES)}.")
+    if image and to in _TABLES:
+        raise RecordError(
+            f"{to} holds the cells of all images; leave out --image {image}, or filter its column 'image'."
+        )
     record = open_record(path)
     if out is None:
         name = record.path.name.removesuffix(".zarr").removesuffix(".ome")
+        name += f".{image.replace('/', '-')}" if image else ""
         out = (Path() if "://" in str(path) else record.path.parent) / (name + SUFFIXES[to])
     match to:
         case "csv":

@@ -184,6 +184,9 @@ def test_images_need_a_model_and_a_table(livescope_command: Run, tmp_path: Path)
     code, text = livescope_command("analyze", tmp_path)
     assert code == 2
     assert "is no record, so --model and --out must be given" in text
+    code, text = livescope_command("analyze", tmp_path / "no.ome.zarr")
+    assert code == 3
+    assert "no.ome.zarr' does not exist" in text
     code, text = livescope_command("analyze", tmp_path, "--workers", 2)
     assert code == 2
     assert "--workers, --scheduler and --every-frame are for records" in text

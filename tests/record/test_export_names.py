@@ -32,3 +32,16 @@ def test_every_format_is_written_beside_the_record(
         assert all(file.stat().st_size > 0 for file in files)
     with pytest.raises(RecordError, match=r"'xls'; choose one of 'csv', 'anndata'"):
         export_record(recorder.path, "xls")
+
+
+def test_an_image_of_its_own_has_a_file_of_its_own(
+    bench: Any, make_frame: Callable[..., Frame], tmp_path: Path
+) -> None:
+    recorder = bench.open()
+    for index, shape in enumerate([(96, 130), (64, 70)]):
+        recorder.put(make_frame(index, shape=shape))
+    recorder.close()
+    assert export_record(recorder.path, "ome-tiff") == [tmp_path / "run.ome.tif"]
+    assert export_record(recorder.path, "ome-tiff", image="images/1") == [tmp_path / "run.images-1.ome.tif"]
+    with pytest.raises(RecordError, match=r"leave out --image images/1"):
+        export_record(recorder.path, "csv", image="images/1")

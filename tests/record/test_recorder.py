@@ -425,3 +425,9 @@ def test_an_empty_record_closes_in_order(bench: Any) -> None:
     with pytest.raises(RecordError, match="has no image"):
         _ = record.frames
     json.loads((recorder.path / "manifest.json").read_text())
+
+
+def test_a_store_that_refuses_is_one_clear_error() -> None:
+    pytest.importorskip("upath")
+    with pytest.raises(RecordError, match=r"cannot be opened: .*Endpoint and credentials"):
+        open_record("nosuchstore://lab/day1.ome.zarr")

@@ -194,7 +194,8 @@ def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> Non
     )
     recorder.put(frame_of(0, pixels=np.zeros((64, 64), np.uint8)))
     recorder.close({})
-    words = " ".join(read(write_report([tmp_path / "bare.ome.zarr"])[0]).words)
+    words = " ".join(read(write_report([tmp_path / "bare.ome.zarr"], dye="Cy9")[0]).words)
+    assert "no frame of channel 'Cy9'" in words
     assert "no frame was analysed" in words
     assert "cells were not followed" in words
 
