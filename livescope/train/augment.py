@@ -101,7 +101,13 @@ def place(
         low, high = contours.min(axis=1), contours.max(axis=1)
         centres = np.where(whole[:, None] > (high - low).prod(axis=1)[:, None] + 1e-3, (low + high) / 2, centres)
         keep = (high - low).prod(axis=1) > 0.3 * whole
-    cells = Cells(centres[keep].astype(np.float32), contours[keep].astype(np.float32), example.cells.state[keep])
+    weight = example.cells.state_weight
+    cells = Cells(
+        centres[keep].astype(np.float32),
+        contours[keep].astype(np.float32),
+        example.cells.state[keep],
+        None if weight is None else weight[keep],
+    )
     known = None if example.known is None else move(example.known, "border")
     dyes = None if example.dyes is None else np.stack([move(one, "zeros") for one in example.dyes])
     return Example(move(example.image, fill), cells, known, example.visible_only, dyes)

@@ -31,6 +31,7 @@ from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
+from livescope.train.state_weights import state_weights
 
 __all__ = ["Made", "Part", "deal", "make_bundle", "network_of", "reference"]
 
@@ -175,10 +176,12 @@ def _check_states(parts: Sequence[Part], settings: TrainSettings) -> None:
 def _examples(parts: Sequence[Part], settings: TrainSettings, which: str) -> list[Example]:
     examples = []
     for part in parts:
-        repeat = part.dataset.repeat if which == "train" else 1
+        learning = which == "train"
+        weights = state_weights(part.train) if learning else {}
+        repeat = part.dataset.repeat if learning else 1
         for field in getattr(part, which):
             bin_px = _bin(field, part.dataset, settings)
-            examples += [example_of(field, settings.normalisation, bin_px)] * repeat
+            examples += [example_of(field, settings.normalisation, bin_px, weights.get(field.group))] * repeat
     return examples
 
 

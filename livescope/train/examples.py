@@ -19,11 +19,15 @@ __all__ = ["Cells", "Example", "example_of", "normalised"]
 
 @dataclass(slots=True, frozen=True)
 class Cells:
-    """Marked cells of one canvas; arrays as in `livescope.train.data.Field`, in pixels of the network's input."""
+    """Marked cells of one canvas; arrays as in `livescope.train.data.Field`, in pixels of the network's input.
+
+    `state_weight` (n,) is what each cell counts in the state's loss, None: 1.
+    """
 
     centres_yx: NDArray[np.float32]
     contours_yx: NDArray[np.float32]
     state: NDArray[np.uint8]
+    state_weight: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,12 +75,20 @@ def _binned(image: NDArray[np.float32], bin_px: int) -> NDArray[np.float32]:
     return binned
 
 
-def example_of(field: Field, normalisation: Normalisation, bin_px: int = 1) -> Example:
-    """Normalise and bin a field into a training example; cells are moved to the network's pixels."""
+def example_of(
+    field: Field, normalisation: Normalisation, bin_px: int = 1, weights: NDArray[np.float32] | None = None
+) -> Example:
+    """Normalise and bin a field into a training example; cells are moved to the network's pixels.
+
+    `weights` (256,) are those of the field's group in `livescope.train.state_weights`.
+    """
     # the centre of a bin of k pixels lies (k - 1) / 2 after its first pixel's
     shift = np.float32((bin_px - 1) / 2)
     cells = Cells(
-        (field.centres_yx - shift) / np.float32(bin_px), (field.contours_yx - shift) / np.float32(bin_px), field.state
+        (field.centres_yx - shift) / np.float32(bin_px),
+        (field.contours_yx - shift) / np.float32(bin_px),
+        field.state,
+        None if weights is None else weights[field.state],
     )
     known = None if field.known is None else _binned(field.known.astype(np.float32), bin_px)
     dyes = None if field.dyes is None else np.stack([_binned(one, bin_px) for one in field.dyes])

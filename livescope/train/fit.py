@@ -82,7 +82,8 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
     covered = functional.binary_cross_entropy_with_logits(maps.foreground_logit, targets.foreground, reduction="none")
     parts["foreground"] = (covered * targets.known).sum() / targets.known.sum().clamp(min=1)
     state = maps.dead_logit[sample, 0, row, column]
-    weight = targets.share * torch.where(targets.dead == 1, settings.dead_weight, 1.0) * (targets.dead >= 0)
+    weight = targets.share * targets.state_weight * (targets.dead >= 0)
+    weight = weight * torch.where(targets.dead == 1, settings.dead_weight, 1.0)
     bce = functional.binary_cross_entropy_with_logits(state, targets.dead.clamp(min=0), reduction="none")
     parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
     off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)

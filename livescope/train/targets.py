@@ -48,6 +48,8 @@ class Targets:
         (m, 2) and (m, 32) pixels.
     dead
         (m,) 1 dead, 0 live, -1 unknown.
+    state_weight
+        (m,) what the position's cell counts in the state's loss.
     cells
         Number of cells centred on the canvases.
     """
@@ -60,6 +62,7 @@ class Targets:
     offset_yx: Tensor
     radii: Tensor
     dead: Tensor
+    state_weight: Tensor
     cells: int
 
     def to(self, device: torch.device) -> Targets:
@@ -161,7 +164,7 @@ def encode(
     height, width = height_px // STRIDE, width_px // STRIDE
     speaks = known or [None] * len(batch)
     ones = [_maps(cells, one, height, width) for cells, one in zip(batch, speaks, strict=True)]
-    where, offsets, radii, dead = [], [], [], []
+    where, offsets, radii, dead, state_weight = [], [], [], [], []
     for number, (one, cells) in enumerate(zip(ones, batch, strict=True)):
         points = np.stack([one.rows, one.columns], axis=1) * STRIDE + np.float32(_FIRST)
         where.append(np.stack([np.full_like(one.rows, number), one.rows, one.columns], axis=1))
@@ -174,6 +177,8 @@ def encode(
         code = np.full(256, -1.0, np.float32)
         code[State.LIVE], code[State.DEAD] = 0.0, 1.0
         dead.append(code[cells.state[one.owner]] if len(points) else np.zeros(0))
+        weight = np.ones(len(cells.state)) if cells.state_weight is None else cells.state_weight
+        state_weight.append(weight[one.owner] if len(points) else np.zeros(0))
     return Targets(
         heat=_stack(one.heat for one in ones),
         foreground=_stack(one.foreground for one in ones),
@@ -183,6 +188,7 @@ def encode(
         offset_yx=torch.from_numpy(np.concatenate(offsets).astype(np.float32)),
         radii=torch.from_numpy(np.concatenate(radii).astype(np.float32)),
         dead=torch.from_numpy(np.concatenate(dead).astype(np.float32)),
+        state_weight=torch.from_numpy(np.concatenate(state_weight).astype(np.float32)),
         cells=sum(len(np.unique(one.owner)) for one in ones),
     )
 
