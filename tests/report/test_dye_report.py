@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,8 @@ def test_one_page_each_or_one_for_all(dyed: Path, tmp_path: Path) -> None:
         report_runs([dyed], compare=True)
     with pytest.raises(SettingsError, match="a page each"):
         report_runs([dyed, dyed], out=tmp_path / "x.html")
-    result = CliRunner().invoke(
-        app, ["report", str(dyed), str(dyed), "--compare", "--out", str(tmp_path / "both.html")]
-    )
+    again = shutil.copytree(dyed, tmp_path / "again" / dyed.name)
+    both = ["report", str(dyed), str(again), "--compare", "--out", str(tmp_path / "both.html")]
+    result = CliRunner().invoke(app, both)
     assert result.exit_code == 0, result.output
     assert "2 runs compared" in (tmp_path / "both.html").read_text(encoding="utf-8")
