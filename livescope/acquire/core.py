@@ -241,7 +241,10 @@ def _find_cfg(cfg: Path | None, chosen: Installation) -> Path:
     for path in (cfg.expanduser(), chosen.path / cfg):
         if path.is_file():
             return path.resolve()
-    raise CoreError(f"source.cfg = {str(cfg)!r} does not exist, neither here ({Path.cwd()}) nor in {chosen.path}.")
+    raise CoreError(
+        f"source.cfg = {str(cfg)!r} does not exist, neither here ({Path.cwd()}) nor in {chosen.path}. Give the path of "
+        "the .cfg that you load in Micro-Manager; `livescope doctor` shows which Micro-Manager was found."
+    )
 
 
 def _load(core: CMMCorePlus, cfg: Path, chosen: Installation) -> None:

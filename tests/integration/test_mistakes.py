@@ -95,7 +95,8 @@ def test_missing_cfg(livescope_command: Run, config: Path, tmp_path: Path) -> No
     )
     assert code == 3
     assert "missing.cfg" in text
-    assert "livescope doctor" in text or "source.cfg" in text
+    assert "source.cfg" in text
+    assert "livescope doctor" in text
 
 
 def test_adapter_that_cannot_load(livescope_command: Run, config: Path, tmp_path: Path) -> None:
