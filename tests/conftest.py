@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,25 @@ def data_dir() -> Path:
 def _plain_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores have signals that need no Qt, also after pymmcore-widgets was imported: it asks for Qt's from then on."""
     monkeypatch.setenv("PYMM_SIGNALS_BACKEND", "psygnal")
+
+
+@pytest.fixture(scope="session")
+def run_with_alternative() -> Callable[..., None]:
+    """Runs test files again with a package that stands in for another, as tools/test.py has laid it aside."""
+
+    def run(name: str, files: Sequence[Path], *options: str, **environment: str) -> None:
+        folder = Path(sys.prefix) / "alternatives" / name
+        if not folder.is_dir():
+            pytest.skip(f"no {folder}; tools/test.py makes it")
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *map(str, files)],
+            env={**os.environ, "PYTHONPATH": path, "QT_QPA_PLATFORM": "offscreen", **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=850,
+        )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+    return run

@@ -35,6 +35,12 @@ NEWEST_PYTHON = (3, 14)
 BUILD_TOOLS = ("hatchling", "editables", "setuptools")
 """Of livescope itself; setuptools for the one dependency that comes as source (tensorrt-rtx-cu13): Python 3.11 brings
 one that is too old, 3.12 none."""
+ALTERNATIVES = {
+    "pymmcore-nano": ("pymmcore-nano==12.5.0.75.0",),
+    "pyqt6": ("PyQt6==6.11.0", "PyQt6-Qt6==6.11.2", "PyQt6-sip==13.13.0"),
+}
+"""What may stand in for a part of the installation and is preferred where it can be imported: the tests that want one find
+it in a folder of its own, `.venv/alternatives/NAME`."""
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo|ConnectTimeout|ReadTimeout|Connection aborted|"
     r"Connection reset|IncompleteRead|ProxyError|Network is unreachable"
@@ -109,7 +115,8 @@ def _check_machine() -> None:
 
 def _digest() -> str:
     """Fingerprint of everything that decides what is installed, and of where: a venv cannot be moved."""
-    parts = ((ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), os.fsencode(ROOT))
+    pinned = json.dumps([BUILD_TOOLS, ALTERNATIVES]).encode()
+    parts = ((ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), pinned, os.fsencode(ROOT))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -155,6 +162,11 @@ def _install(extras: Sequence[str]) -> None:
     # the build tools are pinned as well, so no build may fetch its own
     _pip([*pip, *BUILD_TOOLS])
     _pip([*pip, "--no-build-isolation", "--editable", f"{ROOT}[{','.join(wanted)}]"])
+    if "dev" in wanted:
+        for name, packages in ALTERNATIVES.items():
+            folder = VENV / "alternatives" / name
+            shutil.rmtree(folder, ignore_errors=True)
+            _pip([*pip, "--no-deps", "--target", str(folder), *packages])
     STAMP.write_text(json.dumps({"digest": _digest(), "extras": wanted}), encoding="utf-8")
     _say(f"     installed in {time.monotonic() - started:.0f} s")
 
