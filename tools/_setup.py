@@ -39,8 +39,8 @@ ALTERNATIVES = {
     "pymmcore-nano": ("pymmcore-nano==12.5.0.75.0",),
     "pyqt6": ("PyQt6==6.11.0", "PyQt6-Qt6==6.11.2", "PyQt6-sip==13.13.0"),
 }
-"""What may stand in for a part of the installation and is preferred where it can be imported: the tests that want one find
-it in a folder of its own, `.venv/alternatives/NAME`."""
+"""What may stand in for a part of the installation, and is preferred where it can be imported: the tests that want it
+find it in `.venv/alternatives/NAME`."""
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|name resolution|getaddrinfo|ConnectTimeout|ReadTimeout|Connection aborted|"
     r"Connection reset|IncompleteRead|ProxyError|Network is unreachable"
