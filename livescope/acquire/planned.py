@@ -86,6 +86,7 @@ class PlannedRun(LiveStream):
         self._paused = False
         self._paused_s = 0.0
         self._executing = False
+        self._snapping = False
         self._frames_asked: int | None = None
         self._taken = 0
 
@@ -262,7 +263,6 @@ class PlannedRun(LiveStream):
             self._execute_in_spite(urgent)
 
     def _set_to_work(self) -> None:
-        self._counters.last_sign_s = time.perf_counter()  # first: the time waited is no stall
         self._executing = True
 
     def _execute_in_spite(self, event: useq.MDAEvent | _Asked) -> None:
@@ -365,6 +365,8 @@ class PlannedRun(LiveStream):
 
     def _take(self, tags: dict[str, Any]) -> Frame:
         self.camera.refresh_position()
+        self._counters.last_sign_s = time.perf_counter()  # first: neither waiting nor moving there is a stall
+        self._snapping = True
         try:
             self.core.snapImage()
             pixels = self.core.getImage()
@@ -372,6 +374,8 @@ class PlannedRun(LiveStream):
             raise
         except Exception as error:
             raise _CameraLostError(f"camera {self.camera.label!r} could not snap: {error}") from error
+        finally:
+            self._snapping = False
         if isinstance(self.core, TellsOfSnaps):
             tags = {**self.core.snap_metadata(), **tags}
         index, self._counters.index = self._counters.index, self._counters.index + 1
@@ -414,7 +418,7 @@ class PlannedRun(LiveStream):
 
     def _pulse(self) -> Pulse:
         lost = self.state in (StreamState.FAILED, StreamState.RESTARTING)
-        return Pulse(self._executing, lost, self._counters.last_sign_s, self.exposure_ms, str(self.error or ""))
+        return Pulse(self._snapping, lost, self._counters.last_sign_s, self.exposure_ms, str(self.error or ""))
 
     def _refuse_unknown_channels(self) -> None:
         """A misspelt channel is found before the first event, not after hours."""

@@ -322,3 +322,21 @@ def test_a_stalled_event_is_told(sink: Any, monkeypatch: pytest.MonkeyPatch) -> 
     go.set()
     assert planned.wait(60)
     assert sink.health[0].health == "stalled"
+
+
+def test_only_a_snap_can_stall(sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage may take its time: that says nothing of the camera."""
+    core = FakeCore()
+    planned = run(sink, core, points(2))
+    watched: dict[str, list[bool]] = {"setXYPosition": [], "snapImage": []}
+    for name, seen in watched.items():
+        call = getattr(core, name)
+
+        def look(*args: Any, call: Any = call, seen: list[bool] = seen) -> Any:
+            seen.append(planned._pulse().running)
+            return call(*args)
+
+        monkeypatch.setattr(core, name, look)
+    planned.start()
+    assert planned.wait(60)
+    assert watched == {"setXYPosition": [False, False], "snapImage": [True, True]}
