@@ -5,9 +5,11 @@ Owns which record is open and how many frames all of them hold. How a record is 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording"]
 
+_DISK_POLL_S = 1.0
 _TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
 """What a record of simulated cells keeps of their truth, in the order of `Truth`."""
 
@@ -47,6 +50,9 @@ class Recording:
         self._recorder: Recorder | None = None
         self._closed_frames = 0
         self._analysing = threading.Lock()
+        self._asking_disk = threading.Lock()
+        self._disk_asked_s = -_DISK_POLL_S
+        self._disk_free: int | None = None
         self._written: set[Path] = set()
         self.path: Path | None = None
         """The newest record."""
@@ -74,6 +80,21 @@ class Recording:
         while not folder.exists():
             folder = folder.parent
         return shutil.disk_usage(folder).free
+
+    def disk_free_lately(self) -> int | None:
+        """Return `disk_free_bytes` of a second ago, None before it was first known; never waits for the disk.
+
+        A share that hangs keeps whoever asks it for minutes; a window asks many times a second.
+        """
+        now_s = time.monotonic()
+        if not self._asking_disk.locked() and now_s - self._disk_asked_s > _DISK_POLL_S:
+            self._disk_asked_s = now_s
+            threading.Thread(target=self._ask_disk, name="livescope-disk", daemon=True).start()
+        return self._disk_free
+
+    def _ask_disk(self) -> None:
+        with self._asking_disk, contextlib.suppress(OSError):
+            self._disk_free = self.disk_free_bytes()
 
     def reset(self) -> None:
         """Begin to count anew, for a new run."""

@@ -283,7 +283,8 @@ class Running:
 
     def _health_changed(self, event: HealthEvent) -> None:
         """Watchdog thread: the camera stalled, was lost, or came back."""
-        self._messages.warn(f"camera {event.health.value}: {event.message}")
+        if event.health.value != "ok":
+            self._messages.warn(f"camera {event.health.value}: {event.message}")
         self._run.note_health(event)
         self._recording.note(**self._events())
         if event.health.value == "ok":

@@ -177,7 +177,7 @@ class Session(Running):
             record=recording.path,
             queue_fill=recording.queue_fill,
             cadence=run.to_analyse.cadence.value,
-            disk_free_bytes=recording.disk_free_bytes(),
+            disk_free_bytes=recording.disk_free_lately(),
             backend=detecting.backend if detecting else None,
             model=self.settings.detector.model,
             exposure_ms=self._stream.exposure_ms if self._stream else self.settings.camera.exposure_ms,

@@ -80,7 +80,8 @@ def judge(pulse: Pulse, now_s: float) -> tuple[Health, str]:
     if pulse.running and silent_s > limit_s:
         return (
             Health.STALLED,
-            f"no frame for {silent_s:.1f} s (limit {limit_s:.1f} s); check the camera's cable, trigger and power.",
+            # the limit, not the time: a camera that stalls again says the same again, and is one message to the user
+            f"no frame for more than {limit_s:.1f} s; check the camera's cable, trigger and power.",
         )
     return Health.OK, "frames come again."
 
