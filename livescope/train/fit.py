@@ -40,7 +40,8 @@ class FitSettings(BaseModel):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     dead_weight: float = Field(default=2.0, gt=0)
-    """Weight of a dead cell against a live one in the state's loss; calibration removes the bias it brings."""
+    """Weight of a dead cell against a live one, in the state's loss and in being found: dead cells are missed more
+    often, and viability then reads too high. Calibration removes the bias that it brings into the chances."""
     state_weight: float = Field(default=0.5, gt=0)
     """Weight of the state's loss against those of detection and outlines."""
     average_steps: float = Field(default=150, ge=1)
@@ -78,12 +79,14 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
     """
     sample, row, column = targets.where.T
     cells = max(targets.cells, 1)
-    parts = {"object": _focal(maps.object_logit, targets.heat, targets.known) / cells}
+    counts = torch.where(targets.dead == 1, settings.dead_weight, 1.0)
+    sought = torch.ones_like(targets.heat)
+    sought[sample, 0, row, column] = counts
+    parts = {"object": _focal(maps.object_logit, targets.heat, targets.known, sought) / cells}
     covered = functional.binary_cross_entropy_with_logits(maps.foreground_logit, targets.foreground, reduction="none")
     parts["foreground"] = (covered * targets.known).sum() / targets.known.sum().clamp(min=1)
     state = maps.dead_logit[sample, 0, row, column]
-    weight = targets.share * targets.state_weight * (targets.dead >= 0)
-    weight = weight * torch.where(targets.dead == 1, settings.dead_weight, 1.0)
+    weight = targets.share * targets.state_weight * counts * (targets.dead >= 0)
     bce = functional.binary_cross_entropy_with_logits(state, targets.dead.clamp(min=0), reduction="none")
     parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
     off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)
@@ -95,13 +98,13 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
     return {name: _WEIGHTS.get(name, 1.0) * part for name, part in parts.items()}
 
 
-def _focal(logit: Tensor, heat: Tensor, known: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of CenterNet (Zhou et al. 2019, alpha 2, beta 4), summed."""
+def _focal(logit: Tensor, heat: Tensor, known: Tensor, sought: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of CenterNet (Zhou et al. 2019, alpha 2, beta 4), summed; a miss counts `sought`."""
     p = torch.sigmoid(logit)
     centre = (heat >= 1.0).float()
     hit = functional.logsigmoid(logit) * (1 - p) ** 2 * centre
     miss = functional.logsigmoid(-logit) * p**2 * (1 - heat) ** 4 * (1 - centre) * known
-    return -(hit + miss).sum()
+    return -(sought * hit + miss).sum()
 
 
 def _dye_loss(predicted: Tensor, dyes: Tensor) -> Tensor:

@@ -57,6 +57,16 @@ def test_weights_reach_the_loss_of_the_state_alone() -> None:
     assert all(parts["plain"][k] == parts["heavy"][k] for k in parts["plain"] if k != "dead")
 
 
+def test_a_missed_dead_cell_costs_more_than_a_missed_live_one() -> None:
+    maps = StarNet().eval()(torch.zeros(1, 1, 64, 128))
+    missed = {}
+    for live, dead in ((4, 0), (0, 4)):
+        targets = encode([example_of(field_of("a", live, dead), Spread()).cells], 64, 128)
+        missed[dead] = [losses(maps, targets, FitSettings(dead_weight=w))["object"].item() for w in (1.0, 3.0)]
+    assert missed[0][0] == missed[0][1] == pytest.approx(missed[4][0])
+    assert missed[4][1] > 2 * missed[4][0]
+
+
 def test_weights_move_with_the_picture() -> None:
     weights = np.ones(256, np.float32)
     weights[State.DEAD] = 3
