@@ -39,7 +39,7 @@ SUSPENSION = TrainSettings(
     data=(Coco(path=DATA / "ldc", group="dup_group"),),
     fractions=(0.8, 0.08),
     border_px=12,
-    fit=FitSettings(steps=2000, canvas_px=240),
+    fit=FitSettings(steps=3000, canvas_px=240),
     licence=(
         "BSD-3-Clause (network). Training images: MIT, Okerulu Chukwudi, github.com/maxKudi/Cell-Dataset, f02ae84"
     ),
@@ -52,10 +52,10 @@ SUSPENSION = TrainSettings(
 SIMULATED = TrainSettings(
     name="simulated",
     out=MODELS,
-    data=(Simulated(fields=240, seed=1000),),
+    data=(Simulated(fields=360, seed=1000),),
     pixel_um=1.3,
     fractions=(0.8, 0.08),
-    fit=FitSettings(steps=1300, batch=6, canvas_px=256, augment=AugmentSettings(blur_px=0.8, noise=0.1)),
+    fit=FitSettings(steps=4000, batch=6, canvas_px=256, augment=AugmentSettings(blur_px=0.8, noise=0.1)),
     licence="BSD-3-Clause",
     modality="simulated bright-field",
     limits="Knows the simulated microscope only. Never use it on real cells: its calls there mean nothing.",
