@@ -7,6 +7,7 @@ simulator's with the Usiigaci fields.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -50,8 +51,10 @@ def frames_of(name: str) -> tuple[list[Frame], str]:
 
 def main() -> int:
     """Quantise and judge each model; 1 where one did not pass."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=bundled_names(), help="default: %(default)s")
     good = True
-    for name in sys.argv[1:] or bundled_names():
+    for name in parser.parse_args().names:
         frames, frames_are = frames_of(name)
         gate = quantise(load_bundle(name), frames, frames_are).card.int8
         assert gate is not None
