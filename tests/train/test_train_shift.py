@@ -26,10 +26,11 @@ def simulated(**changed: object) -> Pixels:
     return np.asarray(pixels)
 
 
-def warnings_of(pixels: Pixels, pixel_um: float | None = 0.65, model: str = "simulated") -> str:
-    """Everything that is said of one frame, as `livescope analyze` says it."""
+def warnings_of(*pictures: Pixels, pixel_um: float | None = 0.65, model: str = "simulated") -> str:
+    """Everything that is said of some pictures, as `livescope analyze` says it."""
     analyser = FrameAnalyser(load_bundle(model), DetectorSettings(backend="onnx", threads=1))
-    analyser(Frame(pixels, 0, 0, "files", 0.0, 0.0, 16, pixel_um=pixel_um))
+    for k, pixels in enumerate(pictures):
+        analyser(Frame(pixels, k, 0, "files", 0.0, 0.0, 16, pixel_um=pixel_um))
     analyser.close()
     return "\n".join(analyser.warnings)
 
@@ -64,8 +65,9 @@ def uneven() -> Pixels:
     return (simulated() * np.linspace(0.4, 1.3, SIDE)).astype(np.uint16)
 
 
-MISUSE: dict[str, tuple[Callable[[], Pixels], str]] = {
-    "pixels half as large as said": (lambda: simulated(pixel_um=0.325), "pixel size"),
+MISUSE: dict[str, tuple[Callable[[], Pixels | list[Pixels]], str]] = {
+    # a single such field shows some ten cells, and is told in three of four
+    "pixels half as large as said": (lambda: [simulated(pixel_um=0.325, seed=k) for k in (8, 9, 10)], "pixel size"),
     "pixels twice as large as said": (lambda: simulated(pixel_um=1.3), "pixel size"),
     "saturated": (saturated, "camera is saturated"),
     "empty": (noise, "no cell was found"),
@@ -81,7 +83,8 @@ MISUSE: dict[str, tuple[Callable[[], Pixels], str]] = {
 @pytest.mark.parametrize("case", MISUSE)
 def test_misuse_is_told(case: str) -> None:
     make, said = MISUSE[case]
-    assert said in warnings_of(make())
+    shown = make()
+    assert said in warnings_of(*(shown if isinstance(shown, list) else [shown]))
 
 
 @pytest.mark.parametrize("seed", [101, 102, 103])
