@@ -98,7 +98,10 @@ RECIPES = {
             # contrast differs sixfold between the experiments; the strengths below are in units of the frame's spread
             normalisation=Spread(),
             fit=FitSettings(
-                steps=1200, state_weight=1.5, augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05)
+                steps=1200,
+                state_weight=1.5,
+                dead_miss_weight=1.0,
+                augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05),
             ),
         ),
         3,

@@ -40,8 +40,10 @@ class FitSettings(BaseModel):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     dead_weight: float = Field(default=2.0, gt=0)
-    """Weight of a dead cell against a live one, in the state's loss and in being found: dead cells are missed more
-    often, and viability then reads too high. Calibration removes the bias that it brings into the chances."""
+    """Weight of a dead cell against a live one in the state's loss; calibration removes the bias it brings."""
+    dead_miss_weight: float = Field(default=2.0, gt=0)
+    """Weight of missing a dead cell against missing a live one: as they come, dead cells are missed more often, and
+    viability reads too high."""
     state_weight: float = Field(default=0.5, gt=0)
     """Weight of the state's loss against those of detection and outlines."""
     average_steps: float = Field(default=150, ge=1)
@@ -79,14 +81,16 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
     """
     sample, row, column = targets.where.T
     cells = max(targets.cells, 1)
-    counts = torch.where(targets.dead == 1, settings.dead_weight, 1.0)
+    is_dead = targets.dead == 1
     sought = torch.ones_like(targets.heat)
-    sought[sample, 0, row, column] = counts
+    sought[sample, 0, row, column] = torch.where(is_dead, settings.dead_miss_weight, 1.0)
     parts = {"object": _focal(maps.object_logit, targets.heat, targets.known, sought) / cells}
     covered = functional.binary_cross_entropy_with_logits(maps.foreground_logit, targets.foreground, reduction="none")
     parts["foreground"] = (covered * targets.known).sum() / targets.known.sum().clamp(min=1)
     state = maps.dead_logit[sample, 0, row, column]
-    weight = targets.share * targets.state_weight * counts * (targets.dead >= 0)
+    weight = (
+        targets.share * targets.state_weight * (targets.dead >= 0) * torch.where(is_dead, settings.dead_weight, 1.0)
+    )
     bce = functional.binary_cross_entropy_with_logits(state, targets.dead.clamp(min=0), reduction="none")
     parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
     off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)

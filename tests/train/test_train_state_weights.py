@@ -62,7 +62,7 @@ def test_a_missed_dead_cell_costs_more_than_a_missed_live_one() -> None:
     missed = {}
     for live, dead in ((4, 0), (0, 4)):
         targets = encode([example_of(field_of("a", live, dead), Spread()).cells], 64, 128)
-        missed[dead] = [losses(maps, targets, FitSettings(dead_weight=w))["object"].item() for w in (1.0, 3.0)]
+        missed[dead] = [losses(maps, targets, FitSettings(dead_miss_weight=w))["object"].item() for w in (1.0, 3.0)]
     assert missed[0][0] == missed[0][1] == pytest.approx(missed[4][0])
     assert missed[4][1] > 2 * missed[4][0]
 
