@@ -101,14 +101,13 @@ def analyze_input(
     outlined = StoredOutlines(bundle, refined, labels, settings.detector.threads)
     camera = settings.camera.model_copy(update={"pixel_um": pixel_um or settings.camera.pixel_um})
     batches: list[pa.RecordBatch] = []
-    frames = 0
     with Progress(console=console, transient=True) as progress:
         named_frames = iter_frames(source, camera)
         for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
             assert frame.metadata is not None
             calls = outlined(frame, analyser(frame).calls, name)
-            batches.append(_rows(name, frame.metadata["t"], calls))
-            frames += 1
+            batches.append(_rows(name, frame.metadata["t"], calls))  # one a frame
+    frames = len(batches)
     sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"
     made_with = {"model": model, "sha256": sha256, "frames": frames, "outlines": outlines}
     table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata({"livescope": json.dumps(made_with)})
