@@ -60,6 +60,7 @@ SIMULATED = TrainSettings(
     modality="simulated bright-field",
     limits="Knows the simulated microscope only. Never use it on real cells: its calls there mean nothing.",
 )
+# the network that ships is from before states were weighed by group and missed dead cells counted double
 ADHERENT = TrainSettings(
     name="adherent",
     out=MODELS,

@@ -253,17 +253,14 @@ class PlannedRun(LiveStream):
                     self._paused_s += time.perf_counter() - begin_s
                     continue
                 if early_s <= 0:
-                    self._set_to_work()
+                    self._executing = True
                     return True
                 urgent = self._added.popleft() if self._added else None
                 if urgent is None:
                     self._turn.wait(early_s)
                     continue
-                self._set_to_work()
+                self._executing = True
             self._execute_in_spite(urgent)
-
-    def _set_to_work(self) -> None:
-        self._executing = True
 
     def _execute_in_spite(self, event: useq.MDAEvent | _Asked) -> None:
         """Execute an event; once more for a camera that was lost and is back, if the settings ask for that."""
@@ -296,7 +293,7 @@ class PlannedRun(LiveStream):
                     self._light.restore()  # a lamp that was found on has been off since the loss
                 self._new_segment(f"attempt {attempt} to start again; {lost}")
             self.state, self.error = StreamState.RUNNING, None
-            self._set_to_work()
+            self._executing = True
         except Exception as error:  # noqa: BLE001 - whatever an unplugged camera raises; tried again
             return self._missed(attempt, error, lost)
         try:
