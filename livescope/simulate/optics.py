@@ -16,7 +16,9 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +28,18 @@ from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
 from livescope.simulate.culture import REACH_UM, Appearance, Culture
 from livescope.simulate.dye import draw_dye
-from livescope.simulate.paint import N_ANGLES, TILE_PX, Painter, band_noise, sprite_size_px
+from livescope.simulate.paint import N_ANGLES, TILE_PX, Painter, band_noise
 from livescope.simulate.truth import Truth, View, cells_near_view, truth_of_view
 
 __all__ = ["BEST_FOCUS_UM", "Optics", "render_field"]
 
 Array = NDArray[np.float32]
+Wave = NDArray[np.complex64]
 
 WAVELENGTH_UM = 0.55
 APERTURE = 0.45
 """Numerical aperture of the objective; the condenser's is stopped down to a quarter of it."""
+CONDENSER_APERTURE = APERTURE / 4
 BEST_FOCUS_UM = -5.0
 """The culture's plane lies this far from the stage's z = 0: users set bright-field a little out of focus, where cells
 show best."""
@@ -44,6 +48,8 @@ FULL_WELL_E = 20_000.0
 READ_NOISE_E = 6.0
 OFFSET = 0.024
 """Black level, part of full scale."""
+UNSEEN = 5e-4
+"""Contrast left out of a sprite's rim: a step of 12 bits at the usual light, a twentieth of its noise."""
 LIGHT_PER_MS = 0.0225
 """Background, part of full scale a millisecond: 45 % at 20 ms."""
 
@@ -98,12 +104,15 @@ def render_field(
 
 @dataclass(slots=True)
 class _Sprite:
+    """A cell as it is added to frames; what does not show is cut off."""
+
     minute: float
-    top: int
-    """Rows from the pixel of the centre up to the first row; the same for columns."""
     contrast: Array
+    at: tuple[int, int]
+    """Row and column of the first pixel of `contrast`, seen from the pixel of the centre."""
     organelles: Array
-    """Where granules stream in a living cell, (S, S); of size 0 in a dead one."""
+    """Where granules stream in a living cell; of size 0 in a dead one."""
+    organelles_at: tuple[int, int]
 
 
 class Optics:
@@ -124,17 +133,21 @@ class Optics:
         rng = np.random.default_rng([simulation.seed, 7])
         p = self._pixel_um
         self._painter = Painter(simulation.seed, p)
-        self._stream = band_noise(rng, 0.6 / p, 1.4 / p, sprite_size_px(REACH_UM, p))
+        self._stream = band_noise(rng, 0.6 / p, 1.4 / p, 2 * math.ceil(REACH_UM / p) + 8)
         shape = (simulation.height, simulation.width)
         repeats = tuple(-(-size // TILE_PX) + 1 for size in shape)
         mottle = np.float32(0.006) * band_noise(rng, 2.0 / p, 9.0 / p, 0)
         self._mottle: Array = np.tile(mottle, repeats) + np.float32(1)
         self._noise = rng.standard_normal((shape[0] + 256, shape[1] + 256), dtype=np.float32)
+        self._gain = (2**simulation.bit_depth - 1) * (1 - OFFSET) / FULL_WELL_E
+        """Steps of the camera's scale an electron."""
+        self._noise *= np.sqrt(self._gain)
         self._light = self._illuminate(rng, shape)
+        self._lit_ms, self._lit = 0.0, self._light
+        """The light in steps at an exposure."""
         self._debris = self._scatter(rng)
         self._sprites: dict[int, _Sprite] = {}
-        self._z_um = 0.0
-        self._transfer_of: dict[int, tuple[Array, Array]] = {}
+        self._z_um = math.nan
 
     def view(self, y_um: float, x_um: float) -> View:
         """Return the view with the stage at a position: its middle shows that point, to the nearest pixel."""
@@ -153,10 +166,10 @@ class Optics:
         relative = self._mottle[rows : rows + view.height, columns : columns + view.width].copy()
         self._blit_debris(relative, view)
         self._redraw(shown, y, x)
-        for cell, top, left in zip(
-            shown.cell.tolist(), y.round().astype(int).tolist(), x.round().astype(int).tolist(), strict=True
-        ):
-            self._blit(relative, cell, top, left, minute)
+        down = np.argsort(y, kind="stable")  # neighbours in turn: the rows they share are still in the cache
+        places = np.stack([shown.cell[down], y[down].round().astype(int), x[down].round().astype(int)], axis=-1)
+        for cell, row, column in places.tolist():
+            self._blit(relative, cell, row, column, minute)
         self._expose(out, relative, frame_number, exposure_ms)
 
     def render_dye(
@@ -196,8 +209,9 @@ class Optics:
         return relative
 
     def _expose(self, out: NDArray[np.uint16], relative: Array, frame_number: int, exposure_ms: float) -> None:
+        if exposure_ms != self._lit_ms:
+            self._lit_ms, self._lit = exposure_ms, self._light * (self._gain * FULL_WELL_E * LIGHT_PER_MS * exposure_ms)
         full_scale = float(2**self._settings.bit_depth - 1)
-        electrons = FULL_WELL_E * LIGHT_PER_MS * exposure_ms
         rng = np.random.default_rng([self._settings.seed, 11, frame_number])
         dy, dx = rng.integers(0, 256, 2)
         height, width = relative.shape
@@ -205,12 +219,10 @@ class Optics:
         for top in range(0, height, rows_at_once):
             block = relative[top : top + rows_at_once]
             np.maximum(block, 0.06, out=block)
-            block *= self._light[top : top + rows_at_once]
-            block *= electrons
-            noise = np.sqrt(block + np.float32(READ_NOISE_E**2))
+            block *= self._lit[top : top + rows_at_once]
+            noise = np.sqrt(block + self._gain * READ_NOISE_E**2)
             noise *= self._noise[dy + top : dy + top + len(block), dx : dx + width]
             block += noise
-            block *= full_scale * (1 - OFFSET) / FULL_WELL_E
             block += full_scale * OFFSET + 0.5
             np.clip(block, 0.0, full_scale, out=block)
             out[top : top + rows_at_once] = block
@@ -219,44 +231,30 @@ class Optics:
 
     def _refocus(self, z_um: float) -> None:
         z = round((z_um + self._settings.defocus_um + BEST_FOCUS_UM) * 4) / 4  # a quarter micrometre is not seen
-        if z != self._z_um or not self._transfer_of:
+        if z != self._z_um:
             self._z_um = z
-            self._transfer_of.clear()
             self._sprites.clear()
-            self._specks = [self._image(phase, absorption) for phase, absorption in self._debris_objects]
+            self._specks = [self._image(wave.copy()) for wave in self._debris_waves]
 
-    def _transfer(self, size: int) -> tuple[Array, Array]:
-        """Contrast transfer of phase and of absorption for sprites of `size` pixels, (size, size // 2 + 1)."""
-        if size not in self._transfer_of:
-            fy = fft.fftfreq(size, self._pixel_um)[:, None]
-            fx = fft.rfftfreq(size, self._pixel_um)[None, :]
-            f2 = fy**2 + fx**2
-            turn = np.pi * WAVELENGTH_UM * self._z_um * f2
-            condenser = 0.25 * APERTURE
-            envelope = np.exp(-f2 / (1.3 * APERTURE / WAVELENGTH_UM) ** 2) * np.exp(
-                -((np.pi * condenser * self._z_um) ** 2) * f2
-            )
-            self._transfer_of[size] = (
-                (2 * np.sin(turn) * envelope).astype(np.float32),
-                (-2 * np.cos(turn) * envelope).astype(np.float32),
-            )
-        return self._transfer_of[size]
+    def _transfer(self, size: int, shift: float) -> Wave:
+        """Transfer of the wave along one axis of `size` pixels, with a move by a fraction of a pixel, (size,)."""
+        f = _frequencies(size)  # of a pixel
+        blur_um2 = (WAVELENGTH_UM / (1.3 * APERTURE)) ** 2 + (np.pi * CONDENSER_APERTURE * self._z_um) ** 2
+        per_f2 = -(blur_um2 + 1j * np.pi * WAVELENGTH_UM * self._z_um) / self._pixel_um**2
+        transfer: Wave = np.exp(f * (per_f2 * f - 2j * np.pi * shift)).astype(np.complex64)
+        return transfer
 
-    def _image(
-        self, phase: Array, absorption: Array, shift_y: Array | None = None, shift_x: Array | None = None
-    ) -> Array:
-        """Contrast (B, S, S) of weak objects (B, S, S), moved by (B,) fractions of a pixel."""
-        size = phase.shape[-1]
-        of_phase, of_absorption = self._transfer(size)
-        spectrum = fft.rfft2(phase) * of_phase + fft.rfft2(absorption) * of_absorption
-        if shift_y is not None and shift_x is not None:
-            spectrum *= np.exp(-2j * np.pi * fft.fftfreq(size)[None, :, None] * shift_y[:, None, None]).astype(
-                np.complex64
-            )
-            spectrum *= np.exp(-2j * np.pi * fft.rfftfreq(size)[None, None, :] * shift_x[:, None, None]).astype(
-                np.complex64
-            )
-        return np.asarray(fft.irfft2(spectrum, s=(size, size)), np.float32)
+    def _image(self, wave: Wave, shift_y: float = 0.0, shift_x: float = 0.0) -> Array:
+        """Contrast (H, W) of what a weak object adds to the wave (H, W), moved by fractions of a pixel.
+
+        That is ``i phase - absorption``, and twice the real part of what reaches the camera is the contrast: of phase
+        it passes ``2 sin(pi wavelength z f**2)``, of absorption ``-2 cos``. `wave` is overwritten.
+        """
+        spectrum = fft.fft2(wave, overwrite_x=True)
+        spectrum *= self._transfer(wave.shape[0], shift_y)[:, None]
+        spectrum *= 2 * self._transfer(wave.shape[1], shift_x)
+        contrast: Array = fft.ifft2(spectrum, overwrite_x=True).real
+        return contrast
 
     def _scatter(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Specks that lie on the dish among the cells: (n, 3) row, column, kind."""
@@ -264,7 +262,7 @@ class Optics:
         n = rng.poisson(90 * (self._culture.side_um / 1000) ** 2)
         size = 32
         y, x = np.indices((size, size), dtype=np.float32) - size // 2
-        self._debris_objects = []
+        self._debris_waves: list[Wave] = []
         for _ in range(8):
             phase = np.zeros((size, size), np.float32)
             for _ in range(rng.integers(1, 4)):
@@ -272,7 +270,7 @@ class Optics:
                 width = rng.uniform(0.4, 1.3) / self._pixel_um
                 phase += np.float32(rng.uniform(-0.3, 0.7)) * np.exp(-((y - oy) ** 2 + (x - ox) ** 2) / (2 * width**2))
             absorption = np.float32(rng.uniform(0, 0.12)) * np.abs(phase)
-            self._debris_objects.append((phase[None], absorption[None]))
+            self._debris_waves.append(1j * phase - absorption)
         return np.stack([rng.integers(0, side, n), rng.integers(0, side, n), rng.integers(0, 8, n)], axis=-1)
 
     def _blit_debris(self, relative: Array, view: View) -> None:
@@ -280,7 +278,7 @@ class Optics:
         offset = (self._debris[:, :2] - np.array([view.y_px, view.x_px]) + 32) % side - 32
         inside = (offset[:, 0] < view.height) & (offset[:, 1] < view.width)
         for (top, left), kind in zip(offset[inside].tolist(), self._debris[inside, 2].tolist(), strict=True):
-            _add(relative, self._specks[kind][0], top, left)
+            _add(relative, self._specks[kind], top, left)
 
     # ------------------------------------------------------------------ cells
 
@@ -300,42 +298,61 @@ class Optics:
         shown, y, x = shown.select(stale), y[stale], x[stale]
         angles = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
         outline_um = self._culture.radii_um(shown, angles)
-        outline = (outline_um / self._pixel_um).astype(np.float32)
-        sizes = np.array([sprite_size_px(reach, self._pixel_um) for reach in outline_um.max(axis=1)])
-        for size in np.unique(sizes):
-            rows = np.flatnonzero(sizes == size)
-            for batch in np.array_split(rows, -(-len(rows) // 8)):  # eight at once stay in the cache
-                self._draw(shown.select(batch), outline[batch], int(size), y[batch], x[batch])
+        roundness, dying = shown.roundness.tolist(), shown.dying.tolist()
+        for k, (cell, minute) in enumerate(zip(shown.cell.tolist(), shown.minute.tolist(), strict=True)):
+            outline = (outline_um[k] / self._pixel_um).astype(np.float32)
+            self._sprites[cell] = self._draw(cell, minute, roundness[k], dying[k], outline, float(y[k]), float(x[k]))
 
     def _draw(
-        self, shown: Appearance, outline: Array, size: int, y: NDArray[np.float64], x: NDArray[np.float64]
-    ) -> None:
-        painted = self._painter.paint(shown, outline, size)
-        shift_y, shift_x = (y - np.round(y)).astype(np.float32), (x - np.round(x)).astype(np.float32)
-        contrast = self._image(painted.phase, painted.absorption, shift_y, shift_x)
-        for k, (cell, minute) in enumerate(zip(shown.cell.tolist(), shown.minute.tolist(), strict=True)):
-            still = shown.dying[k] >= 1.0
-            self._sprites[cell] = _Sprite(
-                minute, size // 2, contrast[k], painted.organelles[k, :0, :0] if still else painted.organelles[k]
-            )
+        self, cell: int, minute: float, roundness: float, dying: float, outline_px: Array, y: float, x: float
+    ) -> _Sprite:
+        painted = self._painter.paint(cell, roundness, dying, outline_px)
+        top, left = int(painted.y.min()), int(painted.x.min())
+        height, width = int(painted.y.max()) - top + 1, int(painted.x.max()) - left + 1
+        halo = math.ceil((3.0 + 0.5 * abs(self._z_um)) / self._pixel_um)
+        wave = np.zeros([fft.next_fast_len(side + 2 * halo) for side in (height, width)], np.complex64)
+        rows, columns = painted.y - (top - halo), painted.x - (left - halo)
+        wave.ravel()[rows * wave.shape[1] + columns] = painted.wave
+        contrast = self._image(wave, y - round(y), x - round(x))
+        box = _box(np.abs(contrast) > UNSEEN)
+        organelles = np.zeros((height, width) if dying < 1.0 else (0, 0), np.float32)
+        if dying < 1.0:
+            organelles[painted.y - top, painted.x - left] = painted.organelles
+        at = (box[0].start + top - halo, box[1].start + left - halo)
+        return _Sprite(minute, contrast[box].copy(), at, organelles, (top, left))
 
     def _blit(self, relative: Array, cell: int, y: int, x: int, minute: float) -> None:
         sprite = self._sprites[cell]
-        top, left = y - sprite.top, x - sprite.top
-        _add(relative, sprite.contrast, top, left)
+        _add(relative, sprite.contrast, y + sprite.at[0], x + sprite.at[1])
         if sprite.organelles.size:
             # granules stream past at 3 um/min, each cell's in its own direction
-            path = 3.0 * minute / self._pixel_um
-            angle = 2.4 * cell
-            dy, dx = int(path * np.sin(angle) + 37 * cell) % TILE_PX, int(path * np.cos(angle) + 91 * cell) % TILE_PX
-            size = len(sprite.organelles)
-            _add(relative, sprite.organelles * self._stream[dy : dy + size, dx : dx + size], top, left)
+            path, angle = 3.0 * minute / self._pixel_um, 2.4 * cell
+            (top, left), (height, width) = sprite.organelles_at, sprite.organelles.shape
+            dy = (int(path * math.sin(angle)) + 37 * cell + top) % TILE_PX
+            dx = (int(path * math.cos(angle)) + 91 * cell + left) % TILE_PX
+            _add(relative, sprite.organelles * self._stream[dy : dy + height, dx : dx + width], y + top, x + left)
 
 
 def _add(relative: Array, sprite: Array, top: int, left: int) -> None:
     """Add a sprite where it overlaps the frame."""
     height, width = relative.shape
-    bottom, right = min(top + sprite.shape[0], height), min(left + sprite.shape[1], width)
-    y, x = max(top, 0), max(left, 0)
-    if y < bottom and x < right:
-        relative[y:bottom, x:right] += sprite[y - top : bottom - top, x - left : right - left]
+    bottom, right = top + sprite.shape[0], left + sprite.shape[1]
+    if top < 0 or left < 0 or bottom > height or right > width:
+        sprite = sprite[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
+        top, left = max(top, 0), max(left, 0)
+    place = relative[top : top + sprite.shape[0], left : left + sprite.shape[1]]
+    np.add(place, sprite, out=place)
+
+
+@lru_cache(maxsize=256)
+def _frequencies(size: int) -> NDArray[np.float64]:
+    cycles: NDArray[np.float64] = fft.fftfreq(size)
+    return cycles
+
+
+def _box(shows: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the smallest rows and columns that hold all of what shows; none of them where nothing does."""
+    rows, columns = np.flatnonzero(shows.any(axis=1)), np.flatnonzero(shows.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
