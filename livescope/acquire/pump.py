@@ -129,8 +129,10 @@ class Pump:
                     if halted:
                         self._count_tails()
                     return Ending.HALTED if halted else Ending.GONE
+            empty = popped is None
             if popped is not None:
                 self._deliver(*popped)
+                popped = None  # or the next pop needs fresh memory beside it: a tenth of the time at 2048 x 2048
             elif self.error is not None or not running or (halted and not failures):
                 self._count_tails()
                 return self._how_it_ended()
@@ -139,7 +141,7 @@ class Pump:
                     self._count_tails()
                     return Ending.HALTED
                 self._drain_left -= 1
-            if popped is None or self._lock.contended:
+            if empty or self._lock.contended:
                 time.sleep(EMPTY_POLL_S)
             if time.perf_counter() - self._camera.position_read_s > POSITION_POLL_S:
                 self._camera.refresh_position()

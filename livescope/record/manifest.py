@@ -20,7 +20,12 @@ from livescope.record.layout import FORMAT, MANIFEST, NGFF, write_json
 __all__ = ["first_manifest", "is_as_written", "read_manifest", "write_manifest"]
 
 _OWN_HASH = "manifest_sha256"
-PACKAGES = ("numpy", "tensorstore", "zarr", "pyarrow", "pymmcore-plus", "pymmcore", "onnxruntime")
+PACKAGES = (
+    *("numpy", "tensorstore", "zarr", "pyarrow"),
+    *("pymmcore-plus", "pymmcore", "pymmcore-nano"),
+    *("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx-cu13"),
+)
+"""What decides what was recorded and called; None in the manifest where it is not installed."""
 
 
 def first_manifest(now: datetime) -> dict[str, Any]:
