@@ -150,7 +150,7 @@ class TrackSettings(_Frozen):
 
     enabled: bool = True
     """Give each cell an identity that it keeps, and gather over time whether and when it died."""
-    hazard: float = Field(default=5e-3, gt=0, lt=1)
+    hazard: float = Field(default=0.05, gt=0, lt=1)
     """Chance a frame that a living cell dies, as believed beforehand."""
 
 

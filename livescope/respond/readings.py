@@ -17,6 +17,7 @@ from livescope.record.reader import Record
 from livescope.respond.counts import counts_of
 from livescope.respond.focus import FocusMeter
 from livescope.respond.rules import Reading
+from livescope.track.fate import FateSettings
 
 __all__ = ["Readings", "readings_of_record", "shift_of"]
 
@@ -143,7 +144,7 @@ def _deaths_by_frame(record: Record) -> Mapping[int, int]:
     known: set[int] = set()
     columns = (table[name].to_pylist() for name in ("frame", "track", "p_dead", "arrived_dead"))
     for frame, track, p_dead, arrived_dead in zip(*columns, strict=True):
-        if p_dead >= 0.99 and track not in known:
+        if p_dead >= FateSettings().declare and track not in known:
             known.add(track)
             if not arrived_dead:
                 counts[frame] = counts.get(frame, 0) + 1

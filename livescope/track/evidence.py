@@ -20,9 +20,7 @@ FEATURES = 2
 """Logarithm of the distance from the slow mean place; arctanh of the correlation of the texture with the frame
 before."""
 
-_GRID = np.stack(np.meshgrid(np.linspace(-0.65, 0.65, 8), np.linspace(-0.65, 0.65, 8), indexing="ij"), axis=-1).reshape(
-    -1, 2
-)
+_GRID = np.linspace(-0.65, 0.65, 8)
 _LEAST_CELLS = 20.0
 _FORGET = 0.98
 """Weight of what was learnt before, a frame: the features follow a change of light or focus within 50 frames."""
@@ -42,9 +40,12 @@ def sample(pixels: Pixels, yx_px: Floats, radius_px: Floats) -> NDArray[np.float
     radius_px
         (n,) radii; the grid reaches 0.65 of it.
     """
-    at = np.rint(yx_px[:, None, :] + radius_px[:, None, None] * _GRID).astype(np.intp)
-    np.clip(at, 0, np.array(pixels.shape) - 1, out=at)
-    return pixels[at[..., 0], at[..., 1]].astype(np.float32)
+    rows, columns = (
+        np.rint(yx_px[:, axis, None] + radius_px[:, None] * _GRID).astype(np.intp).clip(0, pixels.shape[axis] - 1)
+        for axis in (0, 1)
+    )
+    patches: NDArray[np.float32] = pixels[rows[:, :, None], columns[:, None, :]].reshape(-1, 64).astype(np.float32)
+    return patches
 
 
 def correlate(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:

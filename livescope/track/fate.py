@@ -65,16 +65,16 @@ class FateSettings:
         A track not seen for so many frames is forgotten.
     """
 
-    hazard: float = 5e-3
-    weight: float = 0.7
+    hazard: float = 0.05
+    weight: float = 0.65
     most_look: float = 5.0
-    persist: float = 0.2
+    persist: float = 0.1
     motion_weight: float = 0.5
     most_still: float = 2.0
-    most_nats: float = 5.0
+    most_nats: float = 6.0
     window_frames: int = 64
     most_odds: float = 16.0
-    declare: float = 0.99
+    declare: float = 0.999
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
 
@@ -141,7 +141,7 @@ class FateFilter:
     ...     calls = linker.update(calls_at([[50, 50]], p_dead=[0.8]), frame_of(index))
     ...     print(round(float(fate.update(calls, frame_of(index)).p_dead[0]), 3))
     0.8
-    0.914
+    0.909
     """
 
     def __init__(self, settings: FateSettings | None = None) -> None:
@@ -175,7 +175,9 @@ class FateFilter:
         self._step(tracks, row[old], frame)
         self._add_evidence(here, calls, frame, row, old)
         result = self._judge(tracks, row)
-        tracks.keep(tracks.unseen <= self.settings.forget_frames)
+        remembered = tracks.unseen <= self.settings.forget_frames
+        if not remembered.all():
+            tracks.keep(remembered)
         return result
 
     def _new_tracks(self, track: Ints, frame: Frame) -> _Tracks:
@@ -273,7 +275,7 @@ class FateFilter:
 
     def _judge(self, tracks: _Tracks, row: Ints) -> Fates:
         s = self.settings
-        total = np.logaddexp.reduce(tracks.odds, axis=1)
+        total = _log_sum(tracks.odds)
         tracks.odds -= np.maximum(total - s.most_odds, 0.0)[:, None]
         posterior = 1.0 / (1.0 + np.exp(-total))
         tracks.was_alive |= posterior < 0.5
@@ -309,7 +311,7 @@ class FateFilter:
         dead = np.flatnonzero((total > 0.0) & tracks.was_alive)
         if not len(dead):
             return
-        mass = np.exp(tracks.odds[dead] - np.logaddexp.reduce(tracks.odds[dead], axis=1)[:, None])
+        mass = np.exp(tracks.odds[dead] - _log_sum(tracks.odds[dead])[:, None])
         inside = mass[:, 0] < 0.05
         dead, mass = dead[inside], mass[inside]
         if not len(dead):
@@ -324,3 +326,10 @@ class FateFilter:
             for unit, edges in enumerate((tracks.frames[dead], tracks.times[dead])):
                 start, end = edges[rows, bin_], edges[rows, bin_ + 1]
                 tracks.death[dead, unit, column] = start + part * (end - start)
+
+
+def _log_sum(odds: Floats) -> Floats:
+    """Logarithm of the sum of the odds whose logarithms are (n, bins), (n,)."""
+    most = odds.max(axis=1)
+    total: Floats = most + np.log(np.exp(odds - most[:, None]).sum(axis=1))
+    return total
