@@ -89,7 +89,8 @@ class TensorRtDetector:
         trt: ModuleType | Any = None,
         cuda: Any = None,
     ) -> None:
-        self._bundle, self._max_cells, self._precision = bundle, max_cells, precision
+        self._bundle, self._max_cells = bundle, max_cells
+        self._precision: Precision = precision
         self._trt = trt or import_tensorrt(backend)
         self._cuda = cuda or import_cuda()
         self._gpu = open_gpu(self._cuda)
