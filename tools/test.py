@@ -16,7 +16,7 @@ if __name__ == "__main__":
         doc=__doc__,
         extras=("dev",),
         command=("-m", "pytest"),
-        examples=("", "-k settings", "tests/simulate"),
+        examples=("", "-n 2 --dist loadfile", "-k settings", "tests/simulate"),
         environment={"QT_QPA_PLATFORM": "offscreen"},
         in_root=True,
     )
