@@ -7,8 +7,8 @@ alive". A frame adds its evidence to all of them: the log odds of the network's 
 texture say (`evidence`). Their sum is the posterior; their spread is the interval of the time of death. The first
 frame alone gives exactly the network's call.
 
-Evidence of successive frames is not independent: a cell that looks dead goes on looking dead. Later frames therefore
-count by `weight` only, and a cell that was dead when first seen has no time of death but "before".
+Evidence of successive frames is not independent: a cell that looks dead goes on looking dead. Later frames that say the
+same therefore count by `weight` only, and a cell that was dead when first seen has no time of death but "before".
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class FateSettings:
     hazard
         Chance a frame that a living cell dies.
     weight
-        Part of a later frame's log odds that counts.
+        Part of a later frame's log odds that counts where it says what the frames before it said. What contradicts
+        them counts in full.
+    time_weight
+        Part of the log odds that counts for the time of death: more makes its interval too narrow.
     most_look, persist
         Once the network's evidence has added up to `most_look` nats for one state, more of the same counts by
         `persist` only.
@@ -67,6 +70,7 @@ class FateSettings:
 
     hazard: float = 0.05
     weight: float = 0.65
+    time_weight: float = 0.7
     most_look: float = 5.0
     persist: float = 0.1
     motion_weight: float = 0.5
@@ -74,7 +78,7 @@ class FateSettings:
     most_nats: float = 6.0
     window_frames: int = 64
     most_odds: float = 16.0
-    declare: float = 0.999
+    declare: float = 0.9999
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
 
@@ -229,8 +233,9 @@ class FateFilter:
         first = row[~old]  # the first frame: dead already, with the network's own odds
         tracks.odds[first, -1] = odds[~old]
         tracks.looks[first, -1] = np.clip(odds[~old], -s.most_look, s.most_look)
+        more_of_the_same = old & (odds * tracks.p_sure[row] > 0)
         tracks.p_sure[row] = np.where(old, 0.7 * tracks.p_sure[row] + 0.3 * odds, odds)
-        step = np.where(old, s.weight, 1.0) * np.clip(odds, -s.most_nats, s.most_nats)
+        step = np.where(more_of_the_same, s.weight, 1.0) * np.clip(odds, -s.most_nats, s.most_nats)
         look = np.clip(tracks.look[row] + step, -s.most_look, s.most_look)
         change = look - tracks.look[row]
         tracks.look[row] = look
@@ -311,7 +316,8 @@ class FateFilter:
         dead = np.flatnonzero((total > 0.0) & tracks.was_alive)
         if not len(dead):
             return
-        mass = np.exp(tracks.odds[dead] - _log_sum(tracks.odds[dead])[:, None])
+        odds = self.settings.time_weight * tracks.odds[dead]
+        mass = np.exp(odds - _log_sum(odds)[:, None])
         inside = mass[:, 0] < 0.05
         dead, mass = dead[inside], mass[inside]
         if not len(dead):

@@ -127,7 +127,7 @@ def test_frames_in_which_a_cell_is_missed_only_widen_its_interval() -> None:
         seen = not 15 <= index < 25
         calls = linker.update(calls_at([[50, 50]] if seen else [], p_dead=p if seen else []), frame_of(index))
         result = fate.update(calls, frame_of(index), linker.report.shift_yx_px)
-    assert 14 <= result.death_low_frame[0] < 20 < result.death_high_frame[0] <= 26
+    assert 13 <= result.death_low_frame[0] < 20 < result.death_high_frame[0] <= 26
 
 
 def test_positions_are_apart_and_memory_is_bounded() -> None:
