@@ -61,7 +61,7 @@ class FateSettings:
     most_odds
         Log odds of death never rise above this, so that a wrong verdict can be taken back within some ten frames.
     declare
-        A cell is declared dead at this posterior.
+        A cell is declared dead at this posterior: some 10 nats of evidence beyond `hazard`.
     uncertain
         Between these two posteriors a cell's state is uncertain.
     forget_frames
@@ -78,7 +78,7 @@ class FateSettings:
     most_nats: float = 6.0
     window_frames: int = 64
     most_odds: float = 16.0
-    declare: float = 0.9999
+    declare: float = 0.9995
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
 

@@ -94,6 +94,16 @@ def test_living_cells_do_not_die_of_time() -> None:
     assert (results[-1].state == State.LIVE).mean() >= 0.98
 
 
+def test_the_first_frame_that_contradicts_is_believed_and_a_single_one_is_not_for_long() -> None:
+    p = np.full((20, 2), 0.02)
+    p[10:, 0] = 0.99
+    p[10, 1] = 0.9
+    results = run(p)
+    assert results[9].state.tolist() == [State.LIVE, State.LIVE]
+    assert results[10].state.tolist() == [State.DEAD, State.LIVE]
+    assert results[12].p_dead[1] < 0.05
+
+
 def test_resurrections_are_flagged() -> None:
     p = np.full((60, 2), 0.05)
     p[10:30, 0] = 0.98
