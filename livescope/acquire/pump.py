@@ -87,6 +87,7 @@ class Pump:
         self._on_frame = on_frame
         self._asked = asked
         self._accounts = Accounts(camera_labels(core), first)
+        self._may_rest = core if isinstance(core, MayRest) else None
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
@@ -116,7 +117,7 @@ class Pump:
             halted = self.halt.is_set()  # asked before the ring is: an empty ring is then the end
             try:
                 popped, running = self._take()
-                if popped is None and isinstance(self._core, MayRest) and self._core.rests():
+                if popped is None and self._may_rest is not None and self._may_rest.rests():
                     self._counters.last_sign_s = time.perf_counter()
                 failures = 0
             except LivescopeError:
