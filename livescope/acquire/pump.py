@@ -133,7 +133,7 @@ class Pump:
             empty = popped is None
             if popped is not None:
                 self._deliver(*popped)
-                popped = None  # or the next pop needs fresh memory beside it: a tenth of the time at 2048 x 2048
+                popped = None  # or the next pop needs fresh memory beside it: some per cent at 2048 x 2048
             elif self.error is not None or not running or (halted and not failures):
                 self._count_tails()
                 return self._how_it_ended()

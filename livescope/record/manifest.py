@@ -21,9 +21,17 @@ __all__ = ["first_manifest", "is_as_written", "read_manifest", "write_manifest"]
 
 _OWN_HASH = "manifest_sha256"
 PACKAGES = (
-    *("numpy", "tensorstore", "zarr", "pyarrow"),
-    *("pymmcore-plus", "pymmcore", "pymmcore-nano"),
-    *("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx-cu13"),
+    "numpy",
+    "tensorstore",
+    "zarr",
+    "pyarrow",
+    "pymmcore-plus",
+    "pymmcore",
+    "pymmcore-nano",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
 )
 """What decides what was recorded and called; None in the manifest where it is not installed."""
 

@@ -39,7 +39,7 @@ class FateSettings:
     Attributes
     ----------
     hazard
-        Chance a frame that a living cell dies.
+        Chance a frame that a living cell dies. Above what most cultures have: with 0.005 more deaths are called late.
     weight
         Part of a later frame's log odds that counts where it says what the frames before it said. What contradicts
         them counts in full.
@@ -54,14 +54,14 @@ class FateSettings:
         Stillness adds up to so many nats for death, then no more: a living cell may be stuck. Motion counts for life
         each time.
     most_nats
-        Most evidence that one frame's p_dead may give, in nats; 5 is a p_dead of 0.993. With 4 a death is called
-        half a frame later, with 6 the intervals of the time of death are too narrow more often.
+        Most evidence that one frame's p_dead may give, in nats; 6 is a p_dead of 0.9975.
     window_frames
         So many recent frames are held apart as possible times of death; a death must be settled within them.
     most_odds
         Log odds of death never rise above this, so that a wrong verdict can be taken back within some ten frames.
     declare
-        A cell is declared dead at this posterior: some 10 nats of evidence beyond `hazard`.
+        A cell is declared dead at this posterior: some 10 nats of evidence with the default `hazard`. Reports and rules
+        on recorded runs use it too.
     uncertain
         Between these two posteriors a cell's state is uncertain.
     forget_frames
