@@ -178,6 +178,8 @@ def _metadata(shape: tuple[int, int], dtype: str, codec: str, chunk_px: int, n_c
             "blocksize": 0,
         }
         inner.append({"name": "blosc", "configuration": blosc})
+    # damage in any chunk of any level is an error to every reader
+    inner.append({"name": "crc32c"})
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     return {
         "shape": [*outer, *shape],

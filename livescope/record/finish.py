@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from livescope.errors import RecordError
 from livescope.record.arrays import build_levels, halved_labels, halved_means, sweep, trim
 from livescope.record.corrections import corrections_account
 from livescope.record.journal import read_journal
 from livescope.record.layout import (
     CALLS,
+    FORMAT,
     FRAMES,
     JOURNAL,
     LABELS,
@@ -62,7 +64,7 @@ FRAMES_SCHEMA = pa.schema(
         ("pixel_um", pa.float64()),
         ("bit_depth", pa.int32()),
         ("lost_before", pa.int64()),
-        ("crc32c", pa.int64()),
+        ("rows_crc32c", pa.int64()),
         ("analysed", pa.bool_()),
         ("saturated", pa.bool_()),
         ("n_live", pa.int64()),
@@ -99,11 +101,23 @@ class Committed:
 
 
 def read_committed(path: Path) -> Committed:
-    """Read the journal of the record at `path`."""
+    """Read the journal of the record at `path`.
+
+    Raises
+    ------
+    RecordError
+        Another version of livescope wrote it, in another format.
+    """
     committed = Committed()
     for line in read_journal(path / JOURNAL):
-        if line["kind"] == "open" and line.get("plate") is not None:
-            committed.plate = PlateLayout.from_dict(line["plate"])
+        if line["kind"] == "open":
+            if line["livescope"] != FORMAT:
+                raise RecordError(
+                    f"record {str(path)!r} is of format {line['livescope']}, this livescope reads format {FORMAT}. "
+                    "Open it with the version that wrote it (manifest.json, versions)."
+                )
+            if line.get("plate") is not None:
+                committed.plate = PlateLayout.from_dict(line["plate"])
         elif line["kind"] == "image":
             committed.images[line["image"]] = line
         elif line["kind"] == "frame":

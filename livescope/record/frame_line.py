@@ -16,7 +16,7 @@ __all__ = ["frame_line"]
 _FACTS = ("camera", "position", "channel", "elapsed_ms", "exposure_ms", "x_um", "y_um", "z_um", "pixel_um")
 
 
-def frame_line(frame: Frame, place: Place, crc32c: int) -> dict[str, Any]:
+def frame_line(frame: Frame, place: Place, rows_crc32c: int) -> dict[str, Any]:
     """Return the line of a frame, JSON-ready: what JSON cannot hold is left out."""
     facts = {name: value for name in _FACTS if (value := getattr(frame, name)) is not None and _storable(value)}
     return {
@@ -30,7 +30,7 @@ def frame_line(frame: Frame, place: Place, crc32c: int) -> dict[str, Any]:
         "wall_time": frame.wall_time,
         "bit_depth": frame.bit_depth,
         "lost_before": frame.lost_before,
-        "crc32c": crc32c,
+        "rows_crc32c": rows_crc32c,
         **facts,
         "metadata": {name: value for name, value in (frame.metadata or {}).items() if _storable(value)},
     }

@@ -71,13 +71,13 @@ def open_record(path: Path | str) -> Record:
 
 @dataclass(slots=True, frozen=True)
 class FramePlace:
-    """Where a frame lies: `Frame.index`, image group, t and c in its array; and the CRC-32C of its pixels."""
+    """Where a frame lies: `Frame.index`, image group, t and c in its array; and `checksum` of its pixels."""
 
     index: int
     image: str
     t: int
     c: int
-    crc32c: int
+    rows_crc32c: int
 
 
 class FrameStack:
@@ -272,7 +272,7 @@ class Record:
             plane = np.ascontiguousarray(_open_array(self.path / line["image"] / "0")[line["t"], line["c"]])
         except _UNREADABLE as error:
             raise _damaged(what, error) from None
-        if checksum(plane) != line["crc32c"]:
+        if checksum(plane) != line["rows_crc32c"]:
             raise _damaged(what, "its pixels are not those that were recorded")
         plane.flags.writeable = False
         return plane
@@ -285,7 +285,7 @@ class Record:
     def place(self, number: int) -> FramePlace:
         """Return where the `number`-th frame on disk lies, without reading its pixels."""
         line = self._committed.frames[number]
-        return FramePlace(line["frame"], line["image"], line["t"], line["c"], line["crc32c"])
+        return FramePlace(line["frame"], line["image"], line["t"], line["c"], line["rows_crc32c"])
 
     @property
     def analyses(self) -> Mapping[int, dict[str, Any]]:

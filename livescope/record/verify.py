@@ -133,7 +133,7 @@ def _frame(record: Record, number: int, *, labels: bool) -> list[str]:
         stored = [np.asarray(zarr.open_array(str(folder / str(k)), mode="r")[plane]) for k in range(levels)]
     except Exception as error:  # noqa: BLE001  whatever a damaged shard makes a decoder raise is a finding
         return [f"{where} cannot be read: {error}"]
-    if checksum(stored[0]) != place.crc32c:
+    if checksum(stored[0]) != place.rows_crc32c:
         return [f"{where} is not what was recorded"]
     made = halved_means(stored[0], levels)
     problems = [

@@ -59,7 +59,7 @@ class _Writing:
     place: Place
     futures: Sequence[Any] = ()
     planes: Sequence[Any] = ()
-    crc32c: int = 0
+    rows_crc32c: int = 0
 
 
 class Recorder:
@@ -302,8 +302,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             self._lose(frame, error)
             return None
-        # the sum while tensorstore reads the same pixels in its threads: from the cache it takes half the time
-        return replace(writing, futures=futures, planes=planes, crc32c=checksum(frame.pixels))
+        return replace(writing, futures=futures, planes=planes, rows_crc32c=checksum(frame.pixels))
 
     def _settle(self, ended: Sequence[_Writing]) -> None:
         """Journal frames whose writes have ended, or count them as lost."""
@@ -317,7 +316,7 @@ class Recorder:
                 self._lose(writing.frame, error)
         try:
             if written:  # all in one write: each may cost the GIL
-                self._journal.append(*(frame_line(w.frame, w.place, w.crc32c) for w in written))
+                self._journal.append(*(frame_line(w.frame, w.place, w.rows_crc32c) for w in written))
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             for writing in written:
                 self._lose(writing.frame, error)

@@ -18,7 +18,7 @@ from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.record.export import export_anndata, export_csv, export_label_stack, export_ome_tiff
 from livescope.record.labels import UNLINKED
-from livescope.record.layout import STATE_RGBA
+from livescope.record.layout import FORMAT, STATE_RGBA
 from livescope.record.reader import Record, open_record
 
 
@@ -51,7 +51,7 @@ def test_anndata_reads_back(record: Record, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data[:6, "p_dead"].X.ravel(), record.calls_of(0).p_dead)
     np.testing.assert_allclose(data.obsm["spatial"][:6, 0], record.calls_of(0).x_px * 0.65, rtol=1e-6)
     assert set(data.obs["state"]) <= {"live", "dead", "uncertain"}
-    assert json.loads(data.uns["livescope"]["manifest"])["format"] == 1
+    assert json.loads(data.uns["livescope"]["manifest"])["format"] == FORMAT
 
 
 def test_ome_tiff_has_pixels_sizes_and_times(record: Record, tmp_path: Path) -> None:

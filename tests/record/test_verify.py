@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorstore as ts
 import zarr
 
 from livescope.calls import CellCalls, State
 from livescope.errors import RecordError
 from livescope.frames import Frame
 from livescope.record.corrections import LOG, Correction, CorrectionLog
+from livescope.record.layout import FORMAT
 from livescope.record.manifest import write_manifest
 from livescope.record.reader import Record, open_record
 from livescope.record.recover import recover
@@ -72,6 +74,17 @@ def cut_shard(path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-20])
 
 
+def flip_bit(shard: str) -> Callable[[Path], None]:
+    """Change one bit of the first chunk, as a tired disk does."""
+
+    def write(path: Path) -> None:
+        stored = bytearray((path / shard).read_bytes())
+        stored[40] ^= 1
+        (path / shard).write_bytes(stored)
+
+    return write
+
+
 def cut(name: str) -> Callable[[Path], None]:
     return lambda path: os.truncate(path / name, 100)
 
@@ -99,6 +112,9 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
         (write_plane("images/1/2", 0), "frame 4 (images/1, t 0): level 2"),
         (write_plane("labels/viability/0", 2), "labels/viability/0 differ"),
         (cut_shard, "frame 2 (root, t 2) cannot be read"),
+        (flip_bit("0/c/2/0/0/0"), "frame 2 (root, t 2) cannot be read"),
+        (flip_bit("1/c/2/0/0/0"), "frame 2 (root, t 2) cannot be read"),
+        (flip_bit("labels/cells/0/c/2/0/0"), "labels/cells/0 cannot be read"),
         (lambda path: shutil.rmtree(path / "0/c/3"), "frame 3 (root, t 3) is not what was recorded"),
         (edit("run.yaml"), "run.yaml has changed"),
         (replace_in("manifest.json", "livescope record", "livescope  record"), "manifest.json has changed"),
@@ -125,6 +141,8 @@ def test_labels_are_not_held_against_calls_that_are_gone(stored: Path, change: C
     ("change", "read", "told"),
     [
         (cut_shard, lambda record: record.frame(2), "frame 2 of record .* cannot be read"),
+        (flip_bit("0/c/2/0/0/0"), lambda record: record.frame(2), "frame 2 of record .* cannot be read"),
+        (flip_bit("1/c/2/0/0/0"), lambda record: record.stack(level=1)[2], r"plane \(2, 0\) of .* cannot be read"),
         (cut_shard, lambda record: record.frames[2], r"plane \(2, 0\) of .* cannot be read"),
         (lambda path: shutil.rmtree(path / "0/c/3"), lambda record: record.frame(3), "not those that were recorded"),
         (swap_frames, lambda record: record.frame(1), "not those that were recorded"),
@@ -142,6 +160,25 @@ def test_reading_what_is_damaged_says_what_and_what_to_do(
     change(stored)
     with pytest.raises(RecordError, match=told):
         read(open_record(stored))
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd", "none"])
+def test_a_flipped_bit_is_an_error_to_every_reader(bench: Any, make_frame: Callable[..., Frame], codec: str) -> None:
+    recorder = bench.open(codec=codec)
+    recorder.put(make_frame(0))
+    recorder.close()
+    flip_bit("0/c/0/0/0/0")(recorder.path)
+    with pytest.raises(ValueError, match="checksum"):
+        np.asarray(zarr.open_group(str(recorder.path), mode="r")["0"])
+    store = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(recorder.path / "0")}}).result()
+    with pytest.raises(ValueError, match="Digest mismatch"):
+        store[0, 0].read().result()
+
+
+def test_a_record_of_another_format_is_not_guessed_at(stored: Path) -> None:
+    replace_in("journal.ndjson", f'"livescope":{FORMAT}', '"livescope":1')(stored)
+    with pytest.raises(RecordError, match=f"is of format 1, this livescope reads format {FORMAT}"):
+        open_record(stored)
 
 
 def test_a_lost_manifest_is_made_anew(stored: Path) -> None:
