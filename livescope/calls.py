@@ -120,6 +120,8 @@ class Fates:
         The same as (fractional) `Frame.index`.
     arrived_dead
         (n,) bool, dead when first seen: its time of death is unknown.
+    declared
+        (n,) bool, declared dead, in this frame or before, and not taken back since: what reports and rules count.
     resurrected
         (n,) bool, declared dead before and now alive again: the model or the linking erred.
     died
@@ -135,6 +137,7 @@ class Fates:
     death_low_frame: NDArray[np.float64]
     death_high_frame: NDArray[np.float64]
     arrived_dead: NDArray[np.bool_]
+    declared: NDArray[np.bool_]
     resurrected: NDArray[np.bool_]
     died: tuple[int, ...]
 

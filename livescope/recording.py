@@ -32,7 +32,10 @@ _DISK_POLL_S = 1.0
 _TRUTH_COLUMNS = ("cell_id", "y_px", "x_px", "radii_px", "state", "death_minutes", "visible")
 """What a record of simulated cells keeps of their truth, in the order of `Truth`."""
 
-_FATE_COLUMNS = ("p_dead", "state", "death_frame", "death_low_frame", "death_high_frame", "arrived_dead", "resurrected")
+_FATE_COLUMNS = (
+    *("p_dead", "state", "death_frame", "death_low_frame", "death_high_frame"),
+    *("arrived_dead", "declared", "resurrected"),
+)
 """What a record keeps of the cells' fates beside the calls of single frames, in the order of `Fates`."""
 
 

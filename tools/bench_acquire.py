@@ -135,7 +135,7 @@ def compare_rates(frames: int, rounds: int, console: Console) -> list[dict[str, 
             mine, other = medians(core, [ours, bare], frames, rounds)
             rows.append(row(case, "frames/s", mine, "bare pop loop", other, more=True))
             core.setExposure(1.0)
-            mine, one_sequence, single_events = medians(core, [ours, mda, events], min(frames, 200), rounds)
+            mine, one_sequence, single_events = medians(core, [ours, mda, events], min(frames, 200), min(rounds, 5))
             rows.append(row(f"{case}, 1 ms", "frames/s", mine, "run_mda, one sequence", one_sequence, more=True))
             rows.append(row(f"{case}, 1 ms", "frames/s", mine, "run_mda, event by event", single_events, more=True))
             close_core(core)
@@ -343,7 +343,7 @@ def main() -> None:
         rows = soak(asked.soak, console) if asked.soak else []
         rows += cycles(asked.cycles, console) if asked.cycles else []
     else:
-        rows = compare_rates(150 if asked.quick else 600, 3 if asked.quick else 5, console)
+        rows = compare_rates(150 if asked.quick else 300, 3 if asked.quick else 15, console)
         rows += compare_freezes(1 if asked.quick else 3, console)
         rows += compare_hand_off(100 if asked.quick else 300, 2)
         rows += simulated_rate(100 if asked.quick else 300, console)

@@ -20,6 +20,8 @@ from livescope.settings import CameraSettings
 
 __all__ = ["CameraState", "Light", "grey"]
 
+_NATIVE = frozenset(np.dtype(name) for name in PIXEL_DTYPES)
+
 
 class CameraState:
     """The camera as it was when last read, so that the acquisition thread need not ask it for every frame.
@@ -163,6 +165,14 @@ def grey(pixels: Any) -> Pixels:
     FrameError
         Any other shape or pixel type.
     """
+    if pixels.ndim != 2 or pixels.dtype not in _NATIVE:  # a dtype's name takes longer than all the rest here
+        pixels = _luma(pixels)
+    flat: Pixels = np.ascontiguousarray(pixels)
+    flat.flags.writeable = False
+    return flat
+
+
+def _luma(pixels: Any) -> Any:
     if pixels.dtype.name not in PIXEL_DTYPES or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise FrameError(
             f"the camera delivers {pixels.dtype.name} pixels of shape {pixels.shape}; livescope takes "
@@ -174,9 +184,7 @@ def grey(pixels: Any) -> Pixels:
         luma += 150 * pixels[..., 1].astype(np.uint32)
         luma += 29 * pixels[..., 2].astype(np.uint32)
         pixels = (luma >> 8).astype(pixels.dtype)
-    flat: Pixels = np.ascontiguousarray(pixels)
-    flat.flags.writeable = False
-    return flat
+    return pixels
 
 
 def _binning(core: StreamCore, label: str) -> int:

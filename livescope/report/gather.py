@@ -24,7 +24,6 @@ from livescope.record.reader import Record, open_record
 from livescope.report.dye import DyeFields, gather_dye
 from livescope.respond.counts import counts_of
 from livescope.respond.readings import shift_of
-from livescope.track.fate import FateSettings
 
 __all__ = ["EVERYTHING", "Crop", "Curve", "RunFacts", "gather"]
 
@@ -280,17 +279,16 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
     seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])
     columns = {
         name: table[name].to_numpy(zero_copy_only=False)[known][order][last]
-        for name in ("death_frame", "p_dead", "arrived_dead", "resurrected")
+        for name in ("death_frame", "arrived_dead", "declared", "resurrected")
     }
     death_frame = columns["death_frame"].astype(float)
     # a death counts once it was declared, as it does while the run goes on
-    surest = np.maximum.reduceat(table["p_dead"].to_numpy()[known][order], first)
-    dead = np.isfinite(death_frame) & (columns["p_dead"] >= 0.5) & (surest >= FateSettings().declare)
+    declared, timed = columns["declared"].astype(bool), np.isfinite(death_frame)
+    dead = declared & timed
     death_s = np.where(dead, np.interp(np.where(dead, death_frame, 0.0), index, seconds), np.nan)
     first_s, last_s = np.interp(frame[first], index, seconds), np.interp(frame[last], index, seconds)
     # declared dead without a time, though it was seen alive: nothing is known of when
-    timeless = (columns["p_dead"] >= 0.5) & (surest >= FateSettings().declare) & ~np.isfinite(death_frame)
-    arrived = columns["arrived_dead"].astype(bool) | timeless
+    arrived = columns["arrived_dead"].astype(bool) | (declared & ~timed)
     condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
     by_condition = {
         str(name): (first_s[rows], last_s[rows], death_s[rows], arrived[rows])

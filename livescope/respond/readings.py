@@ -17,7 +17,6 @@ from livescope.record.reader import Record
 from livescope.respond.counts import counts_of
 from livescope.respond.focus import FocusMeter
 from livescope.respond.rules import Reading
-from livescope.track.fate import FateSettings
 
 __all__ = ["Readings", "readings_of_record", "shift_of"]
 
@@ -142,9 +141,9 @@ def _deaths_by_frame(record: Record) -> Mapping[int, int]:
     table = record.table("fates").sort_by("frame")
     counts: dict[int, int] = {}
     known: set[int] = set()
-    columns = (table[name].to_pylist() for name in ("frame", "track", "p_dead", "arrived_dead"))
-    for frame, track, p_dead, arrived_dead in zip(*columns, strict=True):
-        if p_dead >= FateSettings().declare and track not in known:
+    columns = (table[name].to_pylist() for name in ("frame", "track", "declared", "arrived_dead"))
+    for frame, track, declared, arrived_dead in zip(*columns, strict=True):
+        if declared and track not in known:
             known.add(track)
             if not arrived_dead:
                 counts[frame] = counts.get(frame, 0) + 1

@@ -60,8 +60,7 @@ class FateSettings:
     most_odds
         Log odds of death never rise above this, so that a wrong verdict can be taken back within some ten frames.
     declare
-        A cell is declared dead at this posterior: some 10 nats of evidence with the default `hazard`. Reports and rules
-        on recorded runs use it too.
+        A cell is declared dead at this posterior: some 10 nats of evidence with the default `hazard`.
     uncertain
         Between these two posteriors a cell's state is uncertain.
     forget_frames
@@ -307,6 +306,7 @@ class FateFilter:
             death_low_frame=death[:, 0, 0],
             death_high_frame=death[:, 0, 2],
             arrived_dead=(p >= 0.5) & ~tracks.was_alive[row],
+            declared=tracks.declared[row],
             resurrected=tracks.resurrected[row],
             died=died,
         )

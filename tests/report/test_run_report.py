@@ -92,7 +92,7 @@ def record_run(path: Path, positions: dict[str | None, float], frames: int = 24)
             fates = fate.update(calls, frame, linker.report.shift_yx_px)
             assert recorder.put(frame)
             recorder.put_calls(frame, calls)
-            columns = ("p_dead", "death_frame", "arrived_dead", "resurrected")
+            columns = ("death_frame", "arrived_dead", "declared", "resurrected")
             table = {name: getattr(fates, name) for name in columns}
             recorder.put_table("fates", {"frame": np.full(len(calls), index), "track": calls.track, **table})
             index += 1

@@ -111,6 +111,12 @@ def test_resurrections_are_flagged() -> None:
     assert results[25].p_dead[0] > 0.95
     assert not results[25].resurrected.any()
     assert results[-1].resurrected.tolist() == [True, False]
+    declared = np.array([result.declared for result in results])
+    dead = np.array([result.state == State.DEAD for result in results])
+    assert not declared[:, 1].any()
+    assert not (declared & ~dead).any()
+    assert dead[:, 0].argmax() < declared[:, 0].argmax()  # called dead at once, declared once it is sure
+    assert not declared[-1].any()  # and taken back
     assert results[-1].state.tolist() == [State.LIVE, State.LIVE]
 
 
