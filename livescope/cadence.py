@@ -6,11 +6,11 @@ that nobody will call are handed back to whoever put the next one, to be counted
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from enum import StrEnum
 
 from livescope.frames import Frame
+from livescope.meters import Mailbox
 
 __all__ = ["AnalysisQueue", "Cadence"]
 
@@ -31,8 +31,8 @@ class Cadence(StrEnum):
     NEWEST = "newest only"
 
 
-class AnalysisQueue:
-    """A queue that never blocks its writer.
+class AnalysisQueue(Mailbox[Frame]):
+    """Frames that wait for the detector; `put` returns those that will not be called because of the new one.
 
     Parameters
     ----------
@@ -49,44 +49,19 @@ class AnalysisQueue:
     def __init__(self, every: bool | None) -> None:
         self.cadence = Cadence.NEWEST if every is False else Cadence.EVERY
         self._adapts = every is None
-        self._capacity = BACKLOG if self._adapts else CAPACITY
-        self._items: deque[Frame] = deque()
-        self._ready = threading.Condition()
-        self._closed = False
+        super().__init__(BACKLOG if self._adapts else CAPACITY)
         self._calm = 0
         self._calm_wanted = CALM
 
-    def put(self, frame: Frame) -> list[Frame]:
-        """Leave a frame; return those that will not be called because of it."""
-        with self._ready:
-            skipped = self._make_room(frame)
-            self._items.append(frame)
-            self._ready.notify()
-            self._calm = 0 if skipped else self._calm + 1
-            if self._adapts and self.cadence is Cadence.NEWEST and self._calm >= self._calm_wanted:
-                self.cadence = Cadence.EVERY
-                self._calm_wanted = min(2 * self._calm_wanted, LONGEST_CALM)
-            return skipped
+    def _make_room(self, item: Frame) -> list[Frame]:
+        skipped = self._skipped_for(item)
+        self._calm = 0 if skipped else self._calm + 1
+        if self._adapts and self.cadence is Cadence.NEWEST and self._calm >= self._calm_wanted:
+            self.cadence = Cadence.EVERY
+            self._calm_wanted = min(2 * self._calm_wanted, LONGEST_CALM)
+        return skipped
 
-    def get(self, timeout_s: float) -> Frame | None:
-        """Take the oldest frame; None after `timeout_s` without one, or at once when closed and empty."""
-        with self._ready:
-            self._ready.wait_for(lambda: self._items or self._closed, timeout_s)
-            return self._items.popleft() if self._items else None
-
-    def close(self) -> None:
-        """Wake the reader; what lies in the queue can still be taken."""
-        with self._ready:
-            self._closed = True
-            self._ready.notify_all()
-
-    @property
-    def exhausted(self) -> bool:
-        """True when closed and empty: nothing more will come."""
-        with self._ready:
-            return self._closed and not self._items
-
-    def _make_room(self, frame: Frame) -> list[Frame]:
+    def _skipped_for(self, frame: Frame) -> list[Frame]:
         if self.cadence is Cadence.EVERY:
             if len(self._items) < self._capacity:
                 return []

@@ -22,7 +22,7 @@ class Mailbox(Generic[T]):
 
     >>> box = Mailbox[int](1)
     >>> box.put(1), box.put(2), box.get(0.0)
-    (None, 1, 2)
+    ([], [1], 2)
     """
 
     def __init__(self, capacity: int = 1) -> None:
@@ -31,10 +31,10 @@ class Mailbox(Generic[T]):
         self._ready = threading.Condition()
         self._closed = False
 
-    def put(self, item: T) -> T | None:
-        """Leave an item; return the oldest one if it had to make room, else None."""
+    def put(self, item: T) -> list[T]:
+        """Leave an item; return those that had to make room for it."""
         with self._ready:
-            evicted = self._items.popleft() if len(self._items) >= self._capacity else None
+            evicted = self._make_room(item)
             self._items.append(item)
             self._ready.notify()
             return evicted
@@ -60,6 +60,10 @@ class Mailbox(Generic[T]):
     def __len__(self) -> int:
         with self._ready:
             return len(self._items)
+
+    def _make_room(self, item: T) -> list[T]:
+        """Evict what has to go before `item` comes in; called with the lock held."""
+        return [self._items.popleft()] if len(self._items) >= self._capacity else []
 
 
 class RateMeter:
