@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from livescope.acquire.stream_core import NoShutter
 from livescope.errors import AcquisitionError
 
 __all__ = ["AttachedCore"]
@@ -22,7 +23,7 @@ SILENCE_S = 1.0
 """So long without a frame the owner's camera is not asked whether it runs."""
 
 
-class AttachedCore:
+class AttachedCore(NoShutter):
     """A `StreamCore` that follows the live view and the planned runs of somebody else's `CMMCorePlus`.
 
     `LiveStream.start` begins to watch and `stop` lets go; the owner may start and stop as it likes meanwhile, and each
@@ -138,24 +139,6 @@ class AttachedCore:
 
     def setCircularBufferMemoryFootprint(self, megabytes: int, /) -> None:
         """Nothing: the ring belongs to the owner, and resizing it while streaming crashes."""
-
-    def getAutoShutter(self) -> bool:
-        """The light belongs to the owner: as if there were none."""
-        return False
-
-    def setAutoShutter(self, on: bool, /) -> None:
-        """Nothing."""
-
-    def getShutterDevice(self) -> str:
-        """The light belongs to the owner: as if there were none."""
-        return ""
-
-    def getShutterOpen(self) -> bool:
-        """The light belongs to the owner: as if there were none."""
-        return False
-
-    def setShutterOpen(self, is_open: bool, /) -> None:
-        """Nothing."""
 
     def getCameraDevice(self) -> str:
         """Label of the owner's camera."""

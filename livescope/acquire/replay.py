@@ -16,6 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from livescope.acquire.files import CAMERA, open_pages
+from livescope.acquire.stream_core import NoShutter
 from livescope.errors import SourceError
 from livescope.settings import CameraSettings, SourceSettings
 
@@ -25,7 +26,7 @@ DEFAULT_FPS = 10.0
 RING_FRAMES = 8
 
 
-class ReplayCore:
+class ReplayCore(NoShutter):
     """A `StreamCore` whose camera is a folder of images, a multi-page TIFF or an OME-Zarr.
 
     Parameters
@@ -166,24 +167,6 @@ class ReplayCore:
     def getProperty(self, label: str, name: str, /) -> str:
         """Recorded frames have no properties: raises."""
         raise RuntimeError(f"a replay has no property {name!r}")
-
-    def getAutoShutter(self) -> bool:
-        """No shutter."""
-        return False
-
-    def setAutoShutter(self, on: bool, /) -> None:
-        """No shutter: nothing to do."""
-
-    def getShutterDevice(self) -> str:
-        """No shutter."""
-        return ""
-
-    def getShutterOpen(self) -> bool:
-        """No shutter."""
-        return False
-
-    def setShutterOpen(self, is_open: bool, /) -> None:
-        """No shutter: nothing to do."""
 
     def getXYStageDevice(self) -> str:
         """No stage."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["FiniteSource", "MayRest", "StreamCore", "TellsOfSnaps", "camera_labels"]
+__all__ = ["FiniteSource", "MayRest", "NoShutter", "StreamCore", "TellsOfSnaps", "camera_labels"]
 
 
 class StreamCore(Protocol):
@@ -128,6 +128,28 @@ class MayRest(Protocol):
 
     def rests(self) -> bool:
         """True while no frame is to be expected from the camera."""
+
+
+class NoShutter:
+    """The light as seen by a core that has none, or whose light is somebody else's."""
+
+    def getAutoShutter(self) -> bool:
+        """No."""
+        return False
+
+    def setAutoShutter(self, on: bool, /) -> None:
+        """Nothing."""
+
+    def getShutterDevice(self) -> str:
+        """None."""
+        return ""
+
+    def getShutterOpen(self) -> bool:
+        """No."""
+        return False
+
+    def setShutterOpen(self, is_open: bool, /) -> None:
+        """Nothing."""
 
 
 def camera_labels(core: Any) -> tuple[str, ...]:
