@@ -60,14 +60,13 @@ SIMULATED = TrainSettings(
     modality="simulated bright-field",
     limits="Knows the simulated microscope only. Never use it on real cells: its calls there mean nothing.",
 )
-# the network that ships is from before states were weighed by group and missed dead cells counted double
 ADHERENT = TrainSettings(
     name="adherent",
     out=MODELS,
     data=(Simulated(fields=120, seed=2000), Masks(path=DATA / "usiigaci", pixel_um=0.65, repeat=8)),
     pixel_um=1.3,
     fractions=(0.75, 0.1),
-    fit=FitSettings(steps=1500, batch=6, canvas_px=256, augment=AugmentSettings(blur_px=0.8, noise=0.1)),
+    fit=FitSettings(steps=3000, batch=6, canvas_px=256, augment=AugmentSettings(blur_px=0.8, noise=0.1)),
     licence="BSD-3-Clause (network). Training images: MIT, Tsai et al. 2019, github.com/oist/Usiigaci, commit 9501d80",
     modality="bright-field and phase contrast",
     limits=(
