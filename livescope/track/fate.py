@@ -69,15 +69,15 @@ class FateSettings:
 
     hazard: float = 0.05
     weight: float = 0.65
-    time_weight: float = 0.7
-    most_look: float = 5.0
-    persist: float = 0.1
+    time_weight: float = 0.85
+    most_look: float = 3.0
+    persist: float = 0.2
     motion_weight: float = 0.5
     most_still: float = 2.0
     most_nats: float = 6.0
     window_frames: int = 64
     most_odds: float = 16.0
-    declare: float = 0.9995
+    declare: float = 0.999
     uncertain: tuple[float, float] = (0.5, 0.5)
     forget_frames: int = 520
 
