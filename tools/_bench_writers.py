@@ -1,7 +1,7 @@
 """The contenders of tools/bench_record.py: one class each, all with `append(frame)` and `close()`.
 
 All but the raw file write the same layout: Zarr v3, one shard a frame, chunks of 512, blosc lz4 level 1, bitshuffle.
-Only livescope's chunks carry a checksum.
+Only livescope's chunks carry checksums, and those of tensorstore where it is told to.
 ome-writers does not let its user choose: its lz4 is level 5 with shuffle.
 """
 
@@ -99,14 +99,14 @@ class ZarrPython:
 class BareTensorstore:
     """tensorstore alone: 6 writes in flight, no journal, no copy, no thread of ours."""
 
-    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int], *, checksums: bool = False) -> None:
         import tensorstore as ts
 
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         lz4 = {"cname": "lz4", "clevel": 1, "shuffle": "bitshuffle", "typesize": 2, "blocksize": 0}
         shards = {
             "chunk_shape": [1, 1, CHUNK, CHUNK],
-            "codecs": [little, {"name": "blosc", "configuration": lz4}],
+            "codecs": [little, {"name": "blosc", "configuration": lz4}, *([{"name": "crc32c"}] if checksums else [])],
             "index_codecs": [little, {"name": "crc32c"}],
         }
         self._store = ts.open(
@@ -229,5 +229,6 @@ WRITERS: dict[str, Callable[[Path, tuple[int, int]], Writer]] = {
     "ome-writers (tensorstore)": OmeWriters,
     "acquire-zarr": AcquireZarr,
     "bare tensorstore": BareTensorstore,
+    "bare tensorstore, checksums": lambda folder, shape: BareTensorstore(folder, shape, checksums=True),
     "raw write": Raw,
 }
