@@ -166,13 +166,13 @@ def grey(pixels: Any) -> Pixels:
         Any other shape or pixel type.
     """
     if pixels.ndim != 2 or pixels.dtype not in _NATIVE:  # a dtype's name takes longer than all the rest here
-        pixels = _luma(pixels)
+        pixels = _one_channel(pixels)
     flat: Pixels = np.ascontiguousarray(pixels)
     flat.flags.writeable = False
     return flat
 
 
-def _luma(pixels: Any) -> Any:
+def _one_channel(pixels: Any) -> Any:
     if pixels.dtype.name not in PIXEL_DTYPES or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise FrameError(
             f"the camera delivers {pixels.dtype.name} pixels of shape {pixels.shape}; livescope takes "

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 __all__ = ["Journal", "checksum", "read_journal"]
 
 SUMMED_ROW = 16
+"""A frame's sum takes every so many rows."""
 SYNC_LINES = 32
 SYNC_S = 0.5
 """The journal reaches the disk itself after so many lines or seconds; a power failure loses at most these."""
