@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from livescope.acquire.camera_state import CameraState, Light
 from livescope.acquire.health import Health, HealthEvent, Pulse, Watchdog, judge
@@ -43,7 +44,6 @@ class Segments:
         self.lock = CameraLock()
         self.state = StreamState.IDLE
         self.error: LivescopeError | None = None
-        self.newest: Frame | None = None
         self.notes: list[SegmentNote] = []
         self._settings = camera or CameraSettings()
         self._on_frame = on_frame
@@ -56,7 +56,7 @@ class Segments:
         self._made_before = 0
         self._interlude = False
         self._stall_why = ""
-        self._arrived = threading.Condition()
+        self._awaiting: list[Future[Frame]] = []
         self._ended = threading.Event()
         self._ended.set()
         self._thread: threading.Thread | None = None
@@ -275,14 +275,13 @@ class Segments:
         self._ended.set()
         if self._watchdog is not None:
             self._watchdog.finish()
-        with self._arrived:
-            self._arrived.notify_all()
+        while self._awaiting:
+            self._awaiting.pop().set_exception(AcquisitionError("the run ended before the next frame."))
 
     def _receive(self, frame: Frame) -> None:
         if self.notes and frame.segment > self.notes[-1].segment:
             reason = "the camera's numbering began again, and not by livescope: somebody else started it"
             self.notes.append(SegmentNote(frame.segment, reason, frame.wall_time))
         self._on_frame(frame)
-        with self._arrived:
-            self.newest = frame
-            self._arrived.notify_all()
+        while self._awaiting:  # whoever wants the next one; a frame kept for them here would be memory not used again
+            self._awaiting.pop().set_result(frame)

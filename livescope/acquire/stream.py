@@ -315,12 +315,13 @@ class LiveStream(Segments):
     # ------------------------------------------------------------------ helpers
 
     def _next_frame(self, timeout_s: float) -> Frame:
-        with self._arrived:
-            before = self.newest
-            self._arrived.wait_for(lambda: self.newest is not before or not self.running, timeout_s)
-            if self.newest is None or self.newest is before:
-                raise AcquisitionError(f"no frame came from camera {self.camera.label!r} within {timeout_s:.1f} s.")
-            return self.newest
+        coming: Future[Frame] = Future()
+        self._awaiting.append(coming)
+        try:
+            return coming.result(timeout_s if self.running else 0)  # asked after it was queued: an end is not missed
+        except TimeoutError:
+            late = f"no frame came from camera {self.camera.label!r} within {timeout_s:.1f} s."
+            raise AcquisitionError(late) from None
 
 
 def _frames_to_ask(core: object, frames: int | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,33 @@ def test_snap_idle_and_live(any_core: Any, sink: Any) -> None:
     live = stream.snap()
     assert live.index >= 0
     stream.stop()
+
+
+def test_no_frame_is_held_once_its_receiver_let_go(demo_core: Any) -> None:
+    """Or the core would alternate between two places in memory: some per cent of the rate at 2048 x 2048."""
+    held, seen = [], []
+
+    def receive(frame: Frame) -> None:
+        held.append(bool(seen) and seen[-1]() is not None)
+        seen.append(weakref.ref(frame.pixels))
+
+    stream = LiveStream(demo_core, receive, LossLedger())
+    stream.start(frames=10)
+    assert stream.wait(60)
+    assert len(held) == 10
+    assert not any(held)
+
+
+def test_a_snap_that_waits_for_a_frame_is_told_that_the_run_ended(sink: Any) -> None:
+    core = FakeCore(rate_fps=None)  # no frame comes
+    stream = sink.stream(core)
+    stream.start()
+    stopping = threading.Timer(0.3, stream.stop)
+    stopping.start()
+    with pytest.raises(AcquisitionError, match="the run ended before the next frame"):
+        stream.snap()
+    stopping.join()
+    assert stream.snap().index == -1  # idle, the camera is asked again
 
 
 def test_exposure_changes_while_streaming(any_core: Any, sink: Any) -> None:
