@@ -7,7 +7,7 @@ resampled). Trains nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,27 +195,55 @@ def ldc(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
     return [*rows, Row("AUC of dead, worst series of 30 dead or more", worst, groups=len(by_group), bar=0.97)]
 
 
+DETECTIONS = 2.0
+"""Detections for each marked nucleus, where not every cell is marked: precision would say nothing."""
+
+
 def mcf7(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
-    """Dye pairs, by experiment; cells are found in bright-field alone and only some are marked."""
-    matched = matched_of(dataset, folds)
+    """Dye pairs, by experiment; cells are found in bright-field alone and only some are marked.
+
+    The bars hold at one threshold for all networks, at which they call two cells for each marked nucleus; the other
+    figures are those at the threshold that each network's training has chosen.
+    """
+    even, own = matched_of(dataset, _at_ratio(dataset, folds)), matched_of(dataset, folds)
     rows = _rows(
-        matched,
+        even,
         {
-            "auc_dead": ("AUC of dead, calls of all folds together (gate)", 0.92, False),
-            "recall": ("marked nuclei found", 0.85, False),
+            "recall": ("marked nuclei found, at two detections each", 0.85, False),
+            "auc_dead": ("AUC of dead, all folds together, at two detections each", 0.92, False),
+            "recall_live": ("live cells found, at two detections each", None, False),
+            "recall_dead": ("dead cells found, at two detections each", None, False),
+        },
+    )
+    apart = score(even)
+    rows.append(
+        Row("live and dead found, difference", abs(apart.recall_live - apart.recall_dead), bar=0.05, at_most=True)
+    )
+    aucs = [score(matched_of(dataset, [fold])).auc_dead for fold in folds]
+    rows.append(
+        Row("AUC of dead, mean of the folds", float(np.nanmean(aucs)), float(np.nanmin(aucs)), float(np.nanmax(aucs)))
+    )
+    rows += _rows(
+        own,
+        {
+            "auc_dead": ("AUC of dead, all folds together", None, False),
+            "recall": ("marked nuclei found", None, False),
             **_STATE,
         },
     )
-    marked = sum(int((m.marked >= 0).sum()) + len(m.missed) for m in matched)
     called = sum(int((one.p_cell >= fold.p_cell).sum()) for fold in folds for one in fold.calls)
-    apart = score(matched)
-    aucs = [score(matched_of(dataset, [fold])).auc_dead for fold in folds]
-    return [
-        *rows,
-        Row("AUC of dead, mean of the folds", float(np.nanmean(aucs)), float(np.nanmin(aucs)), float(np.nanmax(aucs))),
-        Row("detections for each marked nucleus", called / marked, bar=2.0, at_most=True),
-        Row("live and dead found, difference", abs(apart.recall_live - apart.recall_dead), bar=0.05, at_most=True),
-    ]
+    return [*rows, Row("detections for each marked nucleus", called / _marked(own))]
+
+
+def _marked(matched: Sequence[Matched]) -> int:
+    return sum(int((m.marked >= 0).sum()) + len(m.missed) for m in matched)
+
+
+def _at_ratio(dataset: Dataset, folds: Sequence[Fold]) -> list[Fold]:
+    """Give all folds the one threshold at which they call `DETECTIONS` cells for each marked one."""
+    scores = np.sort(np.concatenate([one.p_cell for fold in folds for one in fold.calls]))[::-1]
+    wanted = int(DETECTIONS * _marked(matched_of(dataset, folds)))
+    return [replace(fold, p_cell=float(scores[min(wanted, len(scores)) - 1])) for fold in folds]
 
 
 def usiigaci(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:

@@ -92,8 +92,16 @@ RECIPES = {
     "mcf7": Recipe(
         TrainSettings(
             name="mcf7",
-            # the lines by which the set's own nuclei.csv was made, so that figures stand beside those of others
-            data=(DyePairs(path=DATA / "mcf7_dye_pairs" / "fields", pixel_um=0.311, thresholds=Thresholds()),),
+            data=(
+                DyePairs(
+                    path=DATA / "mcf7_dye_pairs" / "fields",
+                    pixel_um=0.311,
+                    # the lines by which the set's own nuclei.csv was made, so that figures stand beside those of others
+                    thresholds=Thresholds(),
+                    # all MCF-7 cells are marked, NK and blood cells are not: those are not to be called
+                    unmarked="background",
+                ),
+            ),
             pixel_um=0.311,
             # contrast differs sixfold between the experiments; the strengths below are in units of the frame's spread
             normalisation=Spread(),

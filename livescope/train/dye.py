@@ -212,11 +212,12 @@ def _lines(ratio: NDArray[np.float64], least: float) -> tuple[float, float]:
     return round(float(np.exp(dead)), 3), round(float(np.exp(upper)), 3)
 
 
-def label(pairs: Sequence[Pair], thresholds: Thresholds) -> list[data.Field]:
+def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_background: bool = False) -> list[data.Field]:
     """Turn pairs into labelled bright-field pictures.
 
     Nuclei between the lines train detection but never the state. Where the nuclear dye shows something that is not a
-    marked nucleus (other cells, debris) the labels say nothing; elsewhere the absence of a nucleus is known.
+    marked nucleus (other cells, debris) the labels say nothing, unless it is said to be background; elsewhere the
+    absence of a nucleus is known.
     """
     fields = []
     for pair in pairs:
@@ -228,7 +229,7 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds) -> list[data.Field]:
         state[(in_field < thresholds.live_field) & (in_ring < thresholds.live_ring)] = State.LIVE
         state[(in_field > thresholds.dead_field) & (in_ring > thresholds.dead_ring)] = State.DEAD
         shift = np.asarray(pair.shift_yx, np.float32)
-        known = np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
+        known = None if others_are_background else np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
         fields.append(
             data.Field(
                 name=pair.name,

@@ -91,6 +91,9 @@ class DyePairs(_Frozen):
     pixel_um: float | None = Field(default=None, gt=0)
     thresholds: dye.Thresholds | None = None
     """None proposes them from the histogram of all fields."""
+    unmarked: Literal["unknown", "background"] = "unknown"
+    """What the nuclear dye shows besides: unknown, and left out of the training; or background, where every cell of the
+    kind to be called is marked, so that the rest is others (of a co-culture, blood). Precision is not measured."""
 
 
 class Records(_Frozen):
@@ -237,7 +240,8 @@ def read(settings: OneOf) -> Dataset:
             pairs = dye.read_pairs(settings.path, settings.group)
             thresholds = settings.thresholds or dye.propose(pairs)
             measured = tuple(dye.measure(pair) for pair in pairs)
-            fields, reach, complete = dye.label(pairs, thresholds), 1.0, False
+            fields = dye.label(pairs, thresholds, others_are_background=settings.unmarked == "background")
+            reach, complete = 1.0, False
         case Records():
             fields, own_um = read_records(settings.path, settings.reviewed)
             pixel_um, complete = pixel_um or own_um, settings.reviewed

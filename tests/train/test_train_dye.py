@@ -90,6 +90,8 @@ def test_a_nucleus_without_dye_around_is_unknown_not_background(tmp_path: Path) 
     assert field.known is not None
     assert not field.known[tuple(at)]
     assert field.known[0, 100]
+    (field,) = label([replace(pair, nuclei=unmarked)], Thresholds(), others_are_background=True)
+    assert field.known is None  # the labels speak everywhere
 
 
 def test_one_empty_field_does_not_break_registration() -> None:
