@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Journal", "checksum", "read_journal"]
 
-SUMMED_ROW = 16
+SUMMED_ROW = 64
 """A frame's sum takes every so many rows."""
 SYNC_LINES = 32
 SYNC_S = 0.5
@@ -94,7 +94,7 @@ class Journal:
 
 
 def checksum(pixels: NDArray[Any]) -> int:
-    """Return the CRC-32C of every 16th row of a plane, little endian as stored.
+    """Return the CRC-32C of every 64th row of a plane, little endian as stored.
 
     It tells whether a plane belongs to its line. Damage is found by the sums that tensorstore puts behind every chunk,
     of what it has just compressed; one of all pixels here would cost an eighth of all that it takes to store a frame.

@@ -43,7 +43,7 @@ __all__ = [
     "write_json",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the record's own files (journal, tables, manifest)."""
 JOURNAL, MANIFEST, RUN_SETTINGS, LOCK = "journal.ndjson", "manifest.json", "run.yaml", ".lock"
 CALLS, FRAMES, FIRINGS = "calls", "frames", "firings"

@@ -5,6 +5,7 @@ Owns its first entries and its reading; the recorder and `finish` add the rest.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -36,14 +37,20 @@ PACKAGES = (
 """What decides what was recorded and called; None in the manifest where it is not installed."""
 
 
-def first_manifest(now: datetime) -> dict[str, Any]:
-    """Return what is known when a record begins."""
+@functools.cache
+def _versions() -> dict[str, str | None]:
+    """Look up what is installed, once: it takes 5 ms, half of what it takes to begin a record."""
     versions: dict[str, str | None] = {"livescope": __version__}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
+    return versions
+
+
+def first_manifest(now: datetime) -> dict[str, Any]:
+    """Return what is known when a record begins."""
     return {
         "kind": "livescope record",
         "format": FORMAT,
@@ -52,7 +59,7 @@ def first_manifest(now: datetime) -> dict[str, Any]:
         "closed": None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": dict(_versions()),
     }
 
 
