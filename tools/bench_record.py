@@ -1,9 +1,10 @@
 """How fast a record is written, beside what else could: `python tools/bench_record.py [--json FILE] [--quick]`.
 
-Every contender writes the same realistic 2048 x 2048 uint16 frames in a process of its own, in turn, round after round;
-the median of the rounds' ratios counts. Two cases: as fast as it goes, and 15 frames a second while another Python
-thread is busy without pause, as a detector may be. Times end when the files are closed and the disk is synced. Trust
-ratios of one run, not absolute values. p50 and p99 are of the hand-off: what the acquisition thread spends on a frame.
+Every contender writes the same realistic 2048 x 2048 uint16 frames in a process of its own, in turn, every other round
+backwards; the median of the rounds' ratios counts. Two cases: as fast as it goes, and 15 frames a second while another
+Python thread is busy without pause, as a detector may be. Times end when the files are closed and the disk is synced.
+Trust ratios of one run, not absolute values. p50 and p99 are of the hand-off: what the acquisition thread spends on a
+frame.
 Stopped with Ctrl+C it reports the rounds that are whole; five take a quarter of an hour.
 Peak memory leaves out the frames themselves, which livescope holds until they are written: at most 76, or 1 GB.
 """
@@ -154,7 +155,8 @@ def rounds(quick: bool, folder: Path) -> Runs:
         steps = progress.track(range(n_rounds * len(plan)), description="writing")
         try:
             for k in steps:
-                case, name, count = plan[k % len(plan)]
+                turn, place = divmod(k, len(plan))
+                case, name, count = plan[place if turn % 2 == 0 else -1 - place]  # nobody is always behind the same one
                 results[case, name].append(measure(name, case, count, frames))
         except KeyboardInterrupt:
             whole = min(map(len, results.values()))

@@ -63,7 +63,7 @@ class Thresholds(BaseModel):
 
 @dataclass(slots=True, frozen=True)
 class Pair:
-    """One field: bright-field with its dyes, (H, W) each; `nuclei` are instance masks, found where none were drawn.
+    """One field: bright-field with its dyes, (H, W) each; `nuclei` are instance masks, `drawn` by hand or found.
 
     `shift_yx` is what must be added to a dye's position to come to the same place in bright-field, pixels.
     """
@@ -75,6 +75,7 @@ class Pair:
     nuclear: NDArray[np.uint16]
     nuclei: NDArray[np.intp]
     shift_yx: tuple[int, int]
+    drawn: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -105,9 +106,10 @@ def read_pairs(folder: Path, group: str = "^[^_]+") -> list[Pair]:
     shifts = register([(brightfield, nuclear) for brightfield, _, nuclear in read.values()])
     pairs = []
     for (name, (brightfield, dead, nuclear)), shift in zip(read.items(), shifts, strict=True):
-        drawn = folder / f"{name}.nuclei.tif"
-        nuclei = imread(drawn).astype(np.intp) if drawn.is_file() else find_nuclei(nuclear)
-        pairs.append(Pair(name, group_of(name, group), brightfield, dead, nuclear, nuclei, shift))
+        masks = folder / f"{name}.nuclei.tif"
+        drawn = masks.is_file()
+        nuclei = imread(masks).astype(np.intp) if drawn else find_nuclei(nuclear)
+        pairs.append(Pair(name, group_of(name, group), brightfield, dead, nuclear, nuclei, shift, drawn))
     return pairs
 
 
@@ -216,8 +218,8 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_backgroun
     """Turn pairs into labelled bright-field pictures.
 
     Nuclei between the lines train detection but never the state. Where the nuclear dye shows something that is not a
-    marked nucleus (other cells, debris) the labels say nothing, unless it is said to be background; elsewhere the
-    absence of a nucleus is known.
+    marked nucleus (other cells, debris) the labels say nothing, unless `others_are_background` and the nuclei were
+    drawn: finding misses some. Elsewhere the absence of a nucleus is known.
     """
     fields = []
     for pair in pairs:
@@ -229,7 +231,7 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_backgroun
         state[(in_field < thresholds.live_field) & (in_ring < thresholds.live_ring)] = State.LIVE
         state[(in_field > thresholds.dead_field) & (in_ring > thresholds.dead_ring)] = State.DEAD
         shift = np.asarray(pair.shift_yx, np.float32)
-        known = None if others_are_background else np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
+        known = None if others_are_background and pair.drawn else np.roll(_spoken_for(pair), pair.shift_yx, axis=(0, 1))
         fields.append(
             data.Field(
                 name=pair.name,

@@ -93,7 +93,7 @@ class DyePairs(_Frozen):
     """None proposes them from the histogram of all fields."""
     unmarked: Literal["unknown", "background"] = "unknown"
     """What the nuclear dye shows besides: unknown, and left out of the training; or background, where every cell of the
-    kind to be called is marked, so that the rest is others (of a co-culture, blood). Precision is not measured."""
+    kind to be called is drawn in NAME.nuclei.tif, so that the rest is others (of a co-culture, blood)."""
 
 
 class Records(_Frozen):

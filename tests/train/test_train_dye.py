@@ -92,6 +92,8 @@ def test_a_nucleus_without_dye_around_is_unknown_not_background(tmp_path: Path) 
     assert field.known[0, 100]
     (field,) = label([replace(pair, nuclei=unmarked)], Thresholds(), others_are_background=True)
     assert field.known is None  # the labels speak everywhere
+    (field,) = label([replace(pair, nuclei=unmarked, drawn=False)], Thresholds(), others_are_background=True)
+    assert field.known is not None  # a nucleus that was only not found is none of another kind
 
 
 def test_one_empty_field_does_not_break_registration() -> None:
