@@ -276,7 +276,7 @@ class Segments:
         if self._watchdog is not None:
             self._watchdog.finish()
         while self._awaiting:
-            self._awaiting.pop().set_exception(AcquisitionError("the run ended before the next frame."))
+            self._awaiting.pop().set_exception(AcquisitionError("the run ended before the next frame; snap again."))
 
     def _receive(self, frame: Frame) -> None:
         if self.notes and frame.segment > self.notes[-1].segment:
