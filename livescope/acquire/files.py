@@ -180,10 +180,8 @@ class _FilePages:
 
 def tiff_pixel_um(file: Path) -> float | None:
     """Micrometres a pixel as a TIFF's resolution says; None where it says nothing that a microscope could mean."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
-        return _pixel_um(tiff)
+    pages = _pages_of(file)
+    return pages[0].pixel_um
 
 
 def _pixel_um(tiff: Any) -> float | None:

@@ -42,7 +42,10 @@ class TensorRt(StrEnum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
-@app.command(rich_help_panel=_PANEL, epilog="Example: livescope train configs/finetune.yaml --from adherent")
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Example: livescope train configs/finetune.yaml --from adherent  (or configs/dye.yaml, from dye pairs)",
+)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see configs/train.yaml.")],
     from_: Annotated[

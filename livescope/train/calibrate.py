@@ -17,15 +17,16 @@ from livescope.detect.calibrate import risk_band
 from livescope.errors import ModelError
 from livescope.train.scoring import Matched
 
-__all__ = ["StateCalibration", "best_p_cell", "fit_state", "known_states", "uncertain_band"]
+__all__ = ["StateCalibration", "best_p_cell", "fit_state", "known_states", "platt", "uncertain_band"]
 
 
 @dataclass(slots=True, frozen=True)
 class StateCalibration:
-    """Chance of dead = sigmoid((logit + bias) / temperature)."""
+    """Chance of dead = sigmoid((logit + bias) / temperature); `loss` is the mean cross-entropy that it leaves."""
 
     bias: float
     temperature: float
+    loss: float = 0.0
 
 
 def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float:
@@ -62,16 +63,24 @@ def fit_state(matched: Sequence[Matched], even: bool = False) -> StateCalibratio
     cells whose share of dead says nothing of a field's. Otherwise that share is believed.
     """
     logit, dead = known_states(matched)
-    target = dead.astype(np.float64)
     weight = np.where(dead, 0.5 / dead.mean(), 0.5 / (1 - dead.mean())) if even else np.ones(len(dead))
+    return platt(logit, dead, weight)
+
+
+def platt(logit: NDArray[np.float64], dead: NDArray[np.bool_], weight: NDArray[np.float64]) -> StateCalibration:
+    """Fit bias and temperature to (n,) logits of dead cells and others by maximum likelihood, each cell weighed."""
+    share = weight / weight.sum()
 
     def loss(parameters: NDArray[np.float64]) -> float:
         z = np.exp(parameters[0]) * (logit + parameters[1])
-        # the small ridge keeps a perfectly separated set from driving the temperature to 0
-        return float(np.mean(weight * (np.logaddexp(0, z) - target * z)) + 1e-3 * parameters[0] ** 2)
+        return float(share @ (np.logaddexp(0, z) - dead * z))
 
-    found = minimize(loss, np.zeros(2), method="Nelder-Mead")
-    return StateCalibration(bias=float(found.x[1]), temperature=float(np.exp(-found.x[0])))
+    def held(parameters: NDArray[np.float64]) -> float:
+        # the small ridge keeps a perfectly separated set from driving the temperature to 0
+        return loss(parameters) + 1e-3 * float(parameters[0] ** 2)
+
+    found = minimize(held, np.zeros(2), method="Nelder-Mead").x
+    return StateCalibration(bias=float(found[1]), temperature=float(np.exp(-found[0])), loss=loss(found))
 
 
 def uncertain_band(matched: Sequence[Matched], risk: float = 0.01, most: float = 0.1) -> tuple[float, float]:

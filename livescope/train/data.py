@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.io import imread
 
 from livescope.calls import State, ray_angles
 from livescope.errors import SourceError
 from livescope.frames import Pixels
 from livescope.settings import SimulationSettings
+from livescope.train.pictures import read_picture
 
 __all__ = [
     "UNKNOWN",
@@ -191,8 +191,7 @@ def _picture(folder: Path, name: str) -> Pixels:
     path = next((p for p in (folder / "images" / name, folder / name) if p.is_file()), None)
     if path is None:
         raise SourceError(f"picture {name!r} of the annotations is missing in {str(folder / 'images')!r}.")
-    pixels: Pixels = imread(path)
-    return pixels[..., 0] if pixels.ndim == 3 else pixels
+    return read_picture(path)
 
 
 def _ellipses(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -17,14 +17,15 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.ndimage import median as labelled_median
 from skimage.filters import threshold_otsu
-from skimage.io import imread
 from skimage.segmentation import expand_labels
 
 from livescope.calls import State
 from livescope.errors import SourceError
+from livescope.frames import Pixels
 from livescope.train import data
 from livescope.train.masks import contours_of, group_of
 from livescope.train.nuclei import find_nuclei
+from livescope.train.pictures import read_labels, read_picture
 
 __all__ = [
     "BRIGHTFIELD",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 BRIGHTFIELD = ".brightfield.tif"
+_NUCLEUS_UM, _NUCLEUS_PX = 12.5, 40.0
+"""Diameter of a nucleus that has to be found: of MCF-7, and where the pixel size is not known."""
 _SHIFT_PX = 16
 """Largest shift between the channels that is looked for."""
 _OWN_SHIFT_PX = 6
@@ -70,9 +73,9 @@ class Pair:
 
     name: str
     group: str
-    brightfield: NDArray[np.uint16]
-    dead: NDArray[np.uint16]
-    nuclear: NDArray[np.uint16]
+    brightfield: Pixels
+    dead: Pixels
+    nuclear: Pixels
     nuclei: NDArray[np.intp]
     shift_yx: tuple[int, int]
     drawn: bool
@@ -87,14 +90,24 @@ class Measured:
     ring: NDArray[np.float64]
 
 
-def read_pairs(folder: Path, group: str = "^[^_]+") -> list[Pair]:
+def read_pairs(folder: Path, group: str = "^[^_]+", pixel_um: float | None = None) -> list[Pair]:
     """Read NAME.brightfield.tif, NAME.dead_dye.tif, NAME.nuclear_dye.tif and, where it exists, NAME.nuclei.tif.
+
+    Parameters
+    ----------
+    folder
+        Of the pictures.
+    group
+        Regular expression of `livescope.train.masks.group_of`.
+    pixel_um
+        Micrometres a pixel: how large nuclei are that have to be found. None: about 40 pixels.
 
     Raises
     ------
     SourceError
-        There is none, or a channel is missing or of another shape.
+        There is none, or a channel is missing, of another shape, or cannot be read.
     """
+    diameter_px = _NUCLEUS_PX if pixel_um is None else _NUCLEUS_UM / pixel_um
     read = {}
     for path in sorted(folder.glob(f"*{BRIGHTFIELD}")):
         name = path.name.removesuffix(BRIGHTFIELD)
@@ -108,20 +121,21 @@ def read_pairs(folder: Path, group: str = "^[^_]+") -> list[Pair]:
     for (name, (brightfield, dead, nuclear)), shift in zip(read.items(), shifts, strict=True):
         masks = folder / f"{name}.nuclei.tif"
         drawn = masks.is_file()
-        nuclei = imread(masks).astype(np.intp) if drawn else find_nuclei(nuclear)
+        nuclei = read_labels(masks) if drawn else find_nuclei(nuclear, diameter_px)
+        if nuclei.shape != nuclear.shape:
+            raise SourceError(f"{str(masks)!r} is {nuclei.shape}, its channels {nuclear.shape}; they must agree.")
         pairs.append(Pair(name, group_of(name, group), brightfield, dead, nuclear, nuclei, shift, drawn))
     return pairs
 
 
-def _channel(folder: Path, name: str, channel: str) -> NDArray[np.uint16]:
+def _channel(folder: Path, name: str, channel: str) -> Pixels:
     path = folder / f"{name}.{channel}.tif"
     if not path.is_file():
         raise SourceError(f"field {name!r} lacks {str(path)!r}; a dye pair needs bright-field and both dyes.")
-    picture: NDArray[np.uint16] = imread(path)
-    return picture
+    return read_picture(path)
 
 
-def register(fields: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint16]]]) -> list[tuple[int, int]]:
+def register(fields: Sequence[tuple[Pixels, Pixels]]) -> list[tuple[int, int]]:
     """Find the shifts that lay the nuclear dye of fields of one microscope on their bright-field.
 
     Bright-field shows no nuclei to match, but cells are where it is finely structured: the dye is correlated with that
@@ -152,7 +166,7 @@ def register(fields: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint16]]]) ->
     return shifts
 
 
-def _agreement(brightfield: NDArray[np.uint16], nuclear: NDArray[np.uint16]) -> NDArray[np.float64]:
+def _agreement(brightfield: Pixels, nuclear: Pixels) -> NDArray[np.float64]:
     """Correlation of fine structure and nuclear dye at each shift, (33, 33), no shift in the middle."""
     light = brightfield.astype(np.float32) / max(float(np.median(brightfield)), 1.0)
     structure = gaussian_filter(np.abs(light - gaussian_filter(light, 2.0)), 3.0)
@@ -273,6 +287,6 @@ def _dyes(pair: Pair) -> NDArray[np.float32]:
     return np.stack([*(one * seen for one in laid), seen]).astype(np.float32)
 
 
-def _typical(picture: NDArray[np.uint16]) -> float:
+def _typical(picture: Pixels) -> float:
     lit = picture[picture > 0]
     return float(np.median(lit)) if len(lit) else 0.0

@@ -1,6 +1,6 @@
-"""Gradient descent: losses, schedule, averaging of weights.
+"""Gradient descent: schedule, averaging of weights, when to stop.
 
-Owns the training loop. Data come ready as `Example`, the result is a `StarNet`; export and scores lie elsewhere.
+Owns the training loop. Data come ready as `Example`, losses lie in `losses`; the result is a `StarNet`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from livescope.errors import SettingsError
 from livescope.train.augment import AugmentSettings, augment, place
 from livescope.train.examples import Example
-from livescope.train.network import STRIDE, Maps, StarNet
+from livescope.train.losses import dye_loss, losses, validation_losses
+from livescope.train.network import StarNet
 from livescope.train.targets import Targets, encode
 
-__all__ = ["FitSettings", "History", "fit", "losses"]
+__all__ = ["FitSettings", "History", "fit"]
 
 
 class FitSettings(BaseModel):
@@ -60,64 +60,6 @@ class History:
 
     train: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     valid: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-
-
-_WEIGHTS = {"object": 1.0, "foreground": 1.0, "offset": 0.1, "radii": 1.0}
-_DYE_WEIGHT = 4.0
-"""Of the side task: so much that it is a third of the whole loss at the end of a training."""
-
-
-def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Tensor]:
-    """Compute each part of the loss; their sum is descended.
-
-    Parameters
-    ----------
-    maps
-        What the network says of a batch.
-    targets
-        Of the same batch.
-    settings
-        Weights.
-    """
-    sample, row, column = targets.where.T
-    cells = max(targets.cells, 1)
-    is_dead = targets.dead == 1
-    sought = torch.ones_like(targets.heat)
-    sought[sample, 0, row, column] = torch.where(is_dead, settings.dead_miss_weight, 1.0)
-    parts = {"object": _focal(maps.object_logit, targets.heat, targets.known, sought) / cells}
-    covered = functional.binary_cross_entropy_with_logits(maps.foreground_logit, targets.foreground, reduction="none")
-    parts["foreground"] = (covered * targets.known).sum() / targets.known.sum().clamp(min=1)
-    state = maps.dead_logit[sample, 0, row, column]
-    weight = (
-        targets.share * targets.state_weight * (targets.dead >= 0) * torch.where(is_dead, settings.dead_weight, 1.0)
-    )
-    bce = functional.binary_cross_entropy_with_logits(state, targets.dead.clamp(min=0), reduction="none")
-    parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
-    off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)
-    parts["offset"] = (off * targets.share).sum() / cells
-    found = torch.isfinite(targets.radii)
-    true = torch.where(found, targets.radii, 1.0).clamp(min=1.0)
-    log_error = (torch.log(maps.radii[sample, :, row, column]) - torch.log(true)).abs() * found
-    parts["radii"] = (log_error.mean(1) * targets.share).sum() / cells
-    return {name: _WEIGHTS.get(name, 1.0) * part for name, part in parts.items()}
-
-
-def _focal(logit: Tensor, heat: Tensor, known: Tensor, sought: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of CenterNet (Zhou et al. 2019, alpha 2, beta 4), summed; a miss counts `sought`."""
-    p = torch.sigmoid(logit)
-    centre = (heat >= 1.0).float()
-    hit = functional.logsigmoid(logit) * (1 - p) ** 2 * centre
-    miss = functional.logsigmoid(-logit) * p**2 * (1 - heat) ** 4 * (1 - centre) * known
-    return -(sought * hit + miss).sum()
-
-
-def _dye_loss(predicted: Tensor, dyes: Tensor) -> Tensor:
-    """Compare predicted dyes (N, 2, h, w) with their pictures (N, 3, H, W); bright places, being few, count more."""
-    dyes = functional.avg_pool2d(dyes, STRIDE)
-    wanted, seen = dyes[:, :2], (dyes[:, 2:] > 0.99).float()
-    weight = seen * (1 + 4 * wanted.clamp(0, 1))
-    far = functional.smooth_l1_loss(predicted, wanted, reduction="none", beta=0.3)
-    return _DYE_WEIGHT * (far * weight).sum() / weight.sum().clamp(min=1)
 
 
 class _Run:
@@ -227,7 +169,7 @@ def fit(
         if run.step % every and run.step != settings.steps:
             continue
         run.history.train.append((run.step, sums))
-        measured = _measure(run.averaged.module, held, settings)
+        measured = validation_losses(run.averaged.module, held, settings)
         run.history.valid.append((run.step, measured))
         if not held or sum(measured.values()) < run.least:
             run.least = sum(measured.values())
@@ -255,7 +197,7 @@ def _descend(run: _Run, train: Sequence[Example], settings: FitSettings) -> dict
     if pictured:
         which = [k for k, example in enumerate(examples) if example.dyes is not None]
         dyes = torch.from_numpy(np.stack(pictured)).to(run.device)
-        parts["dyes"] = _dye_loss(run.dyes(features[which]), dyes)
+        parts["dyes"] = dye_loss(run.dyes(features[which]), dyes)
     run.optimizer.zero_grad()
     torch.stack(list(parts.values())).sum().backward()
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
@@ -298,17 +240,3 @@ def _fixed_batches(
 def _tile_starts(length: int, side: int) -> list[float]:
     """Place as few tiles as cover a length evenly."""
     return [float(start) for start in np.linspace(0, max(length - side, 0), -(-length // side))]
-
-
-@torch.no_grad()
-def _measure(
-    network: torch.nn.Module, batches: Sequence[tuple[Tensor, Targets]], settings: FitSettings
-) -> dict[str, float]:
-    training = network.training
-    network.eval()
-    sums: dict[str, float] = {}
-    for images, targets in batches:
-        for name, part in losses(network(images), targets, settings).items():
-            sums[name] = sums.get(name, 0.0) + float(part) / len(batches)
-    network.train(training)
-    return sums

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from skimage.io import imread
 from skimage.measure import find_contours, regionprops
 
 from livescope.errors import SourceError
 from livescope.train.data import UNKNOWN, Field
+from livescope.train.pictures import read_labels, read_picture
 
 __all__ = ["contours_of", "group_of", "read_masks"]
 
@@ -105,11 +105,9 @@ def read_masks(images: Path, masks: Path, group: str = ".*") -> list[Field]:
     for path in sorted(p for p in images.glob("*.*") if p.suffix.lower() in (".tif", ".tiff", ".png")):
         if path.stem not in drawn:
             raise SourceError(f"picture {str(path)!r} has no mask of the same name in {str(masks)!r}.")
-        pixels, labels = imread(path), imread(drawn[path.stem])
+        pixels, labels = read_picture(path), read_labels(drawn[path.stem])
         if pixels.shape != labels.shape:
-            raise SourceError(
-                f"{str(path)!r} is {pixels.shape}, its mask {labels.shape}; they must agree (grey pictures)."
-            )
+            raise SourceError(f"{str(path)!r} is {pixels.shape}, its mask {labels.shape}; they must agree.")
         _, centres, contours = contours_of(labels)
         states = np.full(len(centres), UNKNOWN, np.uint8)
         fields.append(Field(path.stem, group_of(path.stem, group), pixels, centres, contours, states))

@@ -15,6 +15,8 @@ from skimage.measure import label as connected
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
+from livescope.frames import Pixels
+
 __all__ = ["find_nuclei"]
 
 _EDGE = 0.35
@@ -24,7 +26,7 @@ _LEAST = 0.08
 """Smaller than this part of a typical nucleus' area is debris."""
 
 
-def find_nuclei(nuclear: NDArray[np.uint16], diameter_px: float = 40.0) -> NDArray[np.intp]:
+def find_nuclei(nuclear: Pixels, diameter_px: float = 40.0) -> NDArray[np.intp]:
     """Find nuclei: Otsu on the logarithm above the local background, a watershed, then each to its own edge.
 
     Parameters
@@ -32,7 +34,7 @@ def find_nuclei(nuclear: NDArray[np.uint16], diameter_px: float = 40.0) -> NDArr
     nuclear
         (H, W) nuclear dye.
     diameter_px
-        Typical nucleus (13 um at 0.31 um a pixel); peaks closer than a third of it are one.
+        Typical nucleus; peaks closer than a third of it are one.
 
     Returns
     -------

@@ -237,7 +237,7 @@ def read(settings: OneOf) -> Dataset:
         case Coco():
             fields, reach = data.read_coco(settings.path, settings.group), 1.0
         case DyePairs():
-            pairs = dye.read_pairs(settings.path, settings.group)
+            pairs = dye.read_pairs(settings.path, settings.group, pixel_um)
             thresholds = settings.thresholds or dye.propose(pairs)
             measured = tuple(dye.measure(pair) for pair in pairs)
             fields = dye.label(pairs, thresholds, others_are_background=settings.unmarked == "background")

@@ -30,9 +30,16 @@ CHANNELS = {
 _PLAIN = (".brightfield.tif", ".dead_dye.tif", ".nuclear_dye.tif")
 """Endings that training reads as they are: then nothing is gathered, and nuclei that were drawn are used."""
 _TIFF = (".tif", ".tiff")
-_FINE_TUNE = {"steps": 400, "learning_rate": 1e-3, "canvas_px": 208}
+_FINE_TUNE: dict[str, Any] = {"steps": 300, "batch": 8, "canvas_px": 208, "learning_rate": 1e-3}
 """As in configs/finetune.yaml."""
-_FROM_CHANCE = {"steps": 2000, "learning_rate": 3e-3}
+_FROM_CHANCE: dict[str, Any] = {"steps": 2000, "learning_rate": 3e-3}
+_DYE_FROM_CHANCE: dict[str, Any] = {
+    "steps": 1200,
+    "state_weight": 1.5,
+    "dead_miss_weight": 1.0,
+    "augment": {"level": 0.04, "gradient": 0.12, "noise": 0.05},
+}
+"""As in configs/dye.yaml, with that normalisation."""
 _COCO = "annotations.coco.json"
 _COCO_GROUPS = ("dup_group", "series", "experiment", "day", "well")
 """Keys of a COCO image that say what belongs together; the first that every image has is taken."""
@@ -115,14 +122,18 @@ class TrainRequest:
             data["group"] = _coco_group(self.folder / _COCO)
         if self.kind != "records" and self.pixel_um is not None:
             data["pixel_um"] = self.pixel_um
-        fit: dict[str, Any] = dict(_FROM_CHANCE if self.start is None else _FINE_TUNE)
-        fit["steps"] *= 3 if self.thorough else 1
         tree: dict[str, Any] = {"name": self.name, "out": str(self.out.absolute()), "start": self.start}
         if self.start is not None:  # normalisation and pixel size are then those of that network
             tree["modality"] = load_bundle(self.start).card.modality
-        elif self.pixel_um is not None:
+            fit = _FINE_TUNE
+        elif self.kind == "dye_pairs":
+            tree["normalisation"] = {"kind": "spread"}
+            fit = _DYE_FROM_CHANCE
+        else:
+            fit = _FROM_CHANCE
+        if self.start is None and self.pixel_um is not None:
             tree["pixel_um"] = self.pixel_um
-        return {**tree, "data": [data], "fit": fit}
+        return {**tree, "data": [data], "fit": {**fit, "steps": fit["steps"] * (3 if self.thorough else 1)}}
 
 
 def write_config(request: TrainRequest) -> Path:

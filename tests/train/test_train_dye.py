@@ -78,6 +78,8 @@ def test_without_drawn_nuclei_they_are_found(tmp_path: Path) -> None:
     draw(tmp_path, "exp0_field", 0, drawn=False)
     (pair,) = read_pairs(tmp_path)
     assert len(measure(pair).label) == 16
+    (pair,) = read_pairs(tmp_path, pixel_um=0.03)  # then such small things are no nuclei
+    assert len(measure(pair).label) < 8
 
 
 def test_a_nucleus_without_dye_around_is_unknown_not_background(tmp_path: Path) -> None:

@@ -20,12 +20,14 @@ from livescope.detect.bundle import load_bundle
 from livescope.errors import SourceError
 from livescope.settings import SimulationSettings
 from livescope.simulate.optics import render_field
+from livescope.train.settings import load_train_settings
 from livescope.view import train_request
 from livescope.view.theme import DARK
 from livescope.view.train_request import TrainRequest, channel_guess, channels_in, kind_of, write_config
 from livescope.view.train_wizard import TrainWizard
 from livescope.view.window import MainWindow
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 PATIENCE_MS = 250_000
 """A loaded machine takes its time to load PyTorch and to export a network."""
 
@@ -183,10 +185,25 @@ def test_the_config_says_what_was_asked(tmp_path: Path) -> None:
     assert tree["fit"]["steps"] == 2000
     tuned = replace(request, start="suspension", thorough=True).config()
     assert "pixel_um" not in tuned  # that of the network it goes on from
-    assert tuned["fit"]["steps"] == 3 * 400
+    assert tuned["fit"]["steps"] == 3 * 300
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match="cannot be written"):
         write_config(replace(request, out=tmp_path / "file" / "models"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "config"), [("dye_pairs", None, "dye.yaml"), ("coco", "adherent", "finetune.yaml")]
+)
+def test_the_wizard_trains_as_the_commented_configs_do(
+    tmp_path: Path, kind: train_request.Kind, start: str | None, config: str
+) -> None:
+    write_boxes(tmp_path / "data", 1)
+    told = load_train_settings(CONFIGS / config)
+    made = write_config(TrainRequest("a", tmp_path, kind, tmp_path / "data", start=start))
+    asked = load_train_settings(made)
+    assert asked.fit == told.fit.model_copy(update={"seed": asked.fit.seed})
+    if start is None:  # otherwise it is that of the network it goes on from
+        assert asked.normalisation == told.normalisation
 
 
 class _Using(Future):  # type: ignore[type-arg]

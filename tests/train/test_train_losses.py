@@ -1,0 +1,66 @@
+"""What is descended, and what of it stops a training."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from livescope.calls import State
+from livescope.train.examples import Cells
+from livescope.train.fit import FitSettings
+from livescope.train.losses import losses, validation_losses
+from livescope.train.network import StarNet
+from livescope.train.targets import Targets, encode
+
+
+def batch_of(live: int, dead: int) -> tuple[torch.Tensor, Targets]:
+    """Lay round cells in a row on a picture of noise."""
+    n = live + dead
+    centres = np.stack([np.full(n, 32.0), np.linspace(16, 112, n)], axis=1).astype(np.float32)
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    ring = 6 * np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    state = np.repeat([State.LIVE, State.DEAD], [live, dead]).astype(np.uint8)
+    targets = encode([Cells(centres, centres[:, None] + ring, state)], 64, 128)
+    return torch.randn(1, 1, 64, 128, generator=torch.Generator().manual_seed(n)), targets
+
+
+def test_a_missed_dead_cell_costs_more_than_a_missed_live_one() -> None:
+    maps = StarNet().eval()(torch.zeros(1, 1, 64, 128))
+    missed = {}
+    for live, dead in ((4, 0), (0, 4)):
+        targets = batch_of(live, dead)[1]
+        missed[dead] = [losses(maps, targets, FitSettings(dead_miss_weight=w))["object"].item() for w in (1.0, 3.0)]
+    assert missed[0][0] == missed[0][1] == pytest.approx(missed[4][0])
+    assert missed[4][1] > 2 * missed[4][0]
+
+
+def test_a_network_that_is_only_too_sure_is_no_worse_on_validation_pictures() -> None:
+    torch.manual_seed(0)
+    network, settings = StarNet().eval(), FitSettings()
+    sure = copy.deepcopy(network)
+    with torch.no_grad():
+        assert sure.dead.bias is not None
+        sure.dead.weight *= 30
+        sure.dead.bias += 2
+    images, targets = batch_of(4, 3)
+    raw, measured = [], []
+    for one in (network, sure):
+        raw.append(losses(one(images), targets, settings)["dead"].item())
+        measured.append(validation_losses(one, [(images, targets)], settings))
+    assert raw[1] > 1.1 * raw[0]
+    assert measured[1]["dead"] == pytest.approx(measured[0]["dead"], rel=0.02)
+    assert 0 < measured[0]["dead"] < raw[0]
+    assert all(measured[0][name] == measured[1][name] for name in measured[0] if name != "dead")
+
+
+def test_states_of_one_kind_say_nothing_and_no_pictures_nothing_at_all() -> None:
+    network, settings = StarNet().train(), FitSettings()
+    assert validation_losses(network, [batch_of(5, 0)], settings)["dead"] == 0
+    assert network.training  # as it was
+    assert validation_losses(network, [], settings) == {}
+    both = validation_losses(network, [batch_of(5, 0), batch_of(0, 5)], settings)["dead"]
+    assert np.isfinite(both)
+    assert both > 0
