@@ -38,8 +38,10 @@ __all__ = ["Made", "Part", "deal", "make_bundle", "network_of", "reference"]
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
 """Score from which calls are looked at to choose the threshold."""
-_LEAST_CELLS, _LEAST_OF_A_STATE = 20, 5
-"""Fewer cells in the validation fields are no ground for thresholds."""
+_ENOUGH = 50
+"""Fewer cells of the validation fields are no ground for a threshold, fewer of a state none for chances of it: those of
+the training fields are then taken as well. On MCF-7, where two experiments hold some ten dead cells, the calibration
+error on others was 0.26 without and is 0.10 with them."""
 _REPORTED = ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead", "ece")
 
 
@@ -224,9 +226,9 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         write_card(card, path)
         return load_bundle(path)
 
-    few = _too_few(parts)
+    few_cells, few_of_a_state, note = _too_few(parts)
 
-    def calls(bundle: Bundle) -> list[Matched]:
+    def calls(bundle: Bundle, few: bool) -> list[Matched]:
         fields = [(part, [*part.train, *part.valid] if few else part.valid) for part in parts]
         return [one for part, chosen in fields for one in _match(bundle, chosen, part.dataset)]
 
@@ -234,24 +236,26 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
     # where only some cells are marked, a false call may be a cell while a missed one is surely missed; and the share of
     # dead among them is not a field's
     complete = all(part.dataset.complete for part in parts)
-    bundle = write(p_cell=best_p_cell(calls(write()), 1.0 if complete else 2.0), trained_on=trained_on + few)
+    bundle = write(
+        p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0), trained_on=trained_on + note
+    )
     if not any(_states(parts, "train", "valid")):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
-    matched = calls(bundle)
+    matched = calls(bundle, few_of_a_state)
     found = {state for one in matched for state in one.marked.tolist()}
     if settings.start is not None and not {State.LIVE, State.DEAD} <= found:
         # a fine-tuning on cells of one state: no ground for other chances than the start's
         start = load_bundle(settings.start).card
         return write(temperature=max(start.temperature, 1.0), uncertain=start.uncertain)
     state = fit_state(matched, even=not complete)
-    if few:  # fields of the training flatter: they must not make the calls any surer
+    if few_of_a_state:  # fields of the training flatter: they must not make the calls any surer
         state = StateCalibration(state.bias, max(state.temperature, 1.0))
     with torch.no_grad():
         assert network.dead.bias is not None
         network.dead.bias += state.bias
     export_onnx(network, path)
     bundle = write(temperature=round(state.temperature, 4))
-    return write(uncertain=uncertain_band(calls(bundle)))
+    return write(uncertain=uncertain_band(calls(bundle, few_of_a_state)))
 
 
 def _states(parts: Sequence[Part], *which: str) -> tuple[int, int]:
@@ -261,15 +265,16 @@ def _states(parts: Sequence[Part], *which: str) -> tuple[int, int]:
     return live, dead
 
 
-def _too_few(parts: Sequence[Part]) -> str:
-    """Say that the validation fields hold too few cells to calibrate on; empty where they hold enough."""
+def _too_few(parts: Sequence[Part]) -> tuple[bool, bool, str]:
+    """Say whether the validation fields hold too few cells for a threshold, too few of a state for chances; and so."""
     cells, counts = sum(len(field.state) for part in parts for field in part.valid), _states(parts, "valid")
-    if cells >= _LEAST_CELLS and (not any(_states(parts, "train", "valid")) or min(counts) >= _LEAST_OF_A_STATE):
-        return ""
-    return (
-        f". Thresholds and probabilities were chosen on the training fields as well, since the {cells} cells of "
-        f"the validation fields ({counts[0]} live, {counts[1]} dead) are too few"
+    few_of_a_state = min(counts) < _ENOUGH and any(_states(parts, "train", "valid"))
+    what = ["threshold"] * (cells < _ENOUGH) + ["chances of dead"] * few_of_a_state
+    note = (
+        f". Of the validation fields the {cells} cells, {counts[0]} live and {counts[1]} dead, are too few for the "
+        f"{' and the '.join(what)}: the training fields were taken as well"
     )
+    return cells < _ENOUGH, few_of_a_state, note if what else ""
 
 
 def _match(bundle: Bundle, fields: Sequence[Field], dataset: Dataset, border_px: int = 0) -> list[Matched]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from livescope.calls import State, ray_angles
 from livescope.detect.normalise import Background
 from livescope.errors import ModelError, SettingsError, SourceError
+from livescope.train import bundling
 from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import make_bundle
-from livescope.train.data import Field
+from livescope.train.bundling import Part, make_bundle
+from livescope.train.data import UNKNOWN, Field
 from livescope.train.evaluate import call_fields
 from livescope.train.examples import example_of
 from livescope.train.export import export_onnx
@@ -96,6 +98,8 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     card = made.bundle.card
     assert card.validation[0].n_images == 8
     assert card.sensitivity is not None
+    assert "Of the validation fields the 32 cells" in card.trained_on
+    assert card.temperature >= 1  # the training fields, which were taken as well, make nothing surer
     new = discs(1000)
     (calls,) = call_fields(made.bundle, [new])
     order = np.argsort(calls.y_px + 100 * (calls.x_px > 48))
@@ -103,6 +107,25 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     assert calls.state[order].tolist() == new.state[expected].tolist()
     assert calls.y_px[order] == pytest.approx(new.centres_yx[expected, 0], abs=1.5)
     assert np.median(calls.radii_px) == pytest.approx(9, abs=1.5)
+
+
+def test_chances_and_thresholds_come_from_enough_cells(tmp_path: Path) -> None:
+    fields = [discs(k) for k in range(40)]
+    live, dead = (sum(int(np.sum(field.state == state)) for field in fields) for state in (State.LIVE, State.DEAD))
+    assert min(live, dead) > 50
+
+    def too_few(valid: list[Field]) -> tuple[bool, bool, str]:
+        return bundling._too_few([Part(dataset(1), fields[:2], valid, [])])
+
+    assert too_few(fields) == (False, False, "")
+    of_one = [replace(field, state=np.full(4, State.LIVE, np.uint8)) for field in fields]
+    few_cells, few_of_a_state, note = too_few(of_one)
+    assert (few_cells, few_of_a_state) == (False, True)
+    assert "160 live and 0 dead, are too few for the chances of dead: the training" in note
+    assert too_few(fields[:5])[:2] == (True, True)
+    unknown = [replace(field, state=np.full(4, UNKNOWN, np.uint8)) for field in fields]
+    assert bundling._too_few([Part(dataset(1), unknown[:2], unknown, [])])[:2] == (False, False)
+    assert too_few(unknown)[:2] == (False, True)
 
 
 def test_a_bundle_can_be_trained_further(tmp_path: Path) -> None:
