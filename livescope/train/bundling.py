@@ -57,12 +57,16 @@ class Part:
 
 @dataclass(slots=True, frozen=True)
 class Made:
-    """A finished bundle; of each data set the scores, the set and its test fields; and the course of the training."""
+    """A finished bundle; of each data set the scores, the set and its test fields; and the course of the training.
+
+    `note` says what its validation fields were too few for, empty where they were not.
+    """
 
     bundle: Bundle
     scores: tuple[Scores, ...]
     tests: tuple[tuple[Dataset, list[Field]], ...]
     history: History
+    note: str
 
 
 def make_bundle(
@@ -125,7 +129,7 @@ def make_bundle(
     seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(set(seen))), encoding="ascii")
     checkpoint.unlink(missing_ok=True)
     tests = tuple((part.dataset, part.test) for part in parts if part.test)
-    return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history)
+    return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history, _too_few(parts)[2])
 
 
 def reference(bundle: Bundle, parts: Sequence[Part]) -> ShiftReference:
@@ -237,7 +241,8 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
     # dead among them is not a field's
     complete = all(part.dataset.complete for part in parts)
     bundle = write(
-        p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0), trained_on=trained_on + note
+        p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0),
+        trained_on=". ".join(filter(None, (trained_on, note))),
     )
     if not any(_states(parts, "train", "valid")):
         return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
@@ -271,7 +276,7 @@ def _too_few(parts: Sequence[Part]) -> tuple[bool, bool, str]:
     few_of_a_state = min(counts) < _ENOUGH and any(_states(parts, "train", "valid"))
     what = ["threshold"] * (cells < _ENOUGH) + ["chances of dead"] * few_of_a_state
     note = (
-        f". Of the validation fields the {cells} cells, {counts[0]} live and {counts[1]} dead, are too few for the "
+        f"Of the validation fields the {cells} cells, {counts[0]} live and {counts[1]} dead, are too few for the "
         f"{' and the '.join(what)}: the training fields were taken as well"
     )
     return cells < _ENOUGH, few_of_a_state, note if what else ""

@@ -54,6 +54,8 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
     card, path = made.bundle.card, made.bundle.onnx_path
     for row in card.validation:
         console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False)
+    if made.note:
+        console.print(f"[yellow]warning[/] {made.note}; label more of them.", soft_wrap=True, highlight=False)
     if not card.validation:
         console.print("[yellow]warning[/] no field was kept for a test: score the model with `livescope evaluate`.")
     console.print(

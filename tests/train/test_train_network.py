@@ -98,7 +98,8 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     card = made.bundle.card
     assert card.validation[0].n_images == 8
     assert card.sensitivity is not None
-    assert "Of the validation fields the 32 cells" in card.trained_on
+    assert made.note.startswith("Of the validation fields the 32 cells")
+    assert card.trained_on.endswith(f"discs. {made.note}")
     assert card.temperature >= 1  # the training fields, which were taken as well, make nothing surer
     new = discs(1000)
     (calls,) = call_fields(made.bundle, [new])
