@@ -26,6 +26,9 @@ _WEIGHTS = {"object": 1.0, "foreground": 1.0, "offset": 0.1, "radii": 1.0}
 _DYE_WEIGHT = 4.0
 """Of the side task: so much that it is a third of the whole loss at the end of a training."""
 
+_HANDFUL = 4.5
+"""Cells of a state below which bias and temperature mean nothing: five, whose shares need not sum to them exactly."""
+
 
 def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Tensor]:
     """Compute each part of the loss; their sum is descended.
@@ -101,11 +104,13 @@ def validation_losses(
         maps = network(images)
         for name, part in losses(maps, targets, settings).items():
             sums[name] = sums.get(name, 0.0) + float(part) / len(batches)
-        states.append(torch.stack([*_states(maps, targets, settings), targets.dead]).cpu().double().numpy())
+        states.append(
+            torch.stack([*_states(maps, targets, settings), targets.dead, targets.share]).cpu().double().numpy()
+        )
     network.train(training)
     if states:
-        logit, weight, code = np.concatenate(states, axis=1)
-        known, dead = weight > 0, code == 1
-        both = dead[known].any() and not dead[known].all()
-        sums["dead"] = settings.state_weight * platt(logit[known], dead[known], weight[known]).loss if both else 0.0
+        logit, weight, code, share = np.concatenate(states, axis=1)
+        if min(share[code == state].sum() for state in (0, 1)) >= _HANDFUL:
+            known = weight > 0
+            sums["dead"] = settings.state_weight * platt(logit[known], code[known] == 1, weight[known]).loss
     return sums

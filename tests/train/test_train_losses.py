@@ -45,7 +45,7 @@ def test_a_network_that_is_only_too_sure_is_no_worse_on_validation_pictures() ->
         assert sure.dead.bias is not None
         sure.dead.weight *= 30
         sure.dead.bias += 2
-    images, targets = batch_of(4, 3)
+    images, targets = batch_of(6, 5)
     raw, measured = [], []
     for one in (network, sure):
         raw.append(losses(one(images), targets, settings)["dead"].item())
@@ -56,11 +56,14 @@ def test_a_network_that_is_only_too_sure_is_no_worse_on_validation_pictures() ->
     assert all(measured[0][name] == measured[1][name] for name in measured[0] if name != "dead")
 
 
-def test_states_of_one_kind_say_nothing_and_no_pictures_nothing_at_all() -> None:
+def test_a_handful_of_a_state_is_measured_as_it_is_and_no_pictures_not_at_all() -> None:
     network, settings = StarNet().train(), FitSettings()
-    assert validation_losses(network, [batch_of(5, 0)], settings)["dead"] == 0
-    assert network.training  # as it was
     assert validation_losses(network, [], settings) == {}
-    both = validation_losses(network, [batch_of(5, 0), batch_of(0, 5)], settings)["dead"]
-    assert np.isfinite(both)
-    assert both > 0
+    for live, dead in ((5, 0), (6, 4)):
+        images, targets = batch_of(live, dead)
+        raw = losses(copy.deepcopy(network).eval()(images), targets, settings)["dead"].item()
+        assert validation_losses(network, [(images, targets)], settings)["dead"] == pytest.approx(raw)
+    assert network.training  # as it was
+    images, targets = batch_of(6, 5)
+    raw = losses(copy.deepcopy(network).eval()(images), targets, settings)["dead"].item()
+    assert validation_losses(network, [(images, targets)], settings)["dead"] < raw
