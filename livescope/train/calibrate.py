@@ -22,11 +22,10 @@ __all__ = ["StateCalibration", "best_p_cell", "fit_state", "known_states", "plat
 
 @dataclass(slots=True, frozen=True)
 class StateCalibration:
-    """Chance of dead = sigmoid((logit + bias) / temperature); `loss` is the mean cross-entropy that it leaves."""
+    """Chance of dead = sigmoid((logit + bias) / temperature)."""
 
     bias: float
     temperature: float
-    loss: float = 0.0
 
 
 def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float:
@@ -64,11 +63,18 @@ def fit_state(matched: Sequence[Matched], even: bool = False) -> StateCalibratio
     """
     logit, dead = known_states(matched)
     weight = np.where(dead, 0.5 / dead.mean(), 0.5 / (1 - dead.mean())) if even else np.ones(len(dead))
-    return platt(logit, dead, weight)
+    return platt(logit, dead, weight)[0]
 
 
-def platt(logit: NDArray[np.float64], dead: NDArray[np.bool_], weight: NDArray[np.float64]) -> StateCalibration:
-    """Fit bias and temperature to (n,) logits of dead cells and others by maximum likelihood, each cell weighed."""
+def platt(
+    logit: NDArray[np.float64], dead: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> tuple[StateCalibration, float]:
+    """Fit bias and temperature to (n,) logits of dead cells and others by maximum likelihood, each cell weighed.
+
+    Returns
+    -------
+    The calibration, and the mean cross-entropy that it leaves (nats).
+    """
     share = weight / weight.sum()
 
     def loss(parameters: NDArray[np.float64]) -> float:
@@ -80,7 +86,7 @@ def platt(logit: NDArray[np.float64], dead: NDArray[np.bool_], weight: NDArray[n
         return loss(parameters) + 1e-3 * float(parameters[0] ** 2)
 
     found = minimize(held, np.zeros(2), method="Nelder-Mead").x
-    return StateCalibration(bias=float(found[1]), temperature=float(np.exp(-found[0])), loss=loss(found))
+    return StateCalibration(bias=float(found[1]), temperature=float(np.exp(-found[0]))), loss(found)
 
 
 def uncertain_band(matched: Sequence[Matched], risk: float = 0.01, most: float = 0.1) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def draw_history(history: History, path: Path) -> None:
         valid = [(s, parts[name]) for s, parts in history.valid if name in parts]
         axes.plot([s for s, _ in valid], [v for _, v in valid], color=line.get_color(), linestyle="--")
     axes.set_yscale("log")
-    axes.legend(title="dashed: validation")
+    axes.legend(title="dashed: validation", loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path, "")
 
 

@@ -94,7 +94,8 @@ def validation_losses(
     """Measure each part of the loss on batches; empty for none.
 
     Of the state it is what the best bias and temperature leave, since these are fitted after the training: a network
-    that is merely too sure is not worse, and must not stop it early. Where only one state is marked it is 0.
+    that is merely too sure is not worse, and must not stop it early. With a handful of either state there is nothing to
+    fit: it is then the loss as it is.
     """
     training = network.training
     network.eval()
@@ -112,5 +113,5 @@ def validation_losses(
         logit, weight, code, share = np.concatenate(states, axis=1)
         if min(share[code == state].sum() for state in (0, 1)) >= _HANDFUL:
             known = weight > 0
-            sums["dead"] = settings.state_weight * platt(logit[known], code[known] == 1, weight[known]).loss
+            sums["dead"] = settings.state_weight * platt(logit[known], code[known] == 1, weight[known])[1]
     return sums
