@@ -16,10 +16,7 @@ from livescope.errors import BackendError
 from livescope.frames import FrameSpec
 from livescope.settings import DetectorSettings
 
-__all__ = ["SUPPRESSION", "decode"]
-
-SUPPRESSION = 0.8
-"""A weaker peak nearer to a stronger one than this part of its median radius is the same cell."""
+__all__ = ["decode"]
 
 
 def decode(table: Table, spec: FrameSpec, card: Card, settings: DetectorSettings) -> CellCalls:
@@ -75,12 +72,16 @@ def decode(table: Table, spec: FrameSpec, card: Card, settings: DetectorSettings
 
 
 def _strongest(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mark rows that no stronger kept row suppresses; rows come sorted by falling score."""
+    """Mark rows that lie in no stronger kept one; rows come sorted by falling score.
+
+    A peak nearer to a stronger one than that one's median radius lies in it, and is the same cell. (Nearer than 0.8 of
+    it was the rule once: of the calls on MCF-7, whose nuclei are large, 7 % were second ones of a nucleus.)
+    """
     kept = np.ones(len(rows), bool)
     if len(rows) < 2:
         return kept
     centres = rows[:, 2:4]
-    reach = SUPPRESSION * np.median(rows[:, 4:], axis=1)
+    reach = np.median(rows[:, 4:], axis=1)
     tree = KDTree(centres)
     crowded = tree.query_ball_point(centres, reach, return_length=True) > 1
     for strong in np.flatnonzero(crowded):

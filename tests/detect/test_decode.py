@@ -9,7 +9,7 @@ from network_kit import blob_network, make_bundle
 
 from livescope.calls import State
 from livescope.detect.bundle import Card
-from livescope.detect.decode import SUPPRESSION, decode
+from livescope.detect.decode import decode
 from livescope.detect.detector import Table
 from livescope.errors import BackendError
 from livescope.frames import FrameSpec
@@ -52,7 +52,7 @@ def test_threshold_is_the_card_s_unless_set(card: Card) -> None:
 
 
 def test_a_weaker_peak_inside_a_stronger_cell_is_the_same_cell(card: Card) -> None:
-    near, far = 10 * SUPPRESSION - 0.1, 10 * SUPPRESSION + 0.1
+    near, far = 9.9, 10.1
     calls = decode(table((0.9, 0, 50, 50, 10), (0.8, 0, 50, 50 + near, 30)), SPEC, card, DEFAULTS)
     assert calls.p_cell.tolist() == [np.float32(0.9)]
     assert len(decode(table((0.9, 0, 50, 50, 10), (0.8, 0, 50, 50 + far, 30)), SPEC, card, DEFAULTS)) == 2
@@ -115,4 +115,4 @@ def test_any_table_gives_calls_inside_the_frame_and_apart(card: Card, rows: np.n
     assert ((calls.y_px < 99.5) & (calls.x_px < 199.5)).all()
     for i in range(len(calls)):
         apart = np.hypot(calls.y_px[i + 1 :] - calls.y_px[i], calls.x_px[i + 1 :] - calls.x_px[i])
-        assert (apart >= SUPPRESSION * np.median(calls.radii_px[i]) * (1 - 1e-5)).all()
+        assert (apart >= np.median(calls.radii_px[i]) * (1 - 1e-5)).all()
