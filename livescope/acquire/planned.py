@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,8 @@ class PlannedRun(LiveStream):
         self.itinerary = Itinerary(())
         """What the plan has become; `replan` changes it while it runs."""
         self._added: deque[useq.MDAEvent | _Asked] = deque()
+        self._timed: useq.MDAEvent | None = None
+        """The event that set the timer back last."""
         self._turn = threading.Condition()
         self._cancelled = threading.Event()
         self._paused = False
@@ -107,7 +109,7 @@ class PlannedRun(LiveStream):
                 raise AcquisitionError("the plan is already running; stop it before starting it again.")
             self._join()
             self._refuse_unknown_channels()
-            self.itinerary = Itinerary(self._plan)
+            self.itinerary = Itinerary(self._plan, self._plan_s)
             self._cancelled.clear()
             self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
@@ -202,13 +204,7 @@ class PlannedRun(LiveStream):
             setup = getattr(self._plan, "setup", None)
             for change in [] if setup is None else changes_of(setup):
                 self._apply(change)
-            for event in self._events():
-                if not isinstance(event, _Asked) and event.reset_event_timer:
-                    self._begin_s, self._paused_s = time.perf_counter(), 0.0
-                if not self._wait_for_turn(event):
-                    if isinstance(event, _Asked):
-                        event.done.set_exception(AcquisitionError(_TOO_LATE))
-                    break
+            while (event := self._next_turn()) is not None:
                 self._execute_in_spite(event)
             self.state = StreamState.STOPPED if self._cancelled.is_set() else StreamState.ENDED
         except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
@@ -220,47 +216,49 @@ class PlannedRun(LiveStream):
                     asked.done.set_exception(AcquisitionError(_TOO_LATE))
             self._added.clear()
 
-    def _events(self) -> Iterator[useq.MDAEvent | _Asked]:
-        """Added events first, then the plan's, until both are used up and nobody waits for more."""
-        exhausted = False
-        while self._frames_asked is None or self._taken < self._frames_asked:
-            with self._turn:
-                if self._cancelled.is_set():
-                    return
-                added = self._added.popleft() if self._added else None
-                if added is None and exhausted:
-                    if not self._stay_open:
-                        return
-                    self._turn.wait()
-                    continue
-            event = added if added is not None else self.itinerary.next()
-            if event is None:
-                exhausted = True
-            else:
-                yield event
+    def _next_turn(self) -> useq.MDAEvent | _Asked | None:
+        """Wait for what is to be done next, added events before planned ones; None at the end or when cancelled.
 
-    def _wait_for_turn(self, event: useq.MDAEvent | _Asked) -> bool:
-        """Wait out a pause and the event's time, added events going first; False when cancelled."""
-        while True:
+        A planned event stays in the itinerary until its time has come, so that rules can change it while it waits.
+        """
+        while self._frames_asked is None or self._taken < self._frames_asked:
+            more = bool(self._added) or self.itinerary.draw()
             with self._turn:
                 if self._cancelled.is_set():
-                    return False
-                due_s = 0.0 if isinstance(event, _Asked) else self.itinerary.due_s(event)
-                early_s = due_s + self._begin_s + self._paused_s - time.perf_counter()
+                    return None
+                event = self.itinerary.upcoming
                 if self._paused:
-                    begin_s = time.perf_counter()
-                    self._turn.wait_for(lambda: self._cancelled.is_set() or not self._paused)
-                    self._paused_s += time.perf_counter() - begin_s
-                    continue
-                if early_s <= 0:
+                    self._wait_out_pause()
+                elif self._added:
                     self._executing = True
-                    return True
-                urgent = self._added.popleft() if self._added else None
-                if urgent is None:
+                    return self._added.popleft()
+                elif event is not None:
+                    early_s = self._early_s(event)
+                    if early_s <= 0 and self.itinerary.take(event):
+                        self._executing = True
+                        return event
                     self._turn.wait(early_s)
-                    continue
-                self._executing = True
-            self._execute_in_spite(urgent)
+                elif not more:
+                    if not self._stay_open:
+                        return None
+                    self._turn.wait()
+        return None
+
+    def _early_s(self, event: useq.MDAEvent) -> float:
+        """Seconds until a planned event is due; one that sets the timer back does so as soon as it comes next."""
+        if event.reset_event_timer and event is not self._timed:
+            self._timed = event
+            self._begin_s, self._paused_s = time.perf_counter(), 0.0
+        return self.itinerary.due_s(event) - self._plan_s()
+
+    def _plan_s(self) -> float:
+        """Seconds since the plan's timer began, without pauses."""
+        return time.perf_counter() - self._begin_s - self._paused_s
+
+    def _wait_out_pause(self) -> None:
+        begin_s = time.perf_counter()
+        self._turn.wait_for(lambda: self._cancelled.is_set() or not self._paused)
+        self._paused_s += time.perf_counter() - begin_s
 
     def _execute_in_spite(self, event: useq.MDAEvent | _Asked) -> None:
         """Execute an event; once more for a camera that was lost and is back, if the settings ask for that."""

@@ -17,6 +17,7 @@ from livescope.acquire.changes import Roi
 from livescope.acquire.planned import PlannedRun, load_plan
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError, SettingsError
+from livescope.frames import REASON
 from livescope.settings import CameraSettings
 from livescope.simulate import FakeCore
 
@@ -142,6 +143,48 @@ def test_added_events_go_before_a_planned_one_that_waits(sink: Any) -> None:
     wait_for_frames(sink, 2)
     planned.stop()
     assert [f.position for f in sink.frames] == ["p0", "urgent"]
+
+
+HOURLY = useq.MDASequence(
+    axis_order="tpc",
+    stage_positions=[{"x": 0, "y": 0, "name": "A1"}],
+    channels=[{"config": "DAPI", "group": "Channel"}, {"config": "FITC", "group": "Channel"}],
+    time_plan={"interval": 3600, "loops": 3},
+)
+
+
+def test_rules_change_the_round_that_waits(demo_core: Any, sink: Any) -> None:
+    planned = run(sink, demo_core, HOURLY)
+    planned.start()
+    wait_for_frames(sink, 2)
+    planned.replan(lambda itinerary: itinerary.revisit("A1", "why"))
+    wait_for_frames(sink, 4)
+    planned.replan(lambda itinerary: itinerary.set_interval(0.01))
+    assert planned.wait(60)  # would take two hours otherwise
+    assert planned.state is StreamState.ENDED, planned.error
+    rounds = [(f.metadata["t"], f.channel, f.metadata.get(REASON)) for f in sink.frames]
+    assert rounds[:4] == [(0, "DAPI", None), (0, "FITC", None), (0, "DAPI", "why"), (0, "FITC", "why")]
+    assert rounds[4:] == [(t, channel, None) for t in (1, 2) for channel in ("DAPI", "FITC")]
+
+
+def test_a_plan_whose_rest_is_left_out_while_it_waits_ends(sink: Any) -> None:
+    planned = run(sink, FakeCore(), HOURLY.replace(channels=()))
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.replan(lambda itinerary: itinerary.skip("A1"))
+    assert planned.wait(60)
+    assert (planned.state, len(sink.frames)) == (StreamState.ENDED, 1)
+
+
+def test_a_revisit_wakes_a_run_that_stays_open(sink: Any) -> None:
+    planned = run(sink, FakeCore(), points(1), stay_open=True)
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.replan(lambda itinerary: itinerary.revisit("p0", "why"))
+    wait_for_frames(sink, 2)
+    planned.finish()
+    assert planned.wait(60)
+    assert [f.metadata.get(REASON) for f in sink.frames] == [None, "why"]
 
 
 def test_an_endless_plan_ends_after_so_many_frames(sink: Any) -> None:
