@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from livescope.errors import AcquisitionError, one_of
-from livescope.frames import REASON
+from livescope.frames import REASON, field_name
 
 if TYPE_CHECKING:
     import useq
 
-__all__ = ["Itinerary", "position_of"]
+__all__ = ["Itinerary", "position_of", "site_of"]
 
 
 @dataclass(slots=True)
@@ -236,9 +236,14 @@ class Itinerary:
         return self._visits[position]
 
 
-def position_of(event: useq.MDAEvent) -> str | None:
-    """Name of the event's position: its own, else p0, p1 ..."""
+def site_of(event: useq.MDAEvent) -> str | None:
+    """Name of the plan's position that an event belongs to, with all its tiles: its own, else p0, p1 ..."""
     return event.pos_name or (f"p{event.index['p']}" if "p" in event.index else None)
+
+
+def position_of(event: useq.MDAEvent) -> str | None:
+    """Name of the field that an event looks at: its position's, with the tile of a grid and the plane of a stack."""
+    return field_name(site_of(event), event.index.get("g"), event.index.get("z"))
 
 
 def _round(event: useq.MDAEvent) -> int:

@@ -55,8 +55,8 @@ class PlannedRun(LiveStream):
     Parameters
     ----------
     core, on_frame, ledger, camera, on_health, reopen
-        As for `LiveStream`. Each frame carries its position's name, its channel, and in `metadata` the indices
-        ``t``, ``p``, ``z``, ``c`` of its event.
+        As for `LiveStream`. Each frame carries the name of its field (`field_name`), its channel, and in `metadata`
+        the indices ``t``, ``p``, ``g``, ``z``, ``c`` of its event.
     plan
         A `useq.MDASequence` or any events; they are drawn one by one, so that an endless iterator is possible.
     stay_open

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import useq
 
-from livescope.acquire.itinerary import Itinerary
+from livescope.acquire.itinerary import Itinerary, position_of
 from livescope.errors import AcquisitionError
 from livescope.frames import REASON
 
@@ -115,6 +115,15 @@ def test_a_place_beside_is_seen_in_every_channel() -> None:
     assert stamps(itinerary) == ["0 A1 Cy5", "1 A1 BF", "1 A1 Cy5", "1 A1+1 BF", "1 A1+1 Cy5"]
 
 
+def test_a_place_beside_a_tile_is_no_tile() -> None:
+    tiles = {"rows": 1, "columns": 2, "fov_width": 50, "fov_height": 50}
+    plan = useq.MDASequence(stage_positions=PLACES[:1], grid_plan=tiles, time_plan={"interval": 1, "loops": 2})
+    itinerary = Itinerary(plan)
+    assert [position_of(event) for event in taken(itinerary, 2)] == ["A1_0000", "A1_0001"]
+    itinerary.add_position("A1_0001", 0, 50)
+    assert [position_of(event) for event in taken(itinerary)] == ["A1_0000", "A1_0001", "A1_0001+1"]
+
+
 def test_a_position_is_visited_again_as_it_was() -> None:
     itinerary = Itinerary(PLAN)
     places(itinerary, 3)
@@ -209,3 +218,11 @@ def test_what_the_plan_does_not_have_is_refused() -> None:
     taken(itinerary)
     with pytest.raises(AcquisitionError, match="no later visit"):
         itinerary.add_position("p1", 1, 1)
+
+
+def test_fields_are_told_apart_by_name() -> None:
+    index = {"t": 3, "p": 2, "c": 1}
+    assert position_of(useq.MDAEvent(index=index)) == "p2"
+    assert position_of(useq.MDAEvent(index={**index, "g": 4}, pos_name="A1")) == "A1_0004"
+    assert position_of(useq.MDAEvent(index={**index, "g": 4, "z": 5})) == "p2_0004_z0005"
+    assert position_of(useq.MDAEvent(index={"t": 0})) is None

@@ -26,7 +26,7 @@ stage_positions:
   - {x: 10, y: 20, z: 3, name: A1}
   - {x: 40, y: 50, z: 3}
 time_plan: {interval: 0, loops: 2}
-z_plan: {range: 2, step: 1}
+grid_plan: {rows: 1, columns: 3, fov_width: 30, fov_height: 30}
 """
 
 
@@ -56,10 +56,11 @@ def test_a_plan_from_yaml(any_core: Any, sink: Any, tmp_path: Path) -> None:
     assert planned.wait(60)
     assert planned.state is StreamState.ENDED, planned.error
     assert [f.index for f in sink.frames] == list(range(12))
-    assert [f.position for f in sink.frames] == (["A1"] * 3 + ["p1"] * 3) * 2
-    assert [f.z_um for f in sink.frames[:3]] == pytest.approx([2.0, 3.0, 4.0], abs=0.05)
-    assert (sink.frames[3].x_um, sink.frames[3].y_um) == pytest.approx((40.0, 50.0), abs=0.05)
-    assert {k: sink.frames[-1].metadata[k] for k in "tpz"} == {"t": 1, "p": 1, "z": 2}
+    assert [f.position for f in sink.frames] == [f"{name}_000{tile}" for name in ("A1", "p1") for tile in range(3)] * 2
+    assert [f.x_um for f in sink.frames[:3]] == pytest.approx([-20.0, 10.0, 40.0], abs=0.05)
+    assert (sink.frames[4].x_um, sink.frames[4].y_um) == pytest.approx((40.0, 50.0), abs=0.05)
+    assert [f.z_um for f in sink.frames] == pytest.approx([3.0] * 12, abs=0.05)
+    assert {k: sink.frames[-1].metadata[k] for k in "tpg"} == {"t": 1, "p": 1, "g": 2}
     assert sink.ledger.delivered == 12
     assert {f.segment for f in sink.frames} == {0}
 
@@ -323,6 +324,10 @@ def test_a_shutter_held_open_over_events_is_left_as_found(sink: Any) -> None:
         ("stage_positions: []", "no position"),
         ("stage_postions: [{x: 1, y: 2}]", "unknown key 'stage_postions'.*'stage_positions'"),
         ("stage_positions: [{x: one, y: 2}]", "valid number"),
+        ("{stage_positions: [{z: 5}], z_plan: {range: 4, step: 2}}", "z_plan asks for a stack.*each position the z"),
+        ("stage_positions: [{z: 5, sequence: {z_plan: {range: 4, step: 2}}}]", "z_plan asks for a stack"),
+        ("{stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 2}}", "needs fov_width and fov_height"),
+        ("{axis_order: tp, stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 1}}", "axis_order 'tp' has no g"),
         ("[1, 2]", "holds a list"),
         ("a: [", "not YAML"),
     ],
