@@ -92,11 +92,12 @@ def action_of(event: useq.MDAEvent) -> str:
     return str(action)
 
 
-def changes_of(event: useq.MDAEvent) -> list[Change]:
-    """What an event asks of the hardware, in the order in which it is done."""
+def changes_of(event: useq.MDAEvent, refocus_um: float = 0.0) -> list[Change]:
+    """What an event asks of the hardware, in the order in which it is done; z is `refocus_um` above the plan's."""
     changes: list[Change] = []
     if event.x_pos is not None or event.y_pos is not None or event.z_pos is not None:
-        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, position_of(event)))
+        z_um = None if event.z_pos is None else event.z_pos + refocus_um
+        changes.append(Move(event.x_pos, event.y_pos, z_um, position_of(event)))
     if event.channel is not None:
         changes.append(Preset(event.channel.group, event.channel.config))
     changes += [Property(device, name, value) for device, name, value in event.properties or ()]

@@ -349,6 +349,56 @@ def test_a_missing_plan_and_a_misspelt_channel_are_explained(demo_core: Any, sin
     assert len(sink.frames) == 1
 
 
+def focused(offset_um: float | None, device: str | None) -> useq.MDASequence:
+    """Two rounds of two positions, focused by hardware before each, and a second tile that is not."""
+    return useq.MDASequence(
+        axis_order="tpg",
+        stage_positions=[{"x": 0, "y": 0, "z": 10, "name": "A1"}, {"x": 50, "y": 0, "z": 20, "name": "A2"}],
+        grid_plan={"rows": 1, "columns": 2, "fov_width": 10, "fov_height": 10},
+        time_plan={"interval": 0, "loops": 2},
+        autofocus_plan={"autofocus_device_name": device, "autofocus_motor_offset": offset_um, "axes": ("t", "p")},
+    )
+
+
+def test_hardware_autofocus_is_kept_by_position(demo_core: Any, sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drift_um = iter([7.0, -2.0, 1.0, 0.5])  # what autofocus finds, one after the other
+    found_at: list[float] = []
+    motor: list[Any] = []
+
+    def focus() -> None:
+        found_at.append(demo_core.getPosition())
+        demo_core.setPosition(demo_core.getPosition() + next(drift_um))
+
+    monkeypatch.setattr(demo_core, "fullFocus", focus)
+    monkeypatch.setattr(demo_core, "setAutoFocusOffset", motor.append)
+    planned = run(sink, demo_core, focused(42.0, None))
+    planned.start()
+    assert planned.wait(60), planned.error
+    assert planned.state is StreamState.ENDED, planned.error
+    assert found_at == pytest.approx([10, 20, 17, 18], abs=0.05)
+    assert [f.z_um for f in sink.frames] == pytest.approx([17, 17, 18, 18, 18, 18, 18.5, 18.5], abs=0.05)
+    assert motor == [42.0] * 4
+
+
+def test_the_motor_of_the_autofocus_is_set_by_its_name(demo_core: Any, sink: Any) -> None:
+    demo_core.loadDevice("Offset", "DemoCamera", "DStage")
+    demo_core.initializeDevice("Offset")
+    planned = run(sink, demo_core, focused(3.0, "Offset"))
+    planned.start()
+    assert planned.wait(60)
+    assert planned.state is StreamState.ENDED, planned.error
+    assert demo_core.getPosition("Offset") == pytest.approx(3.0, abs=0.05)
+    assert sink.frames[0].z_um == pytest.approx(10.0, abs=0.05)
+
+
+def test_autofocus_without_a_device_ends_the_run_in_words(demo_core: Any, sink: Any) -> None:
+    demo_core.setAutoFocusDevice("")
+    planned = run(sink, demo_core, focused(None, None))
+    planned.start()
+    assert planned.wait(60)
+    assert "no autofocus device" in str(planned.error)
+
+
 def test_unknown_actions_are_refused(sink: Any) -> None:
     planned = run(sink, FakeCore(), [useq.MDAEvent(action=useq.CustomAction(name="dance"))])
     planned.start()
