@@ -26,6 +26,7 @@ __all__ = [
     "LossCause",
     "LossLedger",
     "Pixels",
+    "field_name",
 ]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -215,3 +216,22 @@ class LossLedger:
                 }
                 for segment, camera in keys
             ]
+
+
+def field_name(position: str | None, tile: int | None = None, plane: int | None = None) -> str | None:
+    """Name of one field of view, which is what frames are followed, stored and reported by (`Frame.position`).
+
+    Parameters
+    ----------
+    position
+        Name of the stage position.
+    tile, plane
+        Number in a grid of tiles around it and in a stack of planes, where there is one. Four digits, as useq numbers
+        the points of a well: a name that tells of a well goes on doing so, and ``z2`` would be well Z2.
+
+    >>> field_name("A1"), field_name("A1", 3), field_name("A1", 0, 12), field_name(None)
+    ('A1', 'A1_0003', 'A1_0000_z0012', None)
+    """
+    tile_name = None if tile is None else f"{tile:04d}"
+    plane_name = None if plane is None else f"z{plane:04d}"
+    return "_".join(filter(None, (position, tile_name, plane_name))) or None

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "PlaceTable", "place_of", "places_in_plan"]
 
-_UNNAMED = re.compile(r"p\d+")
-"""What a planned run calls positions without a name: not row P of a plate."""
+_UNNAMED = re.compile(r"p\d+([_+].*)?")
+"""What a planned run calls positions without a name, their tiles and places beside them: not row P of a plate."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,8 +55,8 @@ class Place:
 
         >>> Place("B03_2").well, Place("beside the bubble").well
         ((1, 2), None)
-        >>> Place("p0").well, Place("p1").well, Place("A0").well
-        (None, None, None)
+        >>> Place("p0").well, Place("p1").well, Place("p1_0002").well, Place("A0").well
+        (None, None, None, None)
         """
         well = None if _UNNAMED.fullmatch(self.name) else well_of_position(self.name)
         if well is None or not int(well.lstrip(string.ascii_letters)):
@@ -77,20 +77,19 @@ def place_of(analysis: Analysis) -> Place | None:
 
 
 def places_in_plan(path: Path) -> dict[str, Place]:
-    """Return the places that a plan visits, by name.
+    """Return the places that a plan visits, by name; each tile of a grid is one.
 
     Raises
     ------
     SettingsError
         The plan cannot be read.
     """
+    from livescope.acquire.itinerary import position_of
     from livescope.acquire.planned import load_plan
 
-    places = {}
-    for position in load_plan(path).stage_positions:
-        if position.name:
-            places[position.name] = Place(position.name, position.x, position.y)
-    return places
+    once = load_plan(path).replace(time_plan=None, channels=())
+    fields = {position_of(event): event for event in once if event.pos_name}
+    return {name: Place(name, event.x_pos, event.y_pos) for name, event in fields.items() if name}
 
 
 class PlaceTable:

@@ -232,7 +232,7 @@ class Responder:
 
     def revisit(self, position: str | None, reason: str) -> None:
         """Visit a position once more before the others."""
-        self._plan.add(*self._plan.itinerary.again(position, reason))
+        self._plan.replan(lambda itinerary: itinerary.revisit(position, reason))
 
     def skip(self, position: str | None) -> None:
         """Leave a position out from now on."""

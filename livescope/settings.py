@@ -225,7 +225,7 @@ class RunSettings(_Frozen):
     seconds: float | None = Field(default=None, gt=0)
     """Of a run without a window; one with a window is stopped by its user."""
     plan: Path | None = None
-    """Instead of a stream, snap at the positions, times, z and channels of this useq-schema plan (YAML)."""
+    """Instead of a stream, snap at the positions, tiles, times and channels of this useq-schema plan (YAML)."""
     rules: Path | None = None
     """What the microscope is to do when the culture does this or that (YAML, see `configs/rules.yaml`)."""
 

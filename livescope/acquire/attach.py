@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from livescope.acquire.itinerary import position_of
 from livescope.acquire.stream_core import NoShutter
 from livescope.errors import AcquisitionError
 
@@ -114,6 +115,10 @@ class AttachedCore(NoShutter):
                 if not self._new_in_ring():
                     break
         raise IndexError("no new frame in the ring")
+
+    def place_of(self, tags: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Field and channel as the owner's plan names them; a live view names none."""
+        return tags.get("position"), tags.get("channel")
 
     def isBufferOverflowed(self) -> bool:
         """The owner's ring is the owner's affair; losses show in the numbers."""
@@ -276,9 +281,10 @@ class AttachedCore(NoShutter):
 
     def _frame_ready(self, pixels: Any, event: Any, metadata: Mapping[str, Any]) -> None:
         """The owner's planned run has taken a frame; on its thread, so only put it down."""
-        tags = {str(axis): k for axis, k in event.index.items()}
-        camera = metadata.get("camera_device") or self._core.getCameraDevice()
-        self._planned.append((pixels.copy(), {**tags, "Camera": str(camera), "position": event.pos_name}))
+        tags: dict[str, Any] = {str(axis): k for axis, k in event.index.items()}
+        tags["Camera"] = str(metadata.get("camera_device") or self._core.getCameraDevice())
+        tags["position"], tags["channel"] = position_of(event), event.channel and event.channel.config
+        self._planned.append((pixels.copy(), tags))
 
 
 def _hear_at_once(signal: Any, slot: Callable[..., None]) -> None:

@@ -22,12 +22,13 @@ __all__ = ["action_of", "changes_of", "load_plan"]
 
 
 def load_plan(path: Path) -> useq.MDASequence:
-    """Read a plan: positions (or a well plate), time, z and channels, as useq-schema describes them.
+    """Read a plan: positions (or a well plate), tiles, time and channels, as useq-schema describes them.
 
     Raises
     ------
     SettingsError
-        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, or no position.
+        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, no position, a z stack, or
+        tiles that would not lie where they are meant to.
     """
     import useq
 
@@ -54,7 +55,30 @@ def load_plan(path: Path) -> useq.MDASequence:
             f"plan {str(path)!r} has no position; add stage_positions, e.g. [{{x: 0, y: 0, name: A1}}], or a well "
             "plate."
         )
+    wrong = _unfit(plan)
+    if wrong:
+        raise SettingsError(f"plan {str(path)!r}: {wrong}")
     return plan
+
+
+def _unfit(plan: useq.MDASequence) -> str:
+    """What of a valid plan livescope does not do as it reads, empty for none."""
+    for part in (plan, *(position.sequence for position in plan.stage_positions if position.sequence is not None)):
+        if part.z_plan is not None:
+            return (
+                "z_plan asks for a stack, but cells are called in single pictures. Leave it out and give each "
+                "position the z of its focus; take stacks in a run of another program."
+            )
+        grid = part.grid_plan
+        if grid is None:
+            continue
+        if "g" not in part.axis_order:
+            return (
+                f"axis_order {''.join(part.axis_order)!r} has no g, so the grid_plan would be left out; add g after p."
+            )
+        if hasattr(grid, "overlap") and None in (grid.fov_width, grid.fov_height):
+            return "grid_plan needs fov_width and fov_height in micrometres; without them its tiles lie 1 um apart."
+    return ""
 
 
 def action_of(event: useq.MDAEvent) -> str:
@@ -68,11 +92,12 @@ def action_of(event: useq.MDAEvent) -> str:
     return str(action)
 
 
-def changes_of(event: useq.MDAEvent) -> list[Change]:
-    """What an event asks of the hardware, in the order in which it is done."""
+def changes_of(event: useq.MDAEvent, refocus_um: float = 0.0) -> list[Change]:
+    """What an event asks of the hardware, in the order in which it is done; z is `refocus_um` above the plan's."""
     changes: list[Change] = []
     if event.x_pos is not None or event.y_pos is not None or event.z_pos is not None:
-        changes.append(Move(event.x_pos, event.y_pos, event.z_pos, position_of(event)))
+        z_um = None if event.z_pos is None else event.z_pos + refocus_um
+        changes.append(Move(event.x_pos, event.y_pos, z_um, position_of(event)))
     if event.channel is not None:
         changes.append(Preset(event.channel.group, event.channel.config))
     changes += [Property(device, name, value) for device, name, value in event.properties or ()]

@@ -10,16 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from livescope.acquire.aside import Aside
 from livescope.acquire.camera_state import Light
 from livescope.acquire.changes import Change, wait_ready
 from livescope.acquire.health import HealthEvent, Pulse, Watchdog
-from livescope.acquire.itinerary import Itinerary, position_of
+from livescope.acquire.itinerary import Itinerary, position_of, site_of
 from livescope.acquire.plan import action_of, changes_of, load_plan
 from livescope.acquire.recovery import attempts_until_back, darken
 from livescope.acquire.states import SegmentNote, StreamState
@@ -55,8 +55,8 @@ class PlannedRun(LiveStream):
     Parameters
     ----------
     core, on_frame, ledger, camera, on_health, reopen
-        As for `LiveStream`. Each frame carries its position's name, its channel, and in `metadata` the indices
-        ``t``, ``p``, ``z``, ``c`` of its event.
+        As for `LiveStream`. Each frame carries the name of its field (`field_name`), its channel, and in `metadata`
+        the indices ``t``, ``p``, ``g``, ``z``, ``c`` of its event.
     plan
         A `useq.MDASequence` or any events; they are drawn one by one, so that an endless iterator is possible.
     stay_open
@@ -81,6 +81,10 @@ class PlannedRun(LiveStream):
         self.itinerary = Itinerary(())
         """What the plan has become; `replan` changes it while it runs."""
         self._added: deque[useq.MDAEvent | _Asked] = deque()
+        self._timed: useq.MDAEvent | None = None
+        """The event that set the timer back last."""
+        self._refocus_um: dict[str | None, float] = {}
+        """By how much autofocus moved the focus, by position of the plan."""
         self._turn = threading.Condition()
         self._cancelled = threading.Event()
         self._paused = False
@@ -107,8 +111,9 @@ class PlannedRun(LiveStream):
                 raise AcquisitionError("the plan is already running; stop it before starting it again.")
             self._join()
             self._refuse_unknown_channels()
-            self.itinerary = Itinerary(self._plan)
+            self.itinerary = Itinerary(self._plan, self._plan_s)
             self._cancelled.clear()
+            self._refocus_um.clear()
             self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
             self.error = None
@@ -202,13 +207,7 @@ class PlannedRun(LiveStream):
             setup = getattr(self._plan, "setup", None)
             for change in [] if setup is None else changes_of(setup):
                 self._apply(change)
-            for event in self._events():
-                if not isinstance(event, _Asked) and event.reset_event_timer:
-                    self._begin_s, self._paused_s = time.perf_counter(), 0.0
-                if not self._wait_for_turn(event):
-                    if isinstance(event, _Asked):
-                        event.done.set_exception(AcquisitionError(_TOO_LATE))
-                    break
+            while (event := self._next_turn()) is not None:
                 self._execute_in_spite(event)
             self.state = StreamState.STOPPED if self._cancelled.is_set() else StreamState.ENDED
         except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
@@ -220,47 +219,49 @@ class PlannedRun(LiveStream):
                     asked.done.set_exception(AcquisitionError(_TOO_LATE))
             self._added.clear()
 
-    def _events(self) -> Iterator[useq.MDAEvent | _Asked]:
-        """Added events first, then the plan's, until both are used up and nobody waits for more."""
-        exhausted = False
-        while self._frames_asked is None or self._taken < self._frames_asked:
-            with self._turn:
-                if self._cancelled.is_set():
-                    return
-                added = self._added.popleft() if self._added else None
-                if added is None and exhausted:
-                    if not self._stay_open:
-                        return
-                    self._turn.wait()
-                    continue
-            event = added if added is not None else self.itinerary.next()
-            if event is None:
-                exhausted = True
-            else:
-                yield event
+    def _next_turn(self) -> useq.MDAEvent | _Asked | None:
+        """Wait for what is to be done next, added events before planned ones; None at the end or when cancelled.
 
-    def _wait_for_turn(self, event: useq.MDAEvent | _Asked) -> bool:
-        """Wait out a pause and the event's time, added events going first; False when cancelled."""
-        while True:
+        A planned event stays in the itinerary until its time has come, so that rules can change it while it waits.
+        """
+        while self._frames_asked is None or self._taken < self._frames_asked:
+            more = bool(self._added) or self.itinerary.draw()
             with self._turn:
                 if self._cancelled.is_set():
-                    return False
-                due_s = 0.0 if isinstance(event, _Asked) else self.itinerary.due_s(event)
-                early_s = due_s + self._begin_s + self._paused_s - time.perf_counter()
+                    return None
+                event = self.itinerary.upcoming
                 if self._paused:
-                    begin_s = time.perf_counter()
-                    self._turn.wait_for(lambda: self._cancelled.is_set() or not self._paused)
-                    self._paused_s += time.perf_counter() - begin_s
-                    continue
-                if early_s <= 0:
+                    self._wait_out_pause()
+                elif self._added:
                     self._executing = True
-                    return True
-                urgent = self._added.popleft() if self._added else None
-                if urgent is None:
+                    return self._added.popleft()
+                elif event is not None:
+                    early_s = self._early_s(event)
+                    if early_s <= 0 and self.itinerary.take(event):
+                        self._executing = True
+                        return event
                     self._turn.wait(early_s)
-                    continue
-                self._executing = True
-            self._execute_in_spite(urgent)
+                elif not more:
+                    if not self._stay_open:
+                        return None
+                    self._turn.wait()
+        return None
+
+    def _early_s(self, event: useq.MDAEvent) -> float:
+        """Seconds until a planned event is due; one that sets the timer back does so as soon as it comes next."""
+        if event.reset_event_timer and event is not self._timed:
+            self._timed = event
+            self._begin_s, self._paused_s = time.perf_counter(), 0.0
+        return self.itinerary.due_s(event) - self._plan_s()
+
+    def _plan_s(self) -> float:
+        """Seconds since the plan's timer began, without pauses."""
+        return time.perf_counter() - self._begin_s - self._paused_s
+
+    def _wait_out_pause(self) -> None:
+        begin_s = time.perf_counter()
+        self._turn.wait_for(lambda: self._cancelled.is_set() or not self._paused)
+        self._paused_s += time.perf_counter() - begin_s
 
     def _execute_in_spite(self, event: useq.MDAEvent | _Asked) -> None:
         """Execute an event; once more for a camera that was lost and is back, if the settings ask for that."""
@@ -317,13 +318,13 @@ class PlannedRun(LiveStream):
             action = action_of(event)
             with self.lock:
                 before = self._shape()
-                for change in changes_of(event):
+                for change in changes_of(event, self._refocus_um.get(site_of(event), 0.0)):
                     self._apply(change)
                 if self._shape() != before:
                     self._new_segment(f"event {dict(event.index)}")
                 self._keep_shutter(event.keep_shutter_open)
                 if action == "hardware_autofocus":
-                    self._focus()
+                    self._focus(event)
                     return
                 self.camera.position = position_of(event)
                 frame = self._take({**{str(axis): k for axis, k in event.index.items()}, **event.metadata})
@@ -378,12 +379,25 @@ class PlannedRun(LiveStream):
         index, self._counters.index = self._counters.index, self._counters.index + 1
         return self.camera.frame(pixels, tags, self.camera.label, index=index, segment=self.segment)
 
-    def _focus(self) -> None:
-        core: Any = self.core
-        if not core.getAutoFocusDevice():
-            raise AcquisitionError("the plan asks for hardware autofocus, but the core has no autofocus device.")
+    def _focus(self, event: useq.MDAEvent) -> None:
+        """Focus, and keep by how much for later events at this position: each moves to its planned z first."""
+        core, action = cast(Any, self.core), cast("useq.HardwareAutofocus", event.action)
+        device, drive = core.getAutoFocusDevice(), core.getFocusDevice()
+        if not (device and drive):
+            lacks = "focus drive" if device else "autofocus device"
+            raise AcquisitionError(f"the plan asks for hardware autofocus, but the core has no {lacks}.")
+        motor, offset_um = action.autofocus_device_name, action.autofocus_motor_offset
+        if offset_um is not None:
+            if motor:
+                core.setPosition(motor, offset_um)
+            else:
+                core.setAutoFocusOffset(offset_um)
+            wait_ready(core, self.lock, (motor or device,))
+        before_um = core.getPosition()
         core.fullFocus()
-        wait_ready(core, self.lock, (core.getAutoFocusDevice(),))
+        wait_ready(core, self.lock, (device, drive))
+        site = site_of(event)
+        self._refocus_um[site] = self._refocus_um.get(site, 0.0) + core.getPosition() - before_um
 
     def _keep_shutter(self, keep: bool) -> None:
         """Hold the shutter open over several events, or let it follow the camera again."""

@@ -15,7 +15,7 @@ from typing import Any
 from livescope.acquire.account import Accounts
 from livescope.acquire.camera_state import CameraState
 from livescope.acquire.lock import CameraLock
-from livescope.acquire.stream_core import MayRest, StreamCore, camera_labels
+from livescope.acquire.stream_core import MayRest, StreamCore, TellsOfPlaces, camera_labels
 from livescope.errors import FrameError, LivescopeError
 from livescope.frames import Frame, LossCause, LossLedger
 
@@ -112,6 +112,7 @@ class Pump:
         self._asked = asked
         self._accounts = Accounts(camera_labels(core), first)
         self._may_rest = core if isinstance(core, MayRest) else None
+        self._tells_places = core if isinstance(core, TellsOfPlaces) else None
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
@@ -208,6 +209,8 @@ class Pump:
             ledger.lose(LossCause.CORE, counters.segment, camera, gap.core)
         if gap.camera:
             ledger.lose(LossCause.CAMERA, counters.segment, camera, gap.camera)
+        if self._tells_places is not None:
+            self._camera.position, self._camera.channel = self._tells_places.place_of(tags)
         try:
             frame = self._camera.frame(
                 pixels,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["FiniteSource", "MayRest", "NoShutter", "StreamCore", "TellsOfSnaps", "camera_labels"]
+__all__ = ["FiniteSource", "MayRest", "NoShutter", "StreamCore", "TellsOfPlaces", "TellsOfSnaps", "camera_labels"]
 
 
 class StreamCore(Protocol):
@@ -128,6 +128,14 @@ class MayRest(Protocol):
 
     def rests(self) -> bool:
         """True while no frame is to be expected from the camera."""
+
+
+@runtime_checkable
+class TellsOfPlaces(Protocol):
+    """A core whose stage somebody else moves: what it says of a frame tells where the frame was taken."""
+
+    def place_of(self, tags: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Names of the field and the channel of a frame with these tags, None where there is none."""
 
 
 class NoShutter:

@@ -128,12 +128,12 @@ class Plate:
 def well_of_position(position: str | None) -> str | None:
     """Return the well named in a stage position's label, None without one.
 
-    >>> well_of_position("Plate1_C07_field3"), well_of_position("somewhere")
-    ('C7', None)
+    >>> well_of_position("Plate1_C07_field3"), well_of_position("A1_0002+1"), well_of_position("somewhere")
+    ('C7', 'A1', None)
     """
     if not position:
         return None
-    for part in re.split(r"[\s_\-/:;,.]+", position):
+    for part in re.split(r"[\s_\-+/:;,.]+", position):
         found = _WELL.fullmatch(part)
         if found is not None:
             return f"{found[1].upper()}{int(found[2])}"

@@ -6,12 +6,14 @@ Owns `PlateLayout`, and what a plan says of plate and channels. A record without
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livescope.errors import RecordError
+from livescope.frames import field_name
 from livescope.record.layout import FORMAT, NGFF, write_group
 
 if TYPE_CHECKING:
@@ -108,10 +110,11 @@ def plate_of_plan(plan: useq.MDASequence) -> PlateLayout | None:
         return None
     wells: dict[str, tuple[str, str, int]] = {}
     fields: dict[str, int] = {}
-    for position in positions:
+    tiles: Iterable[int | None] = (None,) if plan.grid_plan is None else range(len(list(plan.grid_plan)))
+    for position, tile in itertools.product(positions, tiles):
         well = str(position.name).partition("_")[0]  # useq names the points of well B3 B3_0000, B3_0001, ...
         column = well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        wells[str(position.name)] = (well.removesuffix(column), column, fields.get(well, 0))
+        wells[str(field_name(position.name, tile))] = (well.removesuffix(column), column, fields.get(well, 0))
         fields[well] = fields.get(well, 0) + 1
     return PlateLayout(positions.plate.name, wells)
 

@@ -36,7 +36,7 @@ DOCKS: dict[str, tuple[str, str]] = {
     "Camera ROI": ("CameraRoiWidget", "Region of interest of the camera"),
     "Pixel size": ("PixelConfigurationWidget", "Pixel size of each objective"),
     "Device properties": ("PropertyBrowser", "Every property of every device"),
-    "Acquisition plan": ("MDAWidget", "Positions, times, channels, z: a useq plan"),
+    "Acquisition plan": ("MDAWidget", "Positions, tiles, times, channels: a useq plan"),
     "Core log": ("CoreLogWidget", "What Micro-Manager writes"),
 }
 """Name of a dock, its widget in pymmcore-widgets, and what it is for."""

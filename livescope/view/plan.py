@@ -1,7 +1,7 @@
-"""The dock of planned runs: positions, times, channels and z in pymmcore-widgets' own editor, run by the session.
+"""The dock of planned runs: positions, tiles, times and channels in pymmcore-widgets' own editor, run by the session.
 
 Owns the buttons and the file of the plan. What the editor cannot do here: it neither runs a plan on the core by itself
-nor saves images; both are the session's.
+nor saves images; both are the session's. It plans no z stack, which no run takes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class PlanWidget(MDAWidget):
         self._paused = False
         self.save_info.hide()
         self.control_btns.hide()
-        self.run = _button("Run the plan", "End what runs, and take the positions, times, channels and z as planned")
+        self.tab_wdg.setTabVisible(self.tab_wdg.indexOf(self.z_plan), False)
+        self.run = _button(
+            "Run the plan", "End what runs, and take the positions, tiles, times and channels as planned"
+        )
         self.pause = _button("Pause", "Begin no other event until Go on")
         self.cancel = _button("Cancel", "Finish the event in work and end the run")
         self.run.clicked.connect(self.run_mda)

@@ -128,6 +128,32 @@ def test_planned_runs_of_the_owner_are_heard(owned: Any, sink: Any) -> None:
     assert sink.lost_in_core == 0
 
 
+def test_fields_and_channels_of_the_owners_plan_are_told_apart(owned: Any, sink: Any) -> None:
+    channels = owned.getAvailableConfigs("Channel")[:2]
+    plan = useq.MDASequence(
+        stage_positions=[{"x": 0, "y": 0, "name": "A1"}, {"x": 90, "y": 0}],
+        grid_plan={"rows": 1, "columns": 2, "fov_width": 30, "fov_height": 30},
+        channels=[{"config": channel, "exposure": 2} for channel in channels],
+        z_plan={"relative": [0, 2]},
+    )
+    stream = sink.stream(AttachedCore(owned))
+    stream.start()
+    owned.run_mda(plan).join()
+    wait_for_frames(sink, 16)
+    owned.startContinuousSequenceAcquisition(0)
+    wait_for_frames(sink, 17)
+    stream.stop()
+    owned.stopSequenceAcquisition()
+    assert [(f.position, f.channel) for f in sink.frames[:16]] == [
+        (f"{site}_{tile}_{plane}", channel)
+        for site in ("A1", "p1")
+        for tile in ("0000", "0001")
+        for channel in channels
+        for plane in ("z0000", "z0001")
+    ]
+    assert (sink.frames[16].position, sink.frames[16].channel) == (None, None)  # a live view, wherever that is
+
+
 def test_a_camera_that_its_owner_rests_has_not_stalled(owned: Any) -> None:
     attached = AttachedCore(owned)
     attached.startContinuousSequenceAcquisition(0)

@@ -17,6 +17,7 @@ from livescope.acquire.changes import Roi
 from livescope.acquire.planned import PlannedRun, load_plan
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError, SettingsError
+from livescope.frames import REASON
 from livescope.settings import CameraSettings
 from livescope.simulate import FakeCore
 
@@ -25,7 +26,7 @@ stage_positions:
   - {x: 10, y: 20, z: 3, name: A1}
   - {x: 40, y: 50, z: 3}
 time_plan: {interval: 0, loops: 2}
-z_plan: {range: 2, step: 1}
+grid_plan: {rows: 1, columns: 3, fov_width: 30, fov_height: 30}
 """
 
 
@@ -55,10 +56,11 @@ def test_a_plan_from_yaml(any_core: Any, sink: Any, tmp_path: Path) -> None:
     assert planned.wait(60)
     assert planned.state is StreamState.ENDED, planned.error
     assert [f.index for f in sink.frames] == list(range(12))
-    assert [f.position for f in sink.frames] == (["A1"] * 3 + ["p1"] * 3) * 2
-    assert [f.z_um for f in sink.frames[:3]] == pytest.approx([2.0, 3.0, 4.0], abs=0.05)
-    assert (sink.frames[3].x_um, sink.frames[3].y_um) == pytest.approx((40.0, 50.0), abs=0.05)
-    assert {k: sink.frames[-1].metadata[k] for k in "tpz"} == {"t": 1, "p": 1, "z": 2}
+    assert [f.position for f in sink.frames] == [f"{name}_000{tile}" for name in ("A1", "p1") for tile in range(3)] * 2
+    assert [f.x_um for f in sink.frames[:3]] == pytest.approx([-20.0, 10.0, 40.0], abs=0.05)
+    assert (sink.frames[4].x_um, sink.frames[4].y_um) == pytest.approx((40.0, 50.0), abs=0.05)
+    assert [f.z_um for f in sink.frames] == pytest.approx([3.0] * 12, abs=0.05)
+    assert {k: sink.frames[-1].metadata[k] for k in "tpg"} == {"t": 1, "p": 1, "g": 2}
     assert sink.ledger.delivered == 12
     assert {f.segment for f in sink.frames} == {0}
 
@@ -142,6 +144,48 @@ def test_added_events_go_before_a_planned_one_that_waits(sink: Any) -> None:
     wait_for_frames(sink, 2)
     planned.stop()
     assert [f.position for f in sink.frames] == ["p0", "urgent"]
+
+
+HOURLY = useq.MDASequence(
+    axis_order="tpc",
+    stage_positions=[{"x": 0, "y": 0, "name": "A1"}],
+    channels=[{"config": "DAPI", "group": "Channel"}, {"config": "FITC", "group": "Channel"}],
+    time_plan={"interval": 3600, "loops": 3},
+)
+
+
+def test_rules_change_the_round_that_waits(demo_core: Any, sink: Any) -> None:
+    planned = run(sink, demo_core, HOURLY)
+    planned.start()
+    wait_for_frames(sink, 2)
+    planned.replan(lambda itinerary: itinerary.revisit("A1", "why"))
+    wait_for_frames(sink, 4)
+    planned.replan(lambda itinerary: itinerary.set_interval(0.01))
+    assert planned.wait(60)  # would take two hours otherwise
+    assert planned.state is StreamState.ENDED, planned.error
+    rounds = [(f.metadata["t"], f.channel, f.metadata.get(REASON)) for f in sink.frames]
+    assert rounds[:4] == [(0, "DAPI", None), (0, "FITC", None), (0, "DAPI", "why"), (0, "FITC", "why")]
+    assert rounds[4:] == [(t, channel, None) for t in (1, 2) for channel in ("DAPI", "FITC")]
+
+
+def test_a_plan_whose_rest_is_left_out_while_it_waits_ends(sink: Any) -> None:
+    planned = run(sink, FakeCore(), HOURLY.replace(channels=()))
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.replan(lambda itinerary: itinerary.skip("A1"))
+    assert planned.wait(60)
+    assert (planned.state, len(sink.frames)) == (StreamState.ENDED, 1)
+
+
+def test_a_revisit_wakes_a_run_that_stays_open(sink: Any) -> None:
+    planned = run(sink, FakeCore(), points(1), stay_open=True)
+    planned.start()
+    wait_for_frames(sink, 1)
+    planned.replan(lambda itinerary: itinerary.revisit("p0", "why"))
+    wait_for_frames(sink, 2)
+    planned.finish()
+    assert planned.wait(60)
+    assert [f.metadata.get(REASON) for f in sink.frames] == [None, "why"]
 
 
 def test_an_endless_plan_ends_after_so_many_frames(sink: Any) -> None:
@@ -280,6 +324,10 @@ def test_a_shutter_held_open_over_events_is_left_as_found(sink: Any) -> None:
         ("stage_positions: []", "no position"),
         ("stage_postions: [{x: 1, y: 2}]", "unknown key 'stage_postions'.*'stage_positions'"),
         ("stage_positions: [{x: one, y: 2}]", "valid number"),
+        ("{stage_positions: [{z: 5}], z_plan: {range: 4, step: 2}}", "z_plan asks for a stack.*each position the z"),
+        ("stage_positions: [{z: 5, sequence: {z_plan: {range: 4, step: 2}}}]", "z_plan asks for a stack"),
+        ("{stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 2}}", "needs fov_width and fov_height"),
+        ("{axis_order: tp, stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 1}}", "axis_order 'tp' has no g"),
         ("[1, 2]", "holds a list"),
         ("a: [", "not YAML"),
     ],
@@ -299,6 +347,56 @@ def test_a_missing_plan_and_a_misspelt_channel_are_explained(demo_core: Any, sin
     again.start()
     assert again.wait(60)
     assert len(sink.frames) == 1
+
+
+def focused(offset_um: float | None, device: str | None) -> useq.MDASequence:
+    """Two rounds of two positions, focused by hardware before each, and a second tile that is not."""
+    return useq.MDASequence(
+        axis_order="tpg",
+        stage_positions=[{"x": 0, "y": 0, "z": 10, "name": "A1"}, {"x": 50, "y": 0, "z": 20, "name": "A2"}],
+        grid_plan={"rows": 1, "columns": 2, "fov_width": 10, "fov_height": 10},
+        time_plan={"interval": 0, "loops": 2},
+        autofocus_plan={"autofocus_device_name": device, "autofocus_motor_offset": offset_um, "axes": ("t", "p")},
+    )
+
+
+def test_hardware_autofocus_is_kept_by_position(demo_core: Any, sink: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drift_um = iter([7.0, -2.0, 1.0, 0.5])  # what autofocus finds, one after the other
+    found_at: list[float] = []
+    motor: list[Any] = []
+
+    def focus() -> None:
+        found_at.append(demo_core.getPosition())
+        demo_core.setPosition(demo_core.getPosition() + next(drift_um))
+
+    monkeypatch.setattr(demo_core, "fullFocus", focus)
+    monkeypatch.setattr(demo_core, "setAutoFocusOffset", motor.append)
+    planned = run(sink, demo_core, focused(42.0, None))
+    planned.start()
+    assert planned.wait(60), planned.error
+    assert planned.state is StreamState.ENDED, planned.error
+    assert found_at == pytest.approx([10, 20, 17, 18], abs=0.05)
+    assert [f.z_um for f in sink.frames] == pytest.approx([17, 17, 18, 18, 18, 18, 18.5, 18.5], abs=0.05)
+    assert motor == [42.0] * 4
+
+
+def test_the_motor_of_the_autofocus_is_set_by_its_name(demo_core: Any, sink: Any) -> None:
+    demo_core.loadDevice("Offset", "DemoCamera", "DStage")
+    demo_core.initializeDevice("Offset")
+    planned = run(sink, demo_core, focused(3.0, "Offset"))
+    planned.start()
+    assert planned.wait(60)
+    assert planned.state is StreamState.ENDED, planned.error
+    assert demo_core.getPosition("Offset") == pytest.approx(3.0, abs=0.05)
+    assert sink.frames[0].z_um == pytest.approx(10.0, abs=0.05)
+
+
+def test_autofocus_without_a_device_ends_the_run_in_words(demo_core: Any, sink: Any) -> None:
+    demo_core.setAutoFocusDevice("")
+    planned = run(sink, demo_core, focused(None, None))
+    planned.start()
+    assert planned.wait(60)
+    assert "no autofocus device" in str(planned.error)
 
 
 def test_unknown_actions_are_refused(sink: Any) -> None:

@@ -127,6 +127,9 @@ def test_a_plan_says_what_is_a_plate_and_which_channels_go_together() -> None:
     single = plate_of_plan(useq.MDASequence(stage_positions=wells))
     assert single is not None
     assert single.wells == {"A1": ("A", "1", 0), "B12": ("B", "12", 0)}
+    tiled = plate_of_plan(useq.MDASequence(stage_positions=wells, grid_plan=points))
+    assert tiled is not None
+    assert tiled.wells == plate.wells  # as the run names its tiles
     assert plate_of_plan(useq.MDASequence(stage_positions=[(0, 0)])) is None
     assert channels_of_plan(plan) == ("BF", "GFP")
     stack = useq.MDASequence(channels=channels, z_plan={"range": 4, "step": 2})

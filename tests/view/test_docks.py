@@ -133,6 +133,7 @@ def test_plan_is_written_and_run_by_the_session(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plan = _open(qtbot, window, "Acquisition plan")
+    assert not plan.tab_wdg.isTabVisible(plan.tab_wdg.indexOf(plan.z_plan))  # no run takes a stack
     plan.setValue(useq.MDASequence(stage_positions=[{"x": 1, "y": 2, "name": "A1"}, (3, 4)], channels=["DAPI"]))
     qtbot.mouseClick(plan.run, Qt.MouseButton.LeftButton)
     (stop, (_, path), start) = scripted.asked

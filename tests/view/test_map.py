@@ -75,12 +75,19 @@ def test_words_of_a_place() -> None:
     )
 
 
-def test_places_of_a_plan_and_of_a_run(new_frame: Any, new_analysis: Any) -> None:
+def test_places_of_a_plan_and_of_a_run(tmp_path: Path, new_frame: Any, new_analysis: Any) -> None:
     planned = places_in_plan(Path(__file__).parents[2] / "configs" / "plan.yaml")
     assert [(p.name, p.x_um, p.y_um, p.well) for p in planned.values()] == [
         ("A1", 0, 0, (0, 0)),
         ("A2", 400, 0, (0, 1)),
         ("B1", 0, 400, (1, 0)),
+    ]
+    tiled = tmp_path / "plan.yaml"
+    tiles = "{rows: 1, columns: 2, fov_width: 40, fov_height: 40}"
+    tiled.write_text(f"{{stage_positions: [{{x: 10, y: 0, name: A1}}, {{x: 900, y: 0}}], grid_plan: {tiles}}}")
+    assert [(p.name, p.x_um, p.y_um, p.well) for p in places_in_plan(tiled).values()] == [
+        ("A1_0000", -10, 0, (0, 0)),
+        ("A1_0001", 30, 0, (0, 0)),
     ]
     made = new_frame(4)
     frame = Frame(made.pixels, 4, 0, "Camera", 1.0, 2.0, 12, position="B1", x_um=0.0, y_um=400.0)
