@@ -275,8 +275,8 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         return _FollowedCells({}, 0, 0)
     last = np.flatnonzero(np.append(np.diff(track) != 0, True))
     first = np.append(0, last[:-1] + 1)
-    index = np.array(sorted(frames), float)
-    seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])
+    index = np.array(sorted(frames))
+    seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])[np.searchsorted(index, frame)]
     columns = {
         name: table[name].to_numpy(zero_copy_only=False)[known][order][last]
         for name in ("death_frame", "arrived_dead", "declared", "resurrected")
@@ -284,14 +284,16 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
     death_frame = columns["death_frame"].astype(float)
     # a death counts once it was declared, as it does while the run goes on
     declared, timed = columns["declared"].astype(bool), np.isfinite(death_frame)
-    dead = declared & timed
-    death_s = np.where(dead, np.interp(np.where(dead, death_frame, 0.0), index, seconds), np.nan)
-    first_s, last_s = np.interp(frame[first], index, seconds), np.interp(frame[last], index, seconds)
+    death_s = np.full(len(last), np.nan)
+    for k in np.flatnonzero(declared & timed):
+        # the filter divides the time between two sights of the cell: frames of other positions lie between them
+        own = slice(first[k], last[k] + 1)
+        death_s[k] = np.interp(death_frame[k], frame[own], seconds[own])
     # declared dead without a time, though it was seen alive: nothing is known of when
     arrived = columns["arrived_dead"].astype(bool) | (declared & ~timed)
     condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
     by_condition = {
-        str(name): (first_s[rows], last_s[rows], death_s[rows], arrived[rows])
+        str(name): (seconds[first][rows], seconds[last][rows], death_s[rows], arrived[rows])
         for name in dict.fromkeys(condition.tolist())
         if name and (rows := condition == name).any()
     }

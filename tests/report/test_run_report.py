@@ -16,6 +16,7 @@ pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: 
 from livescope.assay.plate import load_plate
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
+from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
 from livescope.report.gather import EVERYTHING, gather
 from livescope.report.run import write_report
@@ -92,7 +93,8 @@ def record_run(path: Path, positions: dict[str | None, float], frames: int = 24)
             fates = fate.update(calls, frame, linker.report.shift_yx_px)
             assert recorder.put(frame)
             recorder.put_calls(frame, calls)
-            columns = ("death_frame", "arrived_dead", "declared", "resurrected")
+            # death_s is not in a session's records: the report is held against it
+            columns = ("death_frame", "arrived_dead", "declared", "resurrected", "death_s")
             table = {name: getattr(fates, name) for name in columns}
             recorder.put_table("fates", {"frame": np.full(len(calls), index), "track": calls.track, **table})
             index += 1
@@ -143,6 +145,16 @@ def test_numbers_of_the_run_are_right(plate_run: Path) -> None:
     # the first dies in round 3 of five minutes
     assert killed.exit_h[killed.died].min() == pytest.approx(3 * 5 / 60, abs=2.5 * 5 / 60)
     assert run.curves["killer 100 uM"].viability[0].fraction == 1.0
+
+
+def test_times_of_death_are_the_filters_wherever_a_well_stands_in_the_plan(plate_run: Path) -> None:
+    """All but milliseconds of a round pass between its last position and the first one of the next."""
+    run = gather(plate_run, load_plate(plate_run.with_name("plate.csv")))
+    newest = {row["track"]: row for row in open_record(plate_run).table("fates").sort_by("frame").to_pylist()}
+    deaths = [row["death_s"] / 3600 for row in newest.values() if row["declared"] and np.isfinite(row["death_s"])]
+    told = np.concatenate([lives.exit_h[lives.died] for lives in run.lives.values()])
+    assert len(deaths) > 100
+    np.testing.assert_allclose(np.sort(told), np.sort(deaths), atol=1e-9)
 
 
 def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
