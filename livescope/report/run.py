@@ -344,7 +344,8 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
             "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            "with entry at first sight, conditions compared by the log-rank test (lifelines)."
+            "(lifelines) and conditions compared by the log-rank test, in both of which a cell is at risk from its "
+            "first sight on (Klein and Moeschberger 2003)."
         )
     if plate is not None:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
