@@ -5,6 +5,7 @@ Owns reading and joining the record's tables. Draws nothing (`figures`) and writ
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ EVERYTHING = "all cells"
 """The one condition of a run without a plate map."""
 _CROP_PX = 72
 _CROPS_EACH = 12
+_COUNTS = ("n_live", "n_dead", "n_uncertain")
 
 
 @dataclass(slots=True, frozen=True)
@@ -149,9 +151,11 @@ def gather(
     counts = counts_of(record, rule)
     for row in frames:
         row["hours"] = (row["time_s"] - start_s) / 3600
-        row["condition"] = _condition(row["position"], plate)
+        well = None if plate is None else plate.at_position(row["position"])
+        row["well"] = None if well is None else well.well
+        row["condition"] = EVERYTHING if plate is None else None if well is None else well.condition
         if row["frame"] in counts:
-            row["n_live"], row["n_dead"], row["n_uncertain"] = counts[row["frame"]]
+            row.update(zip(_COUNTS, counts[row["frame"]], strict=True))
     analysed = [row for row in frames if row["analysed"]]
     followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
     return RunFacts(
@@ -167,7 +171,7 @@ def gather(
         lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
         resurrected=followed.resurrected,
         tracks=followed.tracks,
-        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], plate, card),
+        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], card),
         at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
         frame_rows=[_csv_row(row) for row in analysed],
@@ -201,13 +205,6 @@ def _card(record: Record) -> Card | None:
     return bundle.card if wanted in (None, bundle.sha256) else None
 
 
-def _condition(position: str | None, plate: Plate | None) -> str | None:
-    if plate is None:
-        return EVERYTHING
-    well = plate.at_position(position)
-    return None if well is None else well.condition
-
-
 def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
     """Return sensitivity and specificity with the numbers of cells behind them, as `pooled_viability` takes them."""
     if card is None or card.sensitivity is None or card.specificity is None or not card.validation:
@@ -217,7 +214,12 @@ def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
 
 
 def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
-    counts = (np.array([row[name] for row in rows]) for name in ("n_live", "n_dead", "n_uncertain"))
+    """Pool frames of different fields; by well where there are several, for fields of one well are alike."""
+    cluster = "well" if len({row["well"] for row in rows}) > 1 else "position"
+    totals: dict[str | None, Counter[str]] = {}
+    for row in rows:
+        totals.setdefault(row[cluster], Counter()).update({name: row[name] for name in _COUNTS})
+    counts = (np.array([total[name] for total in totals.values()]) for name in _COUNTS)
     return pooled_viability(*counts, **_rates(card))
 
 
@@ -234,24 +236,21 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
         stretch = np.clip(np.searchsorted(edges, hours, side="right") - 1, 0, n_stretches - 1)
         middles, values = [], []
         for k in np.unique(stretch):
-            chosen = [rows[i] for i in np.flatnonzero(stretch == k)]
-            # the newest frame of each field: the same cells must not count twice
-            newest = {row["position"]: row for row in chosen}
+            # the newest frame of each field, lest the same cells count twice; where it was left out, the one before,
+            # lest the condition seem to change with the fields it is made of
+            newest = {rows[i]["position"]: rows[i] for i in np.flatnonzero((stretch == k) | (stretch == k - 1))}
             middles.append(float(np.mean([row["hours"] for row in newest.values()])))
             values.append(_pool(list(newest.values()), card))
         curves[name] = Curve(np.array(middles), tuple(values))
     return curves
 
 
-def _wells(analysed: list[dict[str, Any]], plate: Plate | None, card: Card | None) -> dict[str, Viability]:
+def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viability]:
     """Viability of each well, from the newest of these frames of each of its fields."""
-    if plate is None:
-        return {}
     newest: dict[str, dict[str, dict[str, Any]]] = {}
     for row in analysed:
-        well = plate.at_position(row["position"])
-        if well is not None:
-            newest.setdefault(well.well, {})[row["position"]] = row
+        if row["well"] is not None:
+            newest.setdefault(row["well"], {})[row["position"]] = row
     return {name: _pool(list(fields.values()), card) for name, fields in newest.items()}
 
 

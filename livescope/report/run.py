@@ -333,7 +333,8 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         f"(network {backend.get('model', 'unknown')}, SHA-256 {str(backend.get('model_sha256', 'unknown'))[:12]}, "
         f"{backend.get('backend', 'unknown')}).",
         "Viability is the number of live cells over live and dead cells; its 95 % interval is Wilson's, with an "
-        "effective sample size from the scatter between fields where there are several (Dean and Pagano 2015).",
+        "effective sample size from the scatter between wells, or between the fields of one, where there are several "
+        "(Dean and Pagano 2015).",
     ]
     if run.card is not None and run.card.sensitivity is not None:
         sentences.append(

@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
 
 from livescope.assay.plate import load_plate
+from livescope.assay.pooled import pooled_viability
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
@@ -71,9 +73,11 @@ def read(path: Path) -> Page:
     return page
 
 
-def record_run(path: Path, positions: dict[str | None, float], frames: int = 24) -> Path:
+def record_run(
+    path: Path, positions: dict[str | None, float], frames: int = 24, unanalysed: Collection[int] = ()
+) -> Path:
     """A run in which the cells of each position die at even intervals until its fraction survives; five minutes a
-    frame."""
+    frame. Frames whose index is in `unanalysed` are recorded only."""
     rng = np.random.default_rng(0)
     places = np.stack(np.meshgrid(np.arange(40, 216, 25.0), np.arange(40, 216, 25.0)), axis=-1).reshape(-1, 2)
     recorder = Recorder(
@@ -92,12 +96,14 @@ def record_run(path: Path, positions: dict[str | None, float], frames: int = 24)
             calls = linker.update(calls_at(places, p_dead=p_dead, radius_px=9.0, frame_index=index), frame)
             fates = fate.update(calls, frame, linker.report.shift_yx_px)
             assert recorder.put(frame)
+            index += 1
+            if frame.index in unanalysed:
+                continue
             recorder.put_calls(frame, calls)
             # death_s is not in a session's records: the report is held against it
             columns = ("death_frame", "arrived_dead", "declared", "resurrected", "death_s")
             table = {name: getattr(fates, name) for name in columns}
-            recorder.put_table("fates", {"frame": np.full(len(calls), index), "track": calls.track, **table})
-            index += 1
+            recorder.put_table("fates", {"frame": np.full(len(calls), frame.index), "track": calls.track, **table})
     recorder.close({})
     return path
 
@@ -155,6 +161,26 @@ def test_times_of_death_are_the_filters_wherever_a_well_stands_in_the_plan(plate
     told = np.concatenate([lives.exit_h[lives.died] for lives in run.lives.values()])
     assert len(deaths) > 100
     np.testing.assert_allclose(np.sort(told), np.sort(deaths), atol=1e-9)
+
+
+def test_fields_of_one_well_are_not_independent(tmp_path: Path) -> None:
+    """Two wells of one condition that differ: what they differ by is in the interval, however many fields each has."""
+    fields = {f"{well}_{k}": survive for well, survive in (("A1", 0.9), ("A2", 0.6)) for k in range(3)}
+    path = record_run(tmp_path / "fields.ome.zarr", dict(fields), frames=12)
+    (tmp_path / "plate.csv").write_text("well,control\nA1,negative\nA2,negative\n")
+    run = gather(path, load_plate(tmp_path / "plate.csv"))
+    last, wells = run.curves["negative control"].viability[-1], list(run.wells.values())
+    by_well = pooled_viability([well.n_live for well in wells], [well.n_dead for well in wells])
+    assert (last.fraction, last.low, last.high) == (by_well.fraction, by_well.low, by_well.high)
+    assert last.low < 0.6
+    assert last.high > 0.9
+
+
+def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path) -> None:
+    """A detector that cannot keep up leaves frames out; the condition is that of both fields all the same."""
+    run = gather(record_run(tmp_path / "gap.ome.zarr", {"p": 1.0, "q": 0.0}, frames=24, unanalysed={31}))
+    fractions = [v.fraction for v in run.curves[EVERYTHING].viability]
+    assert max(np.diff(fractions)) <= 0.01
 
 
 def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
