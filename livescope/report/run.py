@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from livescope.assay.dose import fit_dose_response, z_prime
 from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
-from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.assay.survival import Lives, Survival, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.report import figures
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
-from livescope.report.page import STYLE, escaped, number, paragraph, section, table, viability_words
+from livescope.report.page import STYLE, escaped, note, number, paragraph, section, table, viability_words
 
 __all__ = ["write_report"]
 
@@ -219,28 +219,48 @@ def _doses(run: RunFacts, plate: Plate) -> str:
 def _deaths(run: RunFacts) -> str:
     if not run.lives:
         raise AssayError("cells were not followed in this run, so nothing is known of when they died.")
-    survivals = {name: kaplan_meier(lives) for name, lives in run.lives.items() if len(lives)}
-    if not survivals:
+    lives = {name: lives for name, lives in run.lives.items() if len(lives)}
+    if not lives:
         raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
+    survivals, untold = _survivals(lives)
     rows = []
-    for name, survival in survivals.items():
-        rate = death_rate(run.lives[name])
-        median = f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else "not reached"
+    for name, group in lives.items():
+        rate = death_rate(group)
         per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-        rows.append((name, str(survival.n), str(survival.deaths), median, per_h, _lag(run, name)))
-    text = figures.survival_curves(survivals)
+        median = untold.get(name) or _median(survivals[name])
+        rows.append((name, str(len(group)), str(rate.deaths), median, per_h, _lag(run, name)))
+    text = figures.survival_curves(survivals) if survivals else ""
     text += table(
         ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
     )
-    if len(survivals) > 1:
-        statistic, p = log_rank({name: run.lives[name] for name in survivals})
-        text += f"<p>Log-rank test that all conditions die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+    if len(lives) > 1:
+        text += f"<p>Log-rank test that all conditions die alike: {_log_rank(lives)}.</p>"
     if run.resurrected:
         text += (
             f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '
             "there the model or the tracking erred.</p>"
         )
     return text
+
+
+def _survivals(lives: Mapping[str, Lives]) -> tuple[dict[str, Survival], dict[str, str]]:
+    """Return the curve of each group, or why there is none."""
+    curves, untold = {}, {}
+    for name, group in lives.items():
+        try:
+            curves[name] = kaplan_meier(group)
+        except AssayError as error:
+            untold[name] = str(error)
+    return curves, untold
+
+
+def _median(survival: Survival) -> str:
+    return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else "not reached"
+
+
+def _log_rank(lives: Mapping[str, Lives]) -> str:
+    statistic, p = log_rank(lives)
+    return f"{statistic:.2f}, p = {p:.2g}"
 
 
 def _lag(run: RunFacts, name: str) -> str:
@@ -345,7 +365,7 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
             "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            "(lifelines) and conditions compared by the log-rank test, in both of which a cell is at risk from its "
+            "and conditions compared by the log-rank test, in both of which a cell is at risk from its "
             "first sight on (Klein and Moeschberger 2003)."
         )
     if plate is not None:
@@ -367,9 +387,10 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
 
 
 def _compared_survival(lives: Mapping[str, Lives]) -> str:
-    statistic, p = log_rank(lives)
-    curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
-    return f"{curves}<p>Log-rank test that all die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+    survivals, untold = _survivals(lives)
+    curves = figures.survival_curves(survivals) if survivals else ""
+    curves += "".join(note(f"{name}: {why}") for name, why in untold.items())
+    return f"{curves}<p>Log-rank test that all die alike: {_log_rank(lives)}.</p>"
 
 
 def _corrected(v: Viability) -> str:

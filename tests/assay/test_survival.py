@@ -6,7 +6,7 @@ import pytest
 from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.errors import AssayError
 
-lifelines = pytest.importorskip("lifelines", reason="survival needs lifelines: pip install livescope[assay]")
+lifelines = pytest.importorskip("lifelines", reason="survival is compared with lifelines: pip install livescope[dev]")
 
 
 def exponential(rng: np.random.Generator, n: int, rate: float, end: float = 10.0) -> Lives:
@@ -44,6 +44,46 @@ def test_kaplan_meier_by_hand() -> None:
     assert at[2.0] == pytest.approx(4 / 5 * 3 / 4)
     assert at[3.0] == pytest.approx(4 / 5 * 3 / 4 * 1 / 2)
     assert (curve.n, curve.deaths) == (5, 3)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.4])
+def test_kaplan_meier_is_that_of_lifelines(late: float) -> None:
+    rng = np.random.default_rng(7)
+    entry = np.where(rng.random(200) < late, rng.uniform(0, 8, 200), 0.0)
+    death = entry + rng.exponential(6.0, 200)
+    lives = Lives(entry, np.minimum(np.ceil(8 * death) / 8, 10.0), death < 9.9)
+    peer = lifelines.KaplanMeierFitter().fit(lives.exit_h, lives.died, entry=lives.entry_h if late else None)
+    curve = kaplan_meier(lives)
+    at = curve.hours[:-1]
+    np.testing.assert_allclose(curve.alive[:-1], peer.survival_function_at_times(at), rtol=1e-9)
+    interval = peer.confidence_interval_.loc[at].to_numpy()
+    np.testing.assert_allclose(np.stack([curve.low, curve.high], axis=1)[:-1], interval, rtol=1e-9)
+    assert curve.median_h == peer.median_survival_time_
+
+
+def test_kaplan_meier_goes_on_where_all_were_lost_from_sight() -> None:
+    """All tracks break, e.g. as the camera's region changes, and the cells are seen anew a little later."""
+    rng = np.random.default_rng(8)
+    entry = np.repeat([0.0, 5.1], 2000)
+    death = entry + rng.exponential(5.0, 4000)
+    end = np.repeat([5.0, 10.0], 2000)
+    curve = kaplan_meier(Lives(entry, np.minimum(death, end), death < end))
+    assert curve.median_h == pytest.approx(5 * np.log(2), rel=0.1)
+    assert curve.alive[-1] == pytest.approx(np.exp(-2), rel=0.1)
+
+
+def test_kaplan_meier_of_cells_that_all_die_before_others_come() -> None:
+    lives = Lives(np.array([0.0, 1.0, 1.0]), np.array([0.5, 3.0, 4.0]), np.ones(3, bool))
+    with pytest.raises(AssayError, match=r"at 0\.5 h the last cell in sight had died"):
+        kaplan_meier(lives)
+
+
+def test_kaplan_meier_where_nobody_dies_and_where_all_do() -> None:
+    alive = kaplan_meier(Lives(np.zeros(3), np.full(3, 5.0), np.zeros(3, bool)))
+    assert (alive.hours.tolist(), alive.alive.tolist(), alive.low.tolist()) == ([0.0, 5.0], [1.0, 1.0], [1.0, 1.0])
+    assert alive.median_h == np.inf
+    dead = kaplan_meier(Lives(np.zeros(2), np.array([1.0, 2.0]), np.ones(2, bool)))
+    assert (dead.alive[-1], dead.low[-1], dead.high[-1], dead.median_h) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_interval_of_the_survival_covers() -> None:

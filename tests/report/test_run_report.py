@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
+pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install livescope[assay]")
 
 from livescope.assay.plate import load_plate
 from livescope.assay.pooled import pooled_viability
