@@ -75,6 +75,8 @@ class RunFacts:
         By condition; empty where cells were not followed.
     resurrected, tracks
         Tracks declared dead and alive again, and all tracks.
+    undeclared
+        Tracks with a time of death that had not been declared dead when they were last seen.
     wells, at_h
         (well, viability) of wells on the plate map, at that time; None is the end.
     crops
@@ -108,6 +110,7 @@ class RunFacts:
     crops: list[Crop]
     frame_rows: list[dict[str, Any]] = field(default_factory=list)
     simulated: bool = False
+    undeclared: int = 0
     border: BorderRule = "all"
     shift: list[tuple[float, float]] = field(default_factory=list)
     dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
@@ -171,6 +174,7 @@ def gather(
         lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
         resurrected=followed.resurrected,
         tracks=followed.tracks,
+        undeclared=followed.undeclared,
         wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], card),
         at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
@@ -257,21 +261,22 @@ def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viabi
 @dataclass(slots=True)
 class _FollowedCells:
     by_condition: dict[str, tuple[Floats, Floats, Floats, NDArray[np.bool_]]]
-    tracks: int
-    resurrected: int
+    tracks: int = 0
+    resurrected: int = 0
+    undeclared: int = 0
 
 
 def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float) -> _FollowedCells:
     """Return first and last sight, death and "dead on arrival" of every track, by condition; seconds of the run."""
     if "fates" not in record.tables or not frames:
-        return _FollowedCells({}, 0, 0)
+        return _FollowedCells({})
     table = record.table("fates")
     frame, track = table["frame"].to_numpy(), table["track"].to_numpy()
     known = np.isin(frame, list(frames))
     order = np.lexsort((frame[known], track[known]))
     frame, track = frame[known][order], track[known][order]
     if not len(track):
-        return _FollowedCells({}, 0, 0)
+        return _FollowedCells({})
     last = np.flatnonzero(np.append(np.diff(track) != 0, True))
     first = np.append(0, last[:-1] + 1)
     index = np.array(sorted(frames))
@@ -281,10 +286,11 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         for name in ("death_frame", "arrived_dead", "declared", "resurrected")
     }
     death_frame = columns["death_frame"].astype(float)
-    # a death counts once it was declared, as it does while the run goes on
+    # a time of death is there where death is likelier than life at the last sight. To wait for it to be declared, as
+    # actions do while the run goes on, would take those that died in the last frames before it for alive to its end
     declared, timed = columns["declared"].astype(bool), np.isfinite(death_frame)
     death_s = np.full(len(last), np.nan)
-    for k in np.flatnonzero(declared & timed):
+    for k in np.flatnonzero(timed):
         # the filter divides the time between two sights of the cell: frames of other positions lie between them
         own = slice(first[k], last[k] + 1)
         death_s[k] = np.interp(death_frame[k], frame[own], seconds[own])
@@ -296,7 +302,8 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         for name in dict.fromkeys(condition.tolist())
         if name and (rows := condition == name).any()
     }
-    return _FollowedCells(by_condition, len(last), int(columns["resurrected"].astype(bool).sum()))
+    resurrected = int(columns["resurrected"].astype(bool).sum())
+    return _FollowedCells(by_condition, len(last), resurrected, int((timed & ~declared).sum()))
 
 
 def _crops(record: Record, analysed: list[int]) -> list[Crop]:

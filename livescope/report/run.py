@@ -235,6 +235,11 @@ def _deaths(run: RunFacts) -> str:
     )
     if len(lives) > 1:
         text += f"<p>Log-rank test that all conditions die alike: {_log_rank(lives)}.</p>"
+    if run.undeclared:
+        text += paragraph(
+            f"{run.undeclared} of these deaths were likelier than not when the cell was last seen, but not declared "
+            "(a posterior of 0.999): rules and the live view did not count them."
+        )
     if run.resurrected:
         text += (
             f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '

@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install l
 
 from livescope.assay.plate import load_plate
 from livescope.assay.pooled import pooled_viability
+from livescope.assay.survival import kaplan_meier
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
@@ -157,10 +158,22 @@ def test_times_of_death_are_the_filters_wherever_a_well_stands_in_the_plan(plate
     """All but milliseconds of a round pass between its last position and the first one of the next."""
     run = gather(plate_run, load_plate(plate_run.with_name("plate.csv")))
     newest = {row["track"]: row for row in open_record(plate_run).table("fates").sort_by("frame").to_pylist()}
-    deaths = [row["death_s"] / 3600 for row in newest.values() if row["declared"] and np.isfinite(row["death_s"])]
+    deaths = [row["death_s"] / 3600 for row in newest.values() if np.isfinite(row["death_s"])]
     told = np.concatenate([lives.exit_h[lives.died] for lives in run.lives.values()])
     assert len(deaths) > 100
     np.testing.assert_allclose(np.sort(told), np.sort(deaths), atol=1e-9)
+
+
+def test_cells_that_died_shortly_before_the_end_are_not_taken_for_alive(tmp_path: Path) -> None:
+    """All die, evenly from round 3 to 20 of 24; some eight frames pass until a death is declared."""
+    path = record_run(tmp_path / "late.ome.zarr", {None: 0.0})
+    run = gather(path)
+    lives = run.lives[EVERYTHING]
+    assert lives.died.mean() > 0.95
+    assert run.undeclared > 10
+    died_h = (3 + 18 * np.arange(64) / 64) * 300 / 3600
+    assert kaplan_meier(lives).median_h == pytest.approx(np.median(died_h), abs=300 / 3600)
+    assert f"{run.undeclared} of these deaths" in " ".join(read(write_report([path])[0]).words)
 
 
 def test_fields_of_one_well_are_not_independent(tmp_path: Path) -> None:
