@@ -265,7 +265,7 @@ def _median(survival: Survival) -> str:
 
 def _log_rank(lives: Mapping[str, Lives]) -> str:
     statistic, p = log_rank(lives)
-    return f"{statistic:.2f}, p = {p:.2g}"
+    return f"{statistic:.2f}, p = {p:.2g} (cells taken as independent; where wells of one condition differ, too small)"
 
 
 def _lag(run: RunFacts, name: str) -> str:
