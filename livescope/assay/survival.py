@@ -76,9 +76,9 @@ class Survival:
     Attributes
     ----------
     hours, alive, low, high
-        (m,) steps from the first sight to the last, the fraction that survived, and its 95 % interval.
+        (m,) steps from the first sight to the end of what can be told, the fraction that survived, its 95 % interval.
     median_h
-        Time at which half are dead; infinite where more than half lived to the end.
+        Time at which half are dead; infinite where more than half lived at the end of the curve.
     n, deaths
         Cells watched, deaths among them.
     """
@@ -128,12 +128,13 @@ class LagDeath:
 def kaplan_meier(lives: Lives) -> Survival:
     """Estimate survival; cells that come into sight late count from then on.
 
-    The interval is that of log(-log) with Greenwood's variance, as R's survival and lifelines have it.
+    The interval is that of log(-log) with Greenwood's variance, as lifelines has it. Where the last cell in sight dies
+    and others come later, e.g. after a complete kill, the curve ends before that death: what follows cannot be told.
 
     Raises
     ------
     AssayError
-        No cell was watched, or all in sight died before others came, which leaves nothing to multiply.
+        No cell was watched.
 
     Examples
     --------
@@ -144,12 +145,11 @@ def kaplan_meier(lives: Lives) -> Survival:
     if not len(lives):
         raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
     hours, (n,), (d,) = _risk_sets([lives])
-    gone = hours[(n == d) & (hours <= lives.entry_h.max())]
-    if len(gone):
-        raise AssayError(
-            f"at {gone[0]:.3g} h the last cell in sight had died, and others came into sight later: which part "
-            "survives cannot be told from so few."
-        )
+    end = float(lives.exit_h.max())
+    gone = np.flatnonzero((n == d) & (hours <= lives.entry_h.max()))
+    if len(gone):  # the product would be 0 from here on, whatever becomes of those that come later
+        end = float(hours[gone[0]])
+        hours, n, d = hours[: gone[0]], n[: gone[0]], d[: gone[0]]
     alive = np.cumprod(1 - d / n)
     with np.errstate(divide="ignore", invalid="ignore"):  # where none is left the interval is 0, as the estimate
         power = np.exp(_Z95 * np.sqrt(np.cumsum(d / (n * (n - d)))) / np.log(alive))
@@ -161,7 +161,7 @@ def kaplan_meier(lives: Lives) -> Survival:
         return np.append(begun, begun[-1])
 
     return Survival(
-        hours=np.concatenate([[lives.entry_h.min()], hours, [lives.exit_h.max()]]),
+        hours=np.concatenate([[lives.entry_h.min()], hours, [end]]),
         alive=watched(alive),
         low=watched(low),
         high=watched(high),

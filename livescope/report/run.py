@@ -23,7 +23,7 @@ from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.report import figures
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
-from livescope.report.page import STYLE, escaped, note, number, paragraph, section, table, viability_words
+from livescope.report.page import STYLE, escaped, number, paragraph, section, table, viability_words
 
 __all__ = ["write_report"]
 
@@ -222,14 +222,13 @@ def _deaths(run: RunFacts) -> str:
     lives = {name: lives for name, lives in run.lives.items() if len(lives)}
     if not lives:
         raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
-    survivals, untold = _survivals(lives)
+    survivals = {name: kaplan_meier(group) for name, group in lives.items()}
     rows = []
-    for name, group in lives.items():
-        rate = death_rate(group)
+    for name, survival in survivals.items():
+        rate = death_rate(lives[name])
         per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-        median = untold.get(name) or _median(survivals[name])
-        rows.append((name, str(len(group)), str(rate.deaths), median, per_h, _lag(run, name)))
-    text = figures.survival_curves(survivals) if survivals else ""
+        rows.append((name, str(survival.n), str(survival.deaths), _median(survival), per_h, _lag(run, name)))
+    text = figures.survival_curves(survivals)
     text += table(
         ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
     )
@@ -248,19 +247,9 @@ def _deaths(run: RunFacts) -> str:
     return text
 
 
-def _survivals(lives: Mapping[str, Lives]) -> tuple[dict[str, Survival], dict[str, str]]:
-    """Return the curve of each group, or why there is none."""
-    curves, untold = {}, {}
-    for name, group in lives.items():
-        try:
-            curves[name] = kaplan_meier(group)
-        except AssayError as error:
-            untold[name] = str(error)
-    return curves, untold
-
-
 def _median(survival: Survival) -> str:
-    return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else "not reached"
+    end = f"not reached in {survival.hours[-1]:.3g} h"
+    return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else end
 
 
 def _log_rank(lives: Mapping[str, Lives]) -> str:
@@ -392,9 +381,7 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
 
 
 def _compared_survival(lives: Mapping[str, Lives]) -> str:
-    survivals, untold = _survivals(lives)
-    curves = figures.survival_curves(survivals) if survivals else ""
-    curves += "".join(note(f"{name}: {why}") for name, why in untold.items())
+    curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
     return f"{curves}<p>Log-rank test that all die alike: {_log_rank(lives)}.</p>"
 
 

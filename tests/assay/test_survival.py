@@ -72,10 +72,15 @@ def test_kaplan_meier_goes_on_where_all_were_lost_from_sight() -> None:
     assert curve.alive[-1] == pytest.approx(np.exp(-2), rel=0.1)
 
 
-def test_kaplan_meier_of_cells_that_all_die_before_others_come() -> None:
-    lives = Lives(np.array([0.0, 1.0, 1.0]), np.array([0.5, 3.0, 4.0]), np.ones(3, bool))
-    with pytest.raises(AssayError, match=r"at 0\.5 h the last cell in sight had died"):
-        kaplan_meier(lives)
+def test_kaplan_meier_ends_where_all_have_died_before_others_come() -> None:
+    """One cell that dies early says nothing of a hundred that come later; nor does debris of those that were killed."""
+    first = kaplan_meier(Lives(np.array([0.0, 1.0, 1.0]), np.array([0.5, 3.0, 4.0]), np.ones(3, bool)))
+    assert (first.hours.tolist(), first.alive.tolist(), first.median_h) == ([0.0, 0.5], [1.0, 1.0], np.inf)
+    killed = exponential(np.random.default_rng(9), 300, 1.0)
+    debris = Lives(np.append(killed.entry_h, 12), np.append(killed.exit_h, 20), np.append(killed.died, False))
+    assert kaplan_meier(debris).median_h == kaplan_meier(killed).median_h
+    assert kaplan_meier(debris).hours[-1] == killed.exit_h.max()
+    assert kaplan_meier(debris).alive[-1] == pytest.approx(1 / 300)
 
 
 def test_kaplan_meier_where_nobody_dies_and_where_all_do() -> None:
