@@ -121,7 +121,7 @@ class Fates:
     arrived_dead
         (n,) bool, dead when first seen: its time of death is unknown.
     declared
-        (n,) bool, declared dead, in this frame or before, and not taken back since: what reports and rules count.
+        (n,) bool, declared dead, in this frame or before, and not taken back since: what rules and the live view count.
     resurrected
         (n,) bool, declared dead before and now alive again: the model or the linking erred.
     died

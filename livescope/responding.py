@@ -170,7 +170,10 @@ class Responder:
         frame = analysis.frame
         if frame.position is not None:
             self._places_um[frame.position] = frame.x_um, frame.y_um, frame.z_um
-        more = {"disk_free_gb": self._recording.disk_free_bytes() / 1e9}
+        more = {}
+        free_bytes = self._recording.disk_free_lately()
+        if free_bytes is not None:
+            more["disk_free_gb"] = free_bytes / 1e9
         if self._focus is not None:
             more["focus"] = self._focus.relative(frame.pixels, frame.position)
         if analysis.shift is not None:

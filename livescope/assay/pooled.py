@@ -21,6 +21,7 @@ __all__ = ["BorderRule", "corrected_interval", "counting_rows", "pooled_viabilit
 BorderRule = Literal["all", "inside", "brick"]
 
 _Z95 = 1.959963984540054
+_NOTHING = (math.nan, math.nan, math.nan)
 
 
 def counting_rows(calls: CellCalls, shape: tuple[int, int], rule: BorderRule = "all") -> NDArray[np.bool_]:
@@ -69,7 +70,8 @@ def pooled_viability(
     -------
     Viability
         The interval is Wilson's with the effective number of cells, which the scatter between clusters gives (Dean and
-        Pagano 2015), and Student's quantile of m - 1 degrees of freedom; with one cluster it is the binomial one.
+        Pagano 2015), and Student's quantile of m - 1 degrees of freedom; with one cluster it is the binomial one. That
+        of the corrected fraction rests on the same number.
 
     Examples
     --------
@@ -80,12 +82,12 @@ def pooled_viability(
     (0.8, 0.8, True)
     """
     live, dead, uncertain = (np.atleast_1d(np.asarray(counts, float)) for counts in (n_live, n_dead, n_uncertain))
-    fraction, low, high = _cluster_wilson(live, live + dead)
+    cells = _effective(live, live + dead)
+    fraction, low, high = wilson(cells * float(live.sum()) / float((live + dead).sum()), cells) if cells else _NOTHING
     corrected = corrected_low = corrected_high = None
     if sensitivity is not None and specificity is not None and not math.isnan(fraction):
         corrected = corrected_fraction(fraction, sensitivity[0], specificity[0])
         if corrected is not None:
-            cells = _effective(live, live + dead)
             corrected_low, corrected_high = corrected_interval(fraction, cells, sensitivity, specificity)
     counts = (int(live.sum()), int(dead.sum()), int(uncertain.sum()))
     return Viability(*counts, fraction, low, high, corrected, corrected_low, corrected_high)
@@ -124,21 +126,17 @@ def corrected_interval(
 
 
 def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:
-    """Effective number of cells: as many independent ones would scatter as the clusters do, at most all of them."""
+    """Effective number of cells: as many independent ones would scatter as the clusters do, at most all of them.
+
+    What few clusters tell of their scatter is uncertain itself. Student's quantile stands for that in an interval; it
+    is put into the number of cells here (Korn and Graubard 1998), so that every interval made from it has it.
+    """
     live, cells = live[cells > 0], cells[cells > 0]
     total, m = float(cells.sum()), len(cells)
     p = float(live.sum()) / total if total else math.nan
     if m < 2 or p in (0.0, 1.0) or math.isnan(p):
         return total
     variance = m / (m - 1) * float(((live - p * cells) ** 2).sum()) / total**2
-    return total if variance == 0 else min(total, p * (1 - p) / variance)
-
-
-def _cluster_wilson(live: NDArray[np.float64], cells: NDArray[np.float64]) -> tuple[float, float, float]:
-    total = float(cells.sum())
-    if total == 0:
-        return math.nan, math.nan, math.nan
-    m = int(np.count_nonzero(cells))
-    effective = _effective(live, cells)
-    z = _Z95 if m < 2 or effective == total else float(student.ppf(0.975, m - 1))
-    return wilson(effective * float(live.sum()) / total, effective, z)
+    if p * (1 - p) >= total * variance:
+        return total
+    return p * (1 - p) / variance * (_Z95 / float(student.ppf(0.975, m - 1))) ** 2

@@ -1,15 +1,15 @@
 """Kinetics of death: accumulation, Kaplan-Meier, log-rank, rate and lag.
 
-Owns what follows from each cell's time of death. The times come from `livescope.track.fate`; Kaplan-Meier and the
-log-rank test are lifelines' (``pip install livescope[assay]``).
+Owns what follows from each cell's time of death, which comes from `livescope.track.fate`. A cell is at risk after it
+came into sight, up to its death or last sight. That is why the estimates are not lifelines': its log-rank test takes
+all to be there from the start, and its Kaplan-Meier gives up where for a moment no cell was followed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from livescope.errors import AssayError
 __all__ = ["DeathRate", "LagDeath", "Lives", "Survival", "death_rate", "fit_lag_death", "kaplan_meier", "log_rank"]
 
 Floats = NDArray[np.float64]
+
+_Z95 = 1.959963984540054
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,9 +76,9 @@ class Survival:
     Attributes
     ----------
     hours, alive, low, high
-        (m,) steps, the fraction that survived, and its 95 % interval.
+        (m,) steps from the first sight to the end of what can be told, the fraction that survived, its 95 % interval.
     median_h
-        Time at which half are dead; infinite where more than half lived to the end.
+        Time at which half are dead; infinite where more than half lived at the end of the curve.
     n, deaths
         Cells watched, deaths among them.
     """
@@ -126,46 +128,95 @@ class LagDeath:
 def kaplan_meier(lives: Lives) -> Survival:
     """Estimate survival; cells that come into sight late count from then on.
 
+    The interval is that of log(-log) with Greenwood's variance, as lifelines has it. Where the last cell in sight dies
+    and others come later, e.g. after a complete kill, the curve ends before that death: what follows cannot be told.
+
     Raises
     ------
     AssayError
-        No cell was watched, or lifelines is not installed.
+        No cell was watched.
+
+    Examples
+    --------
+    >>> curve = kaplan_meier(Lives(np.zeros(4), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, False])))
+    >>> curve.hours.tolist(), curve.alive.tolist(), curve.median_h
+    ([0.0, 1.0, 3.0, 4.0], [1.0, 0.75, 0.375, 0.375], 3.0)
     """
     if not len(lives):
         raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
-    fitter = _lifelines().KaplanMeierFitter()
-    late = lives.entry_h - lives.entry_h.min() > 0
-    entry = lives.entry_h if late.any() else None
-    fitter.fit(lives.exit_h, lives.died, entry=entry)
-    curve, interval = fitter.survival_function_, fitter.confidence_interval_
+    hours, (n,), (d,) = _risk_sets([lives])
+    end = float(lives.exit_h.max())
+    gone = np.flatnonzero((n == d) & (hours <= lives.entry_h.max()))
+    if len(gone):  # the product would be 0 from here on, whatever becomes of those that come later
+        end = float(hours[gone[0]])
+        hours, n, d = hours[: gone[0]], n[: gone[0]], d[: gone[0]]
+    alive = np.cumprod(1 - d / n)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where none is left the interval is 0, as the estimate
+        power = np.exp(_Z95 * np.sqrt(np.cumsum(d / (n * (n - d)))) / np.log(alive))
+        low, high = (np.where(alive > 0, alive**exponent, 0.0) for exponent in (1 / power, power))
+    half = hours[alive <= 0.5 + 1e-9]
+
+    def watched(part: Floats) -> Floats:
+        begun = np.append(1.0, part)
+        return np.append(begun, begun[-1])
+
     return Survival(
-        hours=curve.index.to_numpy(float),
-        alive=curve.iloc[:, 0].to_numpy(float),
-        low=interval.iloc[:, 0].to_numpy(float),
-        high=interval.iloc[:, 1].to_numpy(float),
-        median_h=float(fitter.median_survival_time_),
+        hours=np.concatenate([[lives.entry_h.min()], hours, [end]]),
+        alive=watched(alive),
+        low=watched(low),
+        high=watched(high),
+        median_h=float(half[0]) if len(half) else math.inf,
         n=len(lives),
         deaths=int(lives.died.sum()),
     )
 
 
 def log_rank(groups: Mapping[str, Lives]) -> tuple[float, float]:
-    """Return the statistic and p of the log-rank test that all groups die alike.
+    """Return the statistic and p of the log-rank test that all groups die alike; cells seen late count from then on.
+
+    A cell is at risk after its entry, up to its exit (Klein and Moeschberger 2003, Survival Analysis, sections 4.6 and
+    7.3): were cells that divided or drifted into sight at risk from the start, groups with more of them would seem to
+    live longer. The statistic is chi square with one degree of freedom less than there are groups; p is 1 where no two
+    groups were at risk together.
 
     Raises
     ------
     AssayError
-        Fewer than two groups with cells, or lifelines is not installed.
+        Fewer than two groups with cells.
+
+    Examples
+    --------
+    >>> long, short = (Lives(np.zeros(4), np.array(h), np.ones(4, bool)) for h in ([4.0, 5, 6, 7], [1.0, 2, 3, 4.5]))
+    >>> [round(value, 3) for value in log_rank({"long": long, "short": short})]
+    [4.918, 0.027]
     """
-    filled = {name: lives for name, lives in groups.items() if len(lives)}
+    filled = [lives for lives in groups.values() if len(lives)]
     if len(filled) < 2:
-        raise AssayError(f"a log-rank test compares two groups or more; there are cells in {list(filled) or 'none'}.")
-    result = _lifelines().statistics.multivariate_logrank_test(
-        np.concatenate([lives.exit_h for lives in filled.values()]),
-        np.repeat(list(filled), [len(lives) for lives in filled.values()]),
-        np.concatenate([lives.died for lives in filled.values()]),
-    )
-    return float(result.test_statistic), float(result.p_value)
+        named = [name for name, lives in groups.items() if len(lives)]
+        raise AssayError(f"a log-rank test compares two groups or more; there are cells in {named or 'none'}.")
+    _, at_risk, deaths = _risk_sets(filled)
+    n, d = at_risk.sum(axis=0), deaths.sum(axis=0)
+    share = at_risk / n
+    excess = (deaths - d * share).sum(axis=1)
+    # hypergeometric; a last cell that dies alone tells nothing
+    scatter = d * (n - d) / np.maximum(n - 1, 1)
+    variance = np.diag((scatter * share).sum(axis=1)) - (scatter * share) @ share.T
+    spread, axes = np.linalg.eigh(variance)
+    # the excesses add up to nothing, so that one direction has no spread but rounding errors
+    free = spread > 1e-9 * spread.max()
+    statistic = float(((excess @ axes)[free] ** 2 / spread[free]).sum())
+    return statistic, float(chi2.sf(statistic, free.sum())) if free.any() else 1.0
+
+
+def _risk_sets(groups: Sequence[Lives]) -> tuple[Floats, Floats, Floats]:
+    """Return the (m,) hours of deaths, and (groups, m) cells at risk there, entry < hour <= exit, and deaths."""
+    hours = np.unique(np.concatenate([lives.exit_h[lives.died] for lives in groups]))
+    at_risk = [
+        np.searchsorted(np.sort(lives.entry_h), hours) - np.searchsorted(np.sort(lives.exit_h), hours)
+        for lives in groups
+    ]
+    deaths = [np.bincount(np.searchsorted(hours, lives.exit_h[lives.died]), minlength=len(hours)) for lives in groups]
+    return hours, np.array(at_risk, float), np.array(deaths, float)
 
 
 def death_rate(lives: Lives) -> DeathRate:
@@ -221,13 +272,3 @@ def _lag_curve(p: Floats, t: Floats) -> Floats:
     start, plateau, onset, rate = p
     late = np.maximum(t - onset, 0.0)
     return np.asarray(start + (plateau - start) * (1 - np.exp(-rate * late)), np.float64)
-
-
-def _lifelines() -> Any:
-    """Import the optional package."""
-    try:
-        import lifelines
-        import lifelines.statistics
-    except ImportError:
-        raise AssayError("survival needs the package lifelines: pip install livescope[assay].") from None
-    return lifelines

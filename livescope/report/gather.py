@@ -5,6 +5,7 @@ Owns reading and joining the record's tables. Draws nothing (`figures`) and writ
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ EVERYTHING = "all cells"
 """The one condition of a run without a plate map."""
 _CROP_PX = 72
 _CROPS_EACH = 12
+_COUNTS = ("n_live", "n_dead", "n_uncertain")
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,6 +75,8 @@ class RunFacts:
         By condition; empty where cells were not followed.
     resurrected, tracks
         Tracks declared dead and alive again, and all tracks.
+    undeclared
+        Tracks with a time of death that had not been declared dead when they were last seen.
     wells, at_h
         (well, viability) of wells on the plate map, at that time; None is the end.
     crops
@@ -106,6 +110,7 @@ class RunFacts:
     crops: list[Crop]
     frame_rows: list[dict[str, Any]] = field(default_factory=list)
     simulated: bool = False
+    undeclared: int = 0
     border: BorderRule = "all"
     shift: list[tuple[float, float]] = field(default_factory=list)
     dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
@@ -149,9 +154,11 @@ def gather(
     counts = counts_of(record, rule)
     for row in frames:
         row["hours"] = (row["time_s"] - start_s) / 3600
-        row["condition"] = _condition(row["position"], plate)
+        well = None if plate is None else plate.at_position(row["position"])
+        row["well"] = None if well is None else well.well
+        row["condition"] = EVERYTHING if plate is None else None if well is None else well.condition
         if row["frame"] in counts:
-            row["n_live"], row["n_dead"], row["n_uncertain"] = counts[row["frame"]]
+            row.update(zip(_COUNTS, counts[row["frame"]], strict=True))
     analysed = [row for row in frames if row["analysed"]]
     followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
     return RunFacts(
@@ -167,7 +174,8 @@ def gather(
         lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
         resurrected=followed.resurrected,
         tracks=followed.tracks,
-        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], plate, card),
+        undeclared=followed.undeclared,
+        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], card),
         at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
         frame_rows=[_csv_row(row) for row in analysed],
@@ -201,13 +209,6 @@ def _card(record: Record) -> Card | None:
     return bundle.card if wanted in (None, bundle.sha256) else None
 
 
-def _condition(position: str | None, plate: Plate | None) -> str | None:
-    if plate is None:
-        return EVERYTHING
-    well = plate.at_position(position)
-    return None if well is None else well.condition
-
-
 def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
     """Return sensitivity and specificity with the numbers of cells behind them, as `pooled_viability` takes them."""
     if card is None or card.sensitivity is None or card.specificity is None or not card.validation:
@@ -217,7 +218,12 @@ def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
 
 
 def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
-    counts = (np.array([row[name] for row in rows]) for name in ("n_live", "n_dead", "n_uncertain"))
+    """Pool frames of different fields; by well where there are several, for fields of one well are alike."""
+    cluster = "well" if len({row["well"] for row in rows}) > 1 else "position"
+    totals: dict[str | None, Counter[str]] = {}
+    for row in rows:
+        totals.setdefault(row[cluster], Counter()).update({name: row[name] for name in _COUNTS})
+    counts = (np.array([total[name] for total in totals.values()]) for name in _COUNTS)
     return pooled_viability(*counts, **_rates(card))
 
 
@@ -234,68 +240,70 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
         stretch = np.clip(np.searchsorted(edges, hours, side="right") - 1, 0, n_stretches - 1)
         middles, values = [], []
         for k in np.unique(stretch):
-            chosen = [rows[i] for i in np.flatnonzero(stretch == k)]
-            # the newest frame of each field: the same cells must not count twice
-            newest = {row["position"]: row for row in chosen}
+            # the newest frame of each field, lest the same cells count twice; where it was left out, the one before,
+            # lest the condition seem to change with the fields it is made of
+            newest = {rows[i]["position"]: rows[i] for i in np.flatnonzero((stretch == k) | (stretch == k - 1))}
             middles.append(float(np.mean([row["hours"] for row in newest.values()])))
             values.append(_pool(list(newest.values()), card))
         curves[name] = Curve(np.array(middles), tuple(values))
     return curves
 
 
-def _wells(analysed: list[dict[str, Any]], plate: Plate | None, card: Card | None) -> dict[str, Viability]:
+def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viability]:
     """Viability of each well, from the newest of these frames of each of its fields."""
-    if plate is None:
-        return {}
     newest: dict[str, dict[str, dict[str, Any]]] = {}
     for row in analysed:
-        well = plate.at_position(row["position"])
-        if well is not None:
-            newest.setdefault(well.well, {})[row["position"]] = row
+        if row["well"] is not None:
+            newest.setdefault(row["well"], {})[row["position"]] = row
     return {name: _pool(list(fields.values()), card) for name, fields in newest.items()}
 
 
 @dataclass(slots=True)
 class _FollowedCells:
     by_condition: dict[str, tuple[Floats, Floats, Floats, NDArray[np.bool_]]]
-    tracks: int
-    resurrected: int
+    tracks: int = 0
+    resurrected: int = 0
+    undeclared: int = 0
 
 
 def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float) -> _FollowedCells:
     """Return first and last sight, death and "dead on arrival" of every track, by condition; seconds of the run."""
     if "fates" not in record.tables or not frames:
-        return _FollowedCells({}, 0, 0)
+        return _FollowedCells({})
     table = record.table("fates")
     frame, track = table["frame"].to_numpy(), table["track"].to_numpy()
     known = np.isin(frame, list(frames))
     order = np.lexsort((frame[known], track[known]))
     frame, track = frame[known][order], track[known][order]
     if not len(track):
-        return _FollowedCells({}, 0, 0)
+        return _FollowedCells({})
     last = np.flatnonzero(np.append(np.diff(track) != 0, True))
     first = np.append(0, last[:-1] + 1)
-    index = np.array(sorted(frames), float)
-    seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])
+    index = np.array(sorted(frames))
+    seconds = np.array([frames[int(k)]["time_s"] - start_s for k in index])[np.searchsorted(index, frame)]
     columns = {
         name: table[name].to_numpy(zero_copy_only=False)[known][order][last]
         for name in ("death_frame", "arrived_dead", "declared", "resurrected")
     }
     death_frame = columns["death_frame"].astype(float)
-    # a death counts once it was declared, as it does while the run goes on
+    # a time of death is there where death is likelier than life at the last sight. To wait for it to be declared, as
+    # actions do while the run goes on, would take those that died in the last frames before it for alive to its end
     declared, timed = columns["declared"].astype(bool), np.isfinite(death_frame)
-    dead = declared & timed
-    death_s = np.where(dead, np.interp(np.where(dead, death_frame, 0.0), index, seconds), np.nan)
-    first_s, last_s = np.interp(frame[first], index, seconds), np.interp(frame[last], index, seconds)
+    death_s = np.full(len(last), np.nan)
+    for k in np.flatnonzero(timed):
+        # the filter divides the time between two sights of the cell: frames of other positions lie between them
+        own = slice(first[k], last[k] + 1)
+        death_s[k] = np.interp(death_frame[k], frame[own], seconds[own])
     # declared dead without a time, though it was seen alive: nothing is known of when
     arrived = columns["arrived_dead"].astype(bool) | (declared & ~timed)
     condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
     by_condition = {
-        str(name): (first_s[rows], last_s[rows], death_s[rows], arrived[rows])
+        str(name): (seconds[first][rows], seconds[last][rows], death_s[rows], arrived[rows])
         for name in dict.fromkeys(condition.tolist())
         if name and (rows := condition == name).any()
     }
-    return _FollowedCells(by_condition, len(last), int(columns["resurrected"].astype(bool).sum()))
+    resurrected = int(columns["resurrected"].astype(bool).sum())
+    return _FollowedCells(by_condition, len(last), resurrected, int((timed & ~declared).sum()))
 
 
 def _crops(record: Record, analysed: list[int]) -> list[Crop]:

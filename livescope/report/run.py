@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from livescope.assay.dose import fit_dose_response, z_prime
 from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
-from livescope.assay.survival import Lives, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.assay.survival import Lives, Survival, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.report import figures
@@ -219,28 +219,42 @@ def _doses(run: RunFacts, plate: Plate) -> str:
 def _deaths(run: RunFacts) -> str:
     if not run.lives:
         raise AssayError("cells were not followed in this run, so nothing is known of when they died.")
-    survivals = {name: kaplan_meier(lives) for name, lives in run.lives.items() if len(lives)}
-    if not survivals:
+    lives = {name: lives for name, lives in run.lives.items() if len(lives)}
+    if not lives:
         raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
+    survivals = {name: kaplan_meier(group) for name, group in lives.items()}
     rows = []
     for name, survival in survivals.items():
-        rate = death_rate(run.lives[name])
-        median = f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else "not reached"
+        rate = death_rate(lives[name])
         per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-        rows.append((name, str(survival.n), str(survival.deaths), median, per_h, _lag(run, name)))
+        rows.append((name, str(survival.n), str(survival.deaths), _median(survival), per_h, _lag(run, name)))
     text = figures.survival_curves(survivals)
     text += table(
         ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
     )
-    if len(survivals) > 1:
-        statistic, p = log_rank({name: run.lives[name] for name in survivals})
-        text += f"<p>Log-rank test that all conditions die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+    if len(lives) > 1:
+        text += f"<p>Log-rank test that all conditions die alike: {_log_rank(lives)}.</p>"
+    if run.undeclared:
+        text += paragraph(
+            f"{run.undeclared} of these deaths were likelier than not when the cell was last seen, but not declared "
+            "(a posterior of 0.999): rules and the live view did not count them."
+        )
     if run.resurrected:
         text += (
             f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '
             "there the model or the tracking erred.</p>"
         )
     return text
+
+
+def _median(survival: Survival) -> str:
+    end = f"not reached in {survival.hours[-1]:.3g} h"
+    return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else end
+
+
+def _log_rank(lives: Mapping[str, Lives]) -> str:
+    statistic, p = log_rank(lives)
+    return f"{statistic:.2f}, p = {p:.2g} (cells taken as independent; where wells of one condition differ, too small)"
 
 
 def _lag(run: RunFacts, name: str) -> str:
@@ -333,7 +347,8 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         f"(network {backend.get('model', 'unknown')}, SHA-256 {str(backend.get('model_sha256', 'unknown'))[:12]}, "
         f"{backend.get('backend', 'unknown')}).",
         "Viability is the number of live cells over live and dead cells; its 95 % interval is Wilson's, with an "
-        "effective sample size from the scatter between fields where there are several (Dean and Pagano 2015).",
+        "effective sample size from the scatter between wells, or between the fields of one, where there are several "
+        "(Dean and Pagano 2015).",
     ]
     if run.card is not None and run.card.sensitivity is not None:
         sentences.append(
@@ -344,7 +359,8 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
             "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            "with entry at first sight, conditions compared by the log-rank test (lifelines)."
+            "and conditions compared by the log-rank test, in both of which a cell is at risk from its "
+            "first sight on (Klein and Moeschberger 2003)."
         )
     if plate is not None:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
@@ -365,9 +381,8 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
 
 
 def _compared_survival(lives: Mapping[str, Lives]) -> str:
-    statistic, p = log_rank(lives)
     curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
-    return f"{curves}<p>Log-rank test that all die alike: {statistic:.2f}, p = {p:.2g}.</p>"
+    return f"{curves}<p>Log-rank test that all die alike: {_log_rank(lives)}.</p>"
 
 
 def _corrected(v: Viability) -> str:

@@ -5,14 +5,15 @@ a record.
 
 A condition is a Schmitt trigger: it turns on after `frames` readings in a row beyond its threshold and off after as
 many beyond `clear`, so that a value that wavers between the two changes nothing. A rule fires when all its conditions
-have come on, and again, if it repeats, once they were off in between.
+have come on, and again, if it repeats, once they were off in between. What comes on within the cooldown and stays on
+fires when the cooldown is over.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -93,7 +94,7 @@ class Rule(_Frozen):
     repeat: bool = False
     """Fire each time the conditions come on anew, instead of once."""
     cooldown_s: float = Field(default=0.0, ge=0)
-    """Least time between two firings of a rule that repeats."""
+    """Least time between two firings of a rule that repeats; conditions that came on meanwhile wait for its end."""
     do: tuple[Action, ...] = Field(min_length=1)
 
     @field_validator("when", mode="before")
@@ -189,9 +190,11 @@ class _Memory:
     """Memory of one rule at one place."""
 
     triggers: list[_Trigger]
-    held: bool = False
+    since_s: float | None = None
+    """When all conditions came on, None while one is off."""
+    answered: bool = False
+    """Whether the rule has fired since then."""
     fired_s: float | None = None
-    latest: dict[str, float] = field(default_factory=dict)
 
 
 class RuleEngine:
@@ -221,13 +224,19 @@ class RuleEngine:
         memory = self._memory.setdefault((rule.name, place), _Memory([_Trigger() for _ in rule.when]))
         for trigger, condition in zip(memory.triggers, rule.when, strict=True):
             trigger.update(condition, reading)
-        held_before, memory.held = memory.held, all(trigger.on for trigger in memory.triggers)
-        if not memory.held or held_before:
+        if not all(trigger.on for trigger in memory.triggers):
+            memory.since_s, memory.answered = None, False
+            return None
+        memory.since_s = reading.time_s if memory.since_s is None else memory.since_s
+        if memory.answered:
             return None
         if memory.fired_s is not None and (not rule.repeat or reading.time_s - memory.fired_s < rule.cooldown_s):
             return None
-        memory.fired_s = reading.time_s
+        memory.answered, memory.fired_s = True, reading.time_s
         reason = " and ".join(_words(condition, reading) for condition in rule.when)
+        waited_s = reading.time_s - memory.since_s
+        if waited_s > 0:
+            reason += f", held for {waited_s:.4g} s until the cooldown was over"
         return Firing(
             rule.name,
             reading.position,

@@ -32,6 +32,20 @@ def test_interval_covers_with_clusters_where_the_binomial_one_does_not() -> None
     assert naive / runs < 0.75
 
 
+def test_corrected_interval_covers_with_few_clusters() -> None:
+    """Four wells: as uncertain as the scatter between them is, the interval is that of the bare fraction, corrected."""
+    rng = np.random.default_rng(3)
+    inside, runs, rates = 0, 2000, (0.95, 100_000)
+    for _ in range(runs):
+        p = rng.beta(0.7 * 19, 0.3 * 19, 4)  # mean 0.7, correlation within a well 1 / 20
+        live = rng.binomial(100, 0.95 * p + 0.05 * (1 - p))
+        v = pooled_viability(live, 100 - live, sensitivity=rates, specificity=rates)
+        assert v.corrected_low is not None
+        assert v.corrected_high is not None
+        inside += v.corrected_low <= 0.7 <= v.corrected_high
+    assert 0.93 <= inside / runs <= 0.97
+
+
 @pytest.mark.parametrize("true", [0.1, 0.5, 0.9])
 def test_corrected_interval_covers(true: float) -> None:
     rng = np.random.default_rng(1)

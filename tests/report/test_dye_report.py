@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
+pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install livescope[assay]")
 
 from livescope.assay.stain import stained_states
 from livescope.calls import State

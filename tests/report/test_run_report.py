@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("lifelines", reason="reports need lifelines and matplotlib: pip install livescope[assay]")
+pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install livescope[assay]")
 
 from livescope.assay.plate import load_plate
+from livescope.assay.pooled import pooled_viability
+from livescope.assay.survival import kaplan_meier
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
+from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
 from livescope.report.gather import EVERYTHING, gather
 from livescope.report.run import write_report
@@ -70,9 +74,11 @@ def read(path: Path) -> Page:
     return page
 
 
-def record_run(path: Path, positions: dict[str | None, float], frames: int = 24) -> Path:
+def record_run(
+    path: Path, positions: dict[str | None, float], frames: int = 24, unanalysed: Collection[int] = ()
+) -> Path:
     """A run in which the cells of each position die at even intervals until its fraction survives; five minutes a
-    frame."""
+    frame. Frames whose index is in `unanalysed` are recorded only."""
     rng = np.random.default_rng(0)
     places = np.stack(np.meshgrid(np.arange(40, 216, 25.0), np.arange(40, 216, 25.0)), axis=-1).reshape(-1, 2)
     recorder = Recorder(
@@ -91,11 +97,14 @@ def record_run(path: Path, positions: dict[str | None, float], frames: int = 24)
             calls = linker.update(calls_at(places, p_dead=p_dead, radius_px=9.0, frame_index=index), frame)
             fates = fate.update(calls, frame, linker.report.shift_yx_px)
             assert recorder.put(frame)
-            recorder.put_calls(frame, calls)
-            columns = ("death_frame", "arrived_dead", "declared", "resurrected")
-            table = {name: getattr(fates, name) for name in columns}
-            recorder.put_table("fates", {"frame": np.full(len(calls), index), "track": calls.track, **table})
             index += 1
+            if frame.index in unanalysed:
+                continue
+            recorder.put_calls(frame, calls)
+            # death_s is not in a session's records: the report is held against it
+            columns = ("death_frame", "arrived_dead", "declared", "resurrected", "death_s")
+            table = {name: getattr(fates, name) for name in columns}
+            recorder.put_table("fates", {"frame": np.full(len(calls), frame.index), "track": calls.track, **table})
     recorder.close({})
     return path
 
@@ -143,6 +152,48 @@ def test_numbers_of_the_run_are_right(plate_run: Path) -> None:
     # the first dies in round 3 of five minutes
     assert killed.exit_h[killed.died].min() == pytest.approx(3 * 5 / 60, abs=2.5 * 5 / 60)
     assert run.curves["killer 100 uM"].viability[0].fraction == 1.0
+
+
+def test_times_of_death_are_the_filters_wherever_a_well_stands_in_the_plan(plate_run: Path) -> None:
+    """All but milliseconds of a round pass between its last position and the first one of the next."""
+    run = gather(plate_run, load_plate(plate_run.with_name("plate.csv")))
+    newest = {row["track"]: row for row in open_record(plate_run).table("fates").sort_by("frame").to_pylist()}
+    deaths = [row["death_s"] / 3600 for row in newest.values() if np.isfinite(row["death_s"])]
+    told = np.concatenate([lives.exit_h[lives.died] for lives in run.lives.values()])
+    assert len(deaths) > 100
+    np.testing.assert_allclose(np.sort(told), np.sort(deaths), atol=1e-9)
+
+
+def test_cells_that_died_shortly_before_the_end_are_not_taken_for_alive(tmp_path: Path) -> None:
+    """All die, evenly from round 3 to 20 of 24; some eight frames pass until a death is declared."""
+    path = record_run(tmp_path / "late.ome.zarr", {None: 0.0})
+    run = gather(path)
+    lives = run.lives[EVERYTHING]
+    assert lives.died.mean() > 0.95
+    assert run.undeclared > 10
+    died_h = (3 + 18 * np.arange(64) / 64) * 300 / 3600
+    assert kaplan_meier(lives).median_h == pytest.approx(np.median(died_h), abs=300 / 3600)
+    assert f"{run.undeclared} of these deaths" in " ".join(read(write_report([path])[0]).words)
+
+
+def test_fields_of_one_well_are_not_independent(tmp_path: Path) -> None:
+    """Two wells of one condition that differ: what they differ by is in the interval, however many fields each has."""
+    fields = {f"{well}_{k}": survive for well, survive in (("A1", 0.9), ("A2", 0.6)) for k in range(3)}
+    path = record_run(tmp_path / "fields.ome.zarr", dict(fields), frames=12)
+    (tmp_path / "plate.csv").write_text("well,control\nA1,negative\nA2,negative\n")
+    run = gather(path, load_plate(tmp_path / "plate.csv"))
+    last, wells = run.curves["negative control"].viability[-1], list(run.wells.values())
+    by_well = pooled_viability([well.n_live for well in wells], [well.n_dead for well in wells])
+    assert (last.fraction, last.low, last.high) == (by_well.fraction, by_well.low, by_well.high)
+    assert last.low < 0.6
+    assert last.high > 0.9
+
+
+def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path) -> None:
+    """A detector that cannot keep up leaves frames out; the condition is that of both fields all the same."""
+    run = gather(record_run(tmp_path / "gap.ome.zarr", {"p": 1.0, "q": 0.0}, frames=24, unanalysed={31}))
+    fractions = [v.fraction for v in run.curves[EVERYTHING].viability]
+    assert max(np.diff(fractions)) <= 0.01
 
 
 def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:

@@ -54,11 +54,25 @@ NAN = float("nan")
         ({"below": None, "above": 0.5, "clear": 0.4, "repeat": True}, [0.6, 0.45, 0.6, 0.4, 0.6], [0, 4]),
         ({"below": None, "above": 0.0, "clear": None}, [0.0, 0.1], [1]),
         ({"repeat": True, "cooldown_s": 3.0}, [0.7, 0.9, 0.7, 0.9, 0.7], [0, 4]),
+        ({"repeat": True, "cooldown_s": 4.0}, [0.7, 0.9, 0.7, 0.7, 0.7, 0.7], [0, 4]),  # on again, it waits
+        ({"repeat": True, "cooldown_s": 4.0}, [0.7, 0.9, 0.7, 0.9, 0.9, 0.9], [0]),  # but for what is over
+        ({"repeat": True, "cooldown_s": 2.0}, [0.7, 0.7, 0.7, 0.7], [0]),  # one time on is answered once
+        ({"repeat": False, "cooldown_s": 1.0}, [0.7, 0.9, 0.7, 0.7], [0]),
         ({}, [], []),
     ],
 )
 def test_truth_table(condition: dict[str, Any], values: list[float], frames: list[int]) -> None:
     assert fired(rules(**condition), values) == frames
+
+
+def test_reason_of_a_firing_that_waited_for_the_cooldown() -> None:
+    """The value may lie between the threshold and `clear` by then."""
+    readings = [
+        Reading(k, 60.0 * k, "A", {"viability": value}, 100) for k, value in enumerate([0.7, 0.9, 0.7, 0.7, 0.82])
+    ]
+    first, second = dry_run(rules(repeat=True, cooldown_s=240.0), readings)
+    assert first.reason == "viability < 0.8 (0.7), 100 cells"
+    assert second.reason == "viability < 0.8 (0.82), held for 120 s until the cooldown was over, 100 cells"
 
 
 def test_positions_are_counted_apart_or_together() -> None:
