@@ -200,3 +200,9 @@ def test_export_of_what_is_no_record(livescope_command: Run, tmp_path: Path) -> 
     code, text = livescope_command("export", tmp_path, "--to", "xls")
     assert code == 2
     assert "'gif'" in text
+
+
+def test_what_the_disk_refuses_is_one_line(livescope_command: Run, locked_folder: Path) -> None:
+    code, text = livescope_command("analyze", locked_folder / "images")
+    assert code == 1
+    assert text == f"error '{locked_folder / 'images'}': Permission denied."
