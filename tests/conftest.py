@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,20 +34,20 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
-def locked_folder(tmp_path: Path) -> Iterator[Path]:
+def locked_folder() -> Iterator[Path]:
     """A folder that the user of this test may not look into; root may everything, so root is nobody for a while."""
     if sys.platform == "win32":
         pytest.skip("permissions work otherwise on Windows")
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o000)
     user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield folder
-    finally:
-        os.seteuid(user)
-        folder.chmod(0o700)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are below one that only root may look into
+        Path(folder).chmod(0o000)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
 
 
 @pytest.fixture(autouse=True)

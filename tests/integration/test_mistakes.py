@@ -202,7 +202,11 @@ def test_export_of_what_is_no_record(livescope_command: Run, tmp_path: Path) -> 
     assert "'gif'" in text
 
 
-def test_what_the_disk_refuses_is_one_line(livescope_command: Run, locked_folder: Path) -> None:
-    code, text = livescope_command("analyze", locked_folder / "images")
+def test_what_the_disk_refuses_is_one_line(livescope_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied", "/lab/images [old]")
+
+    monkeypatch.setattr("livescope.stored.analyze", refused)
+    code, text = livescope_command("analyze", "/lab/images [old]")
     assert code == 1
-    assert text == f"error '{locked_folder / 'images'}': Permission denied."
+    assert text == "error '/lab/images [old]': Permission denied."
