@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from livescope.cli import app
 from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError, SourceError
+from livescope.train.fit import FitSettings
 from livescope.train.settings import load_train_settings
+from livescope.train.sources import settings_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = """
@@ -50,6 +52,16 @@ def test_configs_load_and_name_every_kind_of_data() -> None:
         load_train_settings(CONFIGS / "finetune.yaml", ["data.0.grup=day"])
     text = (CONFIGS / "train.yaml").read_text()
     assert all(f"kind: {kind}" in text for kind in ("simulated", "coco", "masks", "dye_pairs", "records"))
+
+
+def test_data_in_a_folder_named_by_its_day(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("name: a\nfit:\ndata:\n- {kind: coco, path: 2024-05-01}\n- {kind: masks, path: 20240501}\n")
+    settings = load_train_settings(config, ["data.1.group=2024", "fit.steps=3"])
+    assert [one.place for one in settings.data] == ["2024-05-01", "20240501"]
+    assert settings.fit == FitSettings(steps=3)
+    assert [one.place for one in settings_in(config)] == ["2024-05-01", "20240501"]
+    assert load_train_settings(config, ["data.0.path=2024_05_02"]).data[0].place == "2024_05_02"
 
 
 @pytest.mark.timeout(600)
