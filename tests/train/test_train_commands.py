@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from skimage.io import imsave
 from typer.testing import CliRunner
 
 from livescope.cli import app
 from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError, SourceError
+from livescope.train import command
 from livescope.train.fit import FitSettings
 from livescope.train.settings import load_train_settings
 from livescope.train.sources import settings_in
@@ -81,6 +83,17 @@ def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
     assert "detection F1" in said
     sheet = json.loads((tmp_path / "sheet" / "sheet.json").read_text())
     assert sheet["data"]["fields_left_out_as_seen"] == 4
+
+
+def test_words_in_brackets_are_words() -> None:
+    console = Console(record=True)
+    with command._stages(console) as tell:
+        tell("reading day [/1]")
+    assert "reading day [/1]" in console.export_text()
+    sheet = {"model": {"name": "a [/b]"}, "data": {"fields": 1, "groups": 1}}
+    sheet["figures"] = {name: {"value": 0.5, "interval": None} for name in command._SHOWN}
+    console.print(command._figures(sheet))
+    assert "a [/b]: 1 fields" in console.export_text()
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
