@@ -79,10 +79,11 @@ def run(
 
         save_picture(picture, analysis)
         figures["picture"] = str(picture)
+    if summary is not None:
+        write_summary(figures, summary)
     if headless:
         print_summary(figures, _console)
         code = exit_code(figures)
     if summary is not None:
-        write_summary(figures, summary)
-        _console.print(f"summary: {summary}", soft_wrap=True, highlight=False)
+        _console.print(f"summary: {summary}", soft_wrap=True, highlight=False, markup=False)
     return code

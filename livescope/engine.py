@@ -98,7 +98,8 @@ def build_engine(
     _write(out, plan)
     console.print(
         f"{out}: {len(plan) / 1e6:.1f} MB, {trt.__name__} {trt.__version__}, {precision}, frames {spec.height} x "
-        f"{spec.width} {spec.dtype}, {max_cells} rows. It loads with this version only."
+        f"{spec.width} {spec.dtype}, {max_cells} rows. It loads with this version only.",
+        markup=False,
     )
     return out
 
@@ -123,7 +124,9 @@ def export_triton(
         folder = export_repository(bundle.name, graph, repository)
     except OSError as error:
         raise SettingsError(f"--triton {str(repository)!r} cannot be written: {error.strerror}.") from None
-    console.print(f"{folder}: {precision}, frames {spec.height} x {spec.width} {spec.dtype}, {max_cells} rows.")
+    console.print(
+        f"{folder}: {precision}, frames {spec.height} x {spec.width} {spec.dtype}, {max_cells} rows.", markup=False
+    )
     return folder
 
 
@@ -172,7 +175,8 @@ def make_int8(model: str, frames: Path, pixel_um: float | None, out: Path, conso
     console.print(
         f"{out}: the 8-bit version {'passed' if gate.passed else 'did NOT pass'} its gate on {gate.n_cells} cells: F1 "
         f"{gate.f1:.3f} and the same state for {gate.same_state:.1%} against the network itself, viability off by "
-        f"{gate.viability_shift:.1%}."
+        f"{gate.viability_shift:.1%}.",
+        markup=False,
     )
     return bundle
 

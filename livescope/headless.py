@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
@@ -117,30 +118,34 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table = RichTable(title="livescope run", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
+
+    def row(name: str, what: str) -> None:
+        table.add_row(escape(name), escape(what))
+
     lost = ", ".join(f"{cause} {count}" for cause, count in summary["frames_lost"].items() if count) or "none"
-    table.add_row("state", summary["state"] + (f": {summary['reason']}" if summary["reason"] else ""))
-    table.add_row(
+    row("state", summary["state"] + (f": {summary['reason']}" if summary["reason"] else ""))
+    row(
         "frames",
         f"{summary['frames_delivered']} delivered, {summary['frames_recorded']} recorded, "
         f"{summary['frames_analysed']} analysed ({summary['cadence']}), {summary['frames_shown']} shown",
     )
-    table.add_row("lost or skipped", lost)
-    table.add_row("rate", f"{summary['fps']:.1f} frames/s over {summary['seconds']:.1f} s")
+    row("lost or skipped", lost)
+    row("rate", f"{summary['fps']:.1f} frames/s over {summary['seconds']:.1f} s")
     if summary["latency_ms"]:
-        table.add_row("latency", ", ".join(f"{k} {v:.0f} ms" for k, v in summary["latency_ms"].items()))
+        row("latency", ", ".join(f"{k} {v:.0f} ms" for k, v in summary["latency_ms"].items()))
     if summary["viability"]:
-        table.add_row("viability (last frame)", viability_text(summary["viability"]))
+        row("viability (last frame)", viability_text(summary["viability"]))
     for label, viability in summary["cameras"].items() if len(summary["cameras"]) > 1 else ():
-        table.add_row(f"viability of {label}", viability_text(viability))
+        row(f"viability of {label}", viability_text(viability))
     if summary["deaths"]:
-        table.add_row("deaths seen", str(summary["deaths"]))
+        row("deaths seen", str(summary["deaths"]))
     for action in summary["actions"]:
         became = "done" if action["ok"] else f"failed: {action['message']}"
-        table.add_row("rule", f"{action['rule']}: {action['action']}, frame {action['frame']}: {became}")
+        row("rule", f"{action['rule']}: {action['action']}, frame {action['frame']}: {became}")
     if summary["truth"]:
-        table.add_row("against the truth", truth_text(summary["truth"]))
+        row("against the truth", truth_text(summary["truth"]))
     backend = summary["backend"]
-    table.add_row(
+    row(
         "model",
         summary["model"]
         + (f" on {backend['backend']} ({backend['device']}, {backend['precision']})" if backend else ""),
@@ -152,9 +157,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if not summary["record"]:
         console.print("nothing stored: record.path is not set")
     for warning in summary["warnings"]:
-        console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
+        console.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
     for error in summary["errors"][:_ERRORS_SHOWN]:
-        console.print(f"[red]error[/] {error}", soft_wrap=True)
+        console.print(f"[red]error[/] {escape(error)}", soft_wrap=True)
     if len(summary["errors"]) > _ERRORS_SHOWN:
         console.print(f"[red]and {len(summary['errors']) - _ERRORS_SHOWN} more errors[/]")
 

@@ -30,12 +30,12 @@ def make_room(option: str, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        if path.is_dir():
+            raise SettingsError(_refusal(option, path, "it is a folder"))
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise SettingsError(_refusal(option, path, "no permission"))
+    except OSError as error:  # also of a folder that may not be looked into
         raise SettingsError(_refusal(option, path, error.strerror)) from None
-    if path.is_dir():
-        raise SettingsError(_refusal(option, path, "it is a folder"))
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SettingsError(_refusal(option, path, "no permission"))
 
 
 def _refusal(option: str, path: Path, why: str | None) -> str:

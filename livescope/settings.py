@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from livescope.errors import SettingsError, one_of
+from livescope.written import read_yaml, validate
 
 __all__ = [
     "CameraSettings",
@@ -22,6 +23,7 @@ __all__ = [
     "MonitorSettings",
     "RecordSettings",
     "RunSettings",
+    "Section",
     "Settings",
     "SimulationSettings",
     "SourceSettings",
@@ -38,11 +40,25 @@ __all__ = [
 _Chance = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Frozen(BaseModel):
+class Section(BaseModel):
+    """A section of settings: frozen, an unknown key is an error, an empty section in it has its defaults."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_empty(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {key: {} if value is None and _is_section(kinds.get(key)) else value for key, value in tree.items()}
 
-class SourceSettings(_Frozen):
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+class SourceSettings(Section):
     """Where frames come from."""
 
     kind: Literal["demo", "micromanager", "simulated", "replay", "attached"] = "simulated"
@@ -61,7 +77,7 @@ class SourceSettings(_Frozen):
     """For `replay`: begin again at the end instead of stopping."""
 
 
-class CameraSettings(_Frozen):
+class CameraSettings(Section):
     """The camera, and what the core cannot know."""
 
     exposure_ms: float | None = Field(default=None, gt=0, le=600_000)
@@ -82,7 +98,7 @@ class CameraSettings(_Frozen):
     """Seconds after which a camera that does not come back ends the run."""
 
 
-class SimulationSettings(_Frozen):
+class SimulationSettings(Section):
     """The simulated culture and its optics (source kind `simulated`)."""
 
     seed: int = Field(default=1, ge=0)
@@ -106,7 +122,7 @@ class SimulationSettings(_Frozen):
     """Offset of the culture from the stage's z = 0."""
 
 
-class DetectorSettings(_Frozen):
+class DetectorSettings(Section):
     """The network and how it runs."""
 
     model: str = "simulated"
@@ -145,7 +161,7 @@ class DetectorSettings(_Frozen):
         return self
 
 
-class TrackSettings(_Frozen):
+class TrackSettings(Section):
     """Following cells from frame to frame."""
 
     enabled: bool = True
@@ -154,7 +170,7 @@ class TrackSettings(_Frozen):
     """Chance a frame that a living cell dies, as believed beforehand."""
 
 
-class RecordSettings(_Frozen):
+class RecordSettings(Section):
     """What is stored, and where."""
 
     path: Path | None = None
@@ -184,7 +200,7 @@ class RecordSettings(_Frozen):
     """Store `labels/cells` and `labels/viability`."""
 
 
-class MonitorSettings(_Frozen):
+class MonitorSettings(Section):
     """The read-only page on a run (`view.monitor`)."""
 
     port: int = Field(default=0, ge=0, le=65_535)
@@ -204,7 +220,7 @@ class MonitorSettings(_Frozen):
         return self
 
 
-class ViewSettings(_Frozen):
+class ViewSettings(Section):
     """The window."""
 
     rate_fps: float = Field(default=60.0, gt=0, le=240)
@@ -218,7 +234,7 @@ class ViewSettings(_Frozen):
     """
 
 
-class RunSettings(_Frozen):
+class RunSettings(Section):
     """When a run ends and what it follows; None runs until stopped."""
 
     frames: int | None = Field(default=None, ge=1)
@@ -230,7 +246,7 @@ class RunSettings(_Frozen):
     """What the microscope is to do when the culture does this or that (YAML, see `configs/rules.yaml`)."""
 
 
-class Settings(_Frozen):
+class Settings(Section):
     """Everything a run is told. The config files in `configs/` show every key with a comment."""
 
     source: SourceSettings = SourceSettings()
@@ -289,7 +305,7 @@ def split_override(override: str) -> tuple[list[str], Any]:
     if not equals or not key.strip():
         raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20.")
     try:
-        return key.strip().split("."), yaml.safe_load(text)
+        return key.strip().split("."), read_yaml(text)
     except yaml.YAMLError:
         raise SettingsError(
             f"--set {override!r}: {text!r} is not YAML. A text with brackets or colons in it goes into quotes of its "
@@ -310,7 +326,7 @@ def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None)
         keys, value = split_override(override)
         _assign(tree, keys, value, override)
     try:
-        return Settings.model_validate(tree)
+        return validate(Settings.model_validate, tree)
     except ValidationError as error:
         raise SettingsError(explain(error, Settings, path)) from None
 
@@ -323,7 +339,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
         ) from None
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"config {str(path)!r} is not YAML: {error}") from None
     if tree is None:
@@ -335,10 +351,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _assign(tree: dict[str, Any], keys: Sequence[str], value: object, override: str) -> None:
     for key in keys[:-1]:
-        child = tree.setdefault(key, {})
-        if not isinstance(child, dict):
+        if tree.get(key) is None:  # a section that is left empty, or switched off
+            tree[key] = {}
+        tree = tree[key]
+        if not isinstance(tree, dict):
             raise SettingsError(f"--set {override!r}: {key!r} is a value, not a section.")
-        tree = child
     tree[keys[-1]] = value
 
 
@@ -373,6 +390,6 @@ def _kind(model: type[BaseModel]) -> object:
 
 
 def _models_in(kind: Any) -> list[type[BaseModel]]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if _is_section(kind):
         return [kind]
     return [model for part in get_args(kind) for model in _models_in(part)]

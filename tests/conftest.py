@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; set LIVESCOPE_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def locked_folder() -> Iterator[Path]:
+    """A folder that the user of this test may not look into; root may everything, so root is nobody for a while."""
+    if sys.platform == "win32":
+        pytest.skip("permissions work otherwise on Windows")
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are below one that only root may look into
+        Path(folder).chmod(0o000)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A run with a window: its summary and its picture are written when the window is closed."""
+"""What a run leaves behind: its summary and its picture, with a window when that is closed."""
 
 from __future__ import annotations
 
@@ -29,3 +29,14 @@ def test_summary_and_picture_of_a_window(tmp_path: Path, monkeypatch: pytest.Mon
     assert summary["viability"]["n_live"] > 0
     assert summary["picture"] == str(tmp_path / "last.png")
     assert (tmp_path / "last.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_summary_is_written_before_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(commands, "print_summary", closed)
+    settings = load_settings(None, ["simulation.width=256", "simulation.height=256", "run.frames=1"])
+    with pytest.raises(BrokenPipeError):
+        commands.run(settings, True, tmp_path / "s.json", None)
+    assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["frames_delivered"] == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livescope.errors import SettingsError
-from livescope.settings import Settings, SimulationSettings, dump_settings, load_settings
+from livescope.settings import MonitorSettings, Settings, SimulationSettings, dump_settings, load_settings
 
 
 def _refused(*overrides: str, path: Path | None = None) -> str:
@@ -85,6 +85,41 @@ def test_override_through_a_value(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("camera: {exposure_ms: 5}\n")
     assert "not a section" in _refused("camera.exposure_ms.unit=ms", path=config)
+
+
+def test_override_in_a_section_that_is_switched_off(root: Path) -> None:
+    settings = load_settings(root / "configs" / "simulated.yaml", ["view.monitor.port=8080"])
+    assert settings.view.monitor == MonitorSettings(port=8080)
+
+
+def test_an_empty_section_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("camera:\nview:\n  # theme: light\n  monitor:\nrecord:\n")
+    assert load_settings(config) == Settings()
+    assert load_settings(config, ["camera.exposure_ms=5"]).camera.exposure_ms == 5
+    config.write_text("camra:\n")
+    assert "Did you mean 'camera'" in _refused(path=config)
+
+
+NAMES = ["2024-05-01", "20240501", "2024_05_01", "2024.10", "007", "1e3", "0x10", "12:30", "2024-13-45"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_or_a_model_named_by_a_date_or_a_number(tmp_path: Path, name: str) -> None:
+    settings = load_settings(None, [f"source.path={name}", f"detector.model={name}"])
+    assert (settings.source.path, settings.detector.model) == (Path(name), name)
+    config = tmp_path / "a.yaml"
+    config.write_text(f"source: {{kind: replay, path: {name}}}\nrecord: {{path: {name} # plain\n}}\n")
+    settings = load_settings(config)
+    assert (settings.source.path, settings.record.path) == (Path(name), Path(name))
+
+
+def test_a_number_is_a_number_where_one_is_wanted() -> None:
+    settings = load_settings(None, ["source.path=10", "run.frames=10", "camera.exposure_ms=2.50", "record.path=10"])
+    assert type(settings.run.frames) is int
+    assert type(settings.camera.exposure_ms) is float
+    assert settings.run.frames == 10
+    assert "given: 0)" in _refused("source.path=10", "run.frames=0")
 
 
 def test_overrides_beat_the_file_and_the_last_one_wins(tmp_path: Path) -> None:

@@ -75,9 +75,16 @@ def open_pages(path: Path) -> Pages:
     Raises
     ------
     SourceError
-        Missing, empty, or of a kind that is not known.
+        Missing, empty, of a kind that is not known, or in a folder that may not be looked into.
     """
     path = path.expanduser()
+    try:
+        return _pages_at(path)
+    except OSError as error:
+        raise SourceError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
+
+
+def _pages_at(path: Path) -> Pages:
     if not path.exists():
         raise SourceError(
             f"{str(path)!r} does not exist; give an image, a folder of TIFF or PNG images, or an OME-Zarr."

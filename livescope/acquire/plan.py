@@ -36,6 +36,8 @@ def load_plan(path: Path) -> useq.MDASequence:
         tree = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"plan {str(path)!r} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"plan {str(path)!r} is no UTF-8 text; save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"plan {str(path)!r} is not YAML: {error}") from None
     known = sorted(useq.MDASequence.model_fields)

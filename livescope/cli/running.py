@@ -90,5 +90,5 @@ def _limits(
     """Say --frames, --seconds and --monitor as settings: what the command line can say a config can say."""
     limits = [f"run.frames={frames}"] if frames is not None else []
     limits += [f"run.seconds={seconds}"] if seconds is not None else []
-    limits += [f"view.monitor={{port: {monitor}}}"] if monitor is not None else []
+    limits += [f"view.monitor.port={monitor}"] if monitor is not None else []
     return [*(overrides or []), *limits]

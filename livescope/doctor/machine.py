@@ -61,13 +61,13 @@ def software() -> Iterator[Check]:
 def disk(record: Path) -> Iterator[Check]:
     """Free space and speed of the disk where `record` would be stored."""
     folder = record.expanduser().absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    free_gb = psutil.disk_usage(str(folder)).free / 1e9
     try:
+        # a drive that is not there is its own parent
+        folder = next((place for place in (folder, *folder.parents) if place.is_dir()), Path(folder.anchor))
+        free_gb = psutil.disk_usage(str(folder)).free / 1e9
         speed_mb_s = _write_speed_mb_s(folder, min(_MEASURED_MB, int(free_gb * 1000 / 4)))
     except OSError as error:
-        step = "choose another folder for record.path, or make this one writable"
+        step = "choose another drive or folder for record.path, or make this one writable"
         yield Check(str(folder), Verdict.FAIL, f"cannot be written: {error.strerror}", step)
         return
     fps = speed_mb_s / _FRAME_MB

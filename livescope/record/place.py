@@ -55,22 +55,22 @@ def make_record_folder(path: Path, *, overwrite: bool, min_free_bytes: int) -> F
     RecordError
         The path cannot be written, holds something, is in use by another process, or its disk has too little space.
     """
-    if path.exists() and not path.is_dir():
-        raise RecordError(
-            f"record path {str(path)!r} is a file; choose another, e.g. {str(path.with_suffix('.ome.zarr'))!r}."
-        )
-    occupied = path.is_dir() and any(child.name != LOCK for child in path.iterdir())
-    if occupied and not is_record(path):
-        raise RecordError(
-            f"record path {str(path)!r} holds something that is not a livescope record; livescope never deletes that. "
-            "Choose another path."
-        )
-    if occupied and not overwrite:
-        raise RecordError(
-            f"record {str(path)!r} exists. Choose another path (a {{time}} in it becomes date and time), "
-            "or replace it with --set record.overwrite=true."
-        )
     try:
+        if path.exists() and not path.is_dir():
+            raise RecordError(
+                f"record path {str(path)!r} is a file; choose another, e.g. {str(path.with_suffix('.ome.zarr'))!r}."
+            )
+        occupied = path.is_dir() and any(child.name != LOCK for child in path.iterdir())
+        if occupied and not is_record(path):
+            raise RecordError(
+                f"record path {str(path)!r} holds something that is not a livescope record; livescope never deletes "
+                "that. Choose another path."
+            )
+        if occupied and not overwrite:
+            raise RecordError(
+                f"record {str(path)!r} exists. Choose another path (a {{time}} in it becomes date and time), "
+                "or replace it with --set record.overwrite=true."
+            )
         path.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path).free
         if free < min_free_bytes:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from livescope.assay.pooled import BorderRule
 from livescope.errors import SettingsError
@@ -40,8 +41,11 @@ def report_runs(
     if out is not None and len(records) > 1 and not compare:
         raise SettingsError("several records give a page each; leave out --out, or put them on one with --compare.")
     for group in [list(records)] if compare else [[record] for record in records]:
-        with console.status(f"reading {', '.join(record.name for record in group)}"):
-            written = write_report(group, out, plate, at_h, border=border, dye=dye)
+        warnings: list[str] = []
+        with console.status(escape(f"reading {', '.join(record.name for record in group)}")):
+            written = write_report(group, out, plate, at_h, border=border, dye=dye, warn=warnings.append)
+        for warning in warnings:
+            console.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True, highlight=False)
         for path in written:
-            console.print(f"-> {path}", soft_wrap=True, highlight=False)
+            console.print(f"-> {path}", soft_wrap=True, highlight=False, markup=False)
     return 0

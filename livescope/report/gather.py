@@ -91,6 +91,9 @@ class RunFacts:
         Hours, and how far frames were from the model's training then, parts of what is usual there.
     dye
         Model and dye side by side, where there are frames of a dye.
+    unplaced
+        True where frames were analysed, but of no position that names a well of the plate map: all cells are taken
+        together.
     """
 
     path: Path
@@ -114,6 +117,7 @@ class RunFacts:
     border: BorderRule = "all"
     shift: list[tuple[float, float]] = field(default_factory=list)
     dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
+    unplaced: bool = False
 
 
 def gather(
@@ -131,7 +135,7 @@ def gather(
     path
         The record.
     plate
-        Which position got what; None takes all cells together.
+        Which position got what; None takes all cells together, as does one with no well that a position names.
     at_h
         Time of the wells' viability, hours since the start; None is the end.
     border
@@ -160,6 +164,10 @@ def gather(
         if row["frame"] in counts:
             row.update(zip(_COUNTS, counts[row["frame"]], strict=True))
     analysed = [row for row in frames if row["analysed"]]
+    unplaced = bool(analysed) and all(row["condition"] is None for row in analysed)
+    if unplaced:
+        for row in frames:
+            row["condition"] = EVERYTHING
     followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
     return RunFacts(
         path=path,
@@ -182,6 +190,7 @@ def gather(
         simulated=simulated,
         border=rule,
         dye=gather_dye(record, dye, rule),
+        unplaced=unplaced,
         shift=[(row["hours"], value) for row in analysed for value in [shift.get(row["frame"])] if value is not None],
     )
 

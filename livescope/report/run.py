@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ _BORDER = {
     "inside": "those that touch it are left out, which favours small (dead) cells",
     "brick": "those at the top and left count, those at the bottom and right do not (unbiased)",
 }
+_UNPLACED = "no stage position names a well of the plate map, e.g. 'A1' or 'Plate1_B03_field2'."
 
 
 def write_report(
@@ -47,6 +48,7 @@ def write_report(
     *,
     border: BorderRule | None = None,
     dye: str | None = None,
+    warn: Callable[[str], None] = lambda warning: None,
 ) -> list[Path]:
     """Write the report of one record, or of several beside each other.
 
@@ -64,6 +66,8 @@ def write_report(
         Which cells at the border count; None takes what each run was told.
     dye
         Preset of a dead-cell dye's channel; None takes the only channel that was not called.
+    warn
+        Takes what is not in the report though it was asked for.
 
     Returns
     -------
@@ -87,6 +91,8 @@ def write_report(
     if len(runs) > 1:
         body.append(_comparison(named))
     for name, run in named.items():
+        if run.unplaced:
+            warn(f"{name}: {_UNPLACED} All cells are taken together.")
         if len(runs) > 1:
             body.append(f"<h1>{escaped(name)}</h1>")
         body.extend(_run(run, wells))
@@ -107,6 +113,7 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
     yield section("Viability", lambda: _viability(run))
     if plate is not None:
         yield section("Plate", lambda: _plate(run, plate))
+    if plate is not None and run.wells:
         yield section("Dose and response", lambda: _doses(run, plate))
     yield section("Deaths", lambda: _deaths(run))
     if run.dye.channels or run.dye.channel:  # one that was asked for and is not there is told
@@ -117,7 +124,7 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
     yield section("Shift", lambda: _shift(run))
     yield section("Losses and warnings", lambda: _losses(run))
     yield section("Model", lambda: _model(run))
-    yield section("Methods", lambda: _methods(run, plate))
+    yield section("Methods", lambda: _methods(run))
     yield section("Settings", lambda: f"<pre>{escaped(run.settings_yaml)}</pre>")
 
 
@@ -162,7 +169,7 @@ def _viability(run: RunFacts) -> str:
 
 def _plate(run: RunFacts, plate: Plate) -> str:
     if not run.wells:
-        raise AssayError("no stage position names a well of the plate map, e.g. 'A1' or 'Plate1_B03_field2'.")
+        raise AssayError(_UNPLACED if run.unplaced else "no frame of a well was analysed.")
     negative, positive = (
         [run.wells[well.well].fraction for well in plate.controls(kind) if well.well in run.wells]
         for kind in ("negative", "positive")
@@ -339,7 +346,7 @@ def _model(run: RunFacts) -> str:
     return table(None, rows) + table(("validated on", "live", "dead", "F1", "balanced accuracy", "AUC dead"), sheet)
 
 
-def _methods(run: RunFacts, plate: Plate | None) -> str:
+def _methods(run: RunFacts) -> str:
     versions, backend = run.manifest.get("versions", {}), run.manifest.get("backend", {})
     sentences = [
         "Cells were imaged label-free and called live, dead or uncertain with livescope "
@@ -362,7 +369,7 @@ def _methods(run: RunFacts, plate: Plate | None) -> str:
             "and conditions compared by the log-rank test, in both of which a cell is at risk from its "
             "first sight on (Klein and Moeschberger 2003)."
         )
-    if plate is not None:
+    if run.wells:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
     return f"<p>{escaped(' '.join(sentences))}</p><p>{escaped(CITATION)}</p>"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -65,10 +66,11 @@ def _table(rules: Rules, fired: list[Firing], first_s: float) -> Table:
         for firing in of_rule:
             actions = ", ".join(action.action for action in firing.actions)
             after = f"{(firing.time_s - first_s) / 60:.1f} min"
-            table.add_row(rule.name, str(firing.frame_index), after, firing.position or "", firing.reason, actions)
+            row = (rule.name, str(firing.frame_index), after, firing.position or "", firing.reason, actions)
+            table.add_row(*map(escape, row))
         if not of_rule:
             conditions = " and ".join(str(condition) for condition in rule.when)
-            table.add_row(rule.name, "never", "", "", conditions, "")
+            table.add_row(escape(rule.name), "never", "", "", escape(conditions), "")
     return table
 
 
@@ -77,4 +79,4 @@ def _compare(record: Record, fired: list[Firing], console: Console) -> None:
     done = record.manifest.get("firings", [])
     if done:
         told = ", ".join(f"{one['rule']!r} ({one['action']}) at frame {one['frame']}" for one in done)
-        console.print(f"In the run itself: {told}.", soft_wrap=True, highlight=False)
+        console.print(f"In the run itself: {told}.", soft_wrap=True, highlight=False, markup=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -32,8 +33,9 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
     settings = load_train_settings(config, overrides)
     started, cpu = time.monotonic(), time.process_time()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
-        TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"), TextColumn("{task.fields[loss]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("waiting", total=settings.fit.steps, loss="")
@@ -48,14 +50,14 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
 
         def tell(what: str) -> None:
             progress.update(task, description=what.split(":")[0])
-            progress.console.print(what, highlight=False, soft_wrap=True)
+            progress.console.print(what, highlight=False, soft_wrap=True, markup=False)
 
         made = train(config, overrides, report, tell, resume)
     card, path = made.bundle.card, made.bundle.onnx_path
     for row in card.validation:
-        console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False)
+        console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False, markup=False)
     if made.note:
-        console.print(f"[yellow]warning[/] {made.note}; label more of them.", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]warning[/] {escape(made.note)}; label more of them.", soft_wrap=True, highlight=False)
     if not card.validation:
         console.print("[yellow]warning[/] no field was kept for a test: score the model with `livescope evaluate`.")
     console.print(
@@ -63,6 +65,7 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
         f"{path.stem}.losses.png and {path.stem}.sheet/sheet.html. Use it: --model {path}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
 
 
@@ -75,7 +78,9 @@ def run_evaluate(model: str, data: Path, out: Path, split: str, pixel_um: float 
         sheets = evaluate_all(model, data, out, split, pixel_um, tell)
     for folder, sheet in sheets.items():
         console.print(_figures(sheet))
-        console.print(f"-> {folder / 'sheet.html'}, {folder / 'sheet.json'}", soft_wrap=True, highlight=False)
+        console.print(
+            f"-> {folder / 'sheet.html'}, {folder / 'sheet.json'}", soft_wrap=True, highlight=False, markup=False
+        )
 
 
 def run_calibrate(model: str, fields: Path, out: Path, risk: float, pixel_um: float | None, console: Console) -> None:
@@ -97,7 +102,7 @@ def run_calibrate(model: str, fields: Path, out: Path, risk: float, pixel_um: fl
         )
     if done.watched:
         console.print("the shift watch now also knows how these fields look.")
-    console.print(f"-> {out} with its card. Use it: --model {out}", soft_wrap=True, highlight=False)
+    console.print(f"-> {out} with its card. Use it: --model {out}", soft_wrap=True, highlight=False, markup=False)
 
 
 @contextlib.contextmanager
@@ -106,8 +111,8 @@ def _stages(console: Console) -> Iterator[Callable[[str], None]]:
     with console.status("starting") as status:
 
         def tell(what: str) -> None:
-            console.print(what, highlight=False, soft_wrap=True)
-            status.update(what)
+            console.print(what, highlight=False, soft_wrap=True, markup=False)
+            status.update(escape(what))
 
         yield tell
 
@@ -116,7 +121,9 @@ def _figures(sheet: dict[str, Any]) -> Table:
     from livescope.train.page import WORDS
 
     data = sheet["data"]
-    table = Table(title=f"{sheet['model']['name']}: {data['fields']} fields, {data['groups']} groups", min_width=60)
+    table = Table(
+        title=f"{escape(sheet['model']['name'])}: {data['fields']} fields, {data['groups']} groups", min_width=60
+    )
     for column in ("figure", "value", "95 % interval"):
         table.add_column(column)
     for name in _SHOWN:

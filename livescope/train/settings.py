@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from livescope.detect.normalise import Background, Normalisation
 from livescope.errors import SettingsError
-from livescope.settings import explain, split_override
+from livescope.settings import Section, explain, split_override
 from livescope.train.fit import FitSettings
 from livescope.train.sources import DataSettings
+from livescope.written import read_yaml, validate
 
 __all__ = ["TrainSettings", "load_train_settings"]
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Section):
     """A network to be trained, the data, and what its card says that no measurement can."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of the bundle: NAME.onnx, NAME.card.yaml and what belongs to them."""
@@ -63,7 +62,7 @@ def load_train_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSetti
         File missing or not YAML, unknown key, or value out of range.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"config {str(path)!r} cannot be read: {error.strerror}. See configs/train.yaml.") from None
     except yaml.YAMLError as error:
@@ -73,7 +72,7 @@ def load_train_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSetti
     for override in overrides:
         _override(tree, override)
     try:
-        return TrainSettings.model_validate(tree)
+        return validate(TrainSettings.model_validate, tree)
     except ValidationError as error:
         raise SettingsError(f"{explain(error, TrainSettings, path)} configs/train.yaml shows each.") from None
 
@@ -85,7 +84,9 @@ def _override(tree: dict[str, Any], override: str) -> None:
         if isinstance(place, list) and part.isdigit() and int(part) < len(place):
             place = place[int(part)]
         elif isinstance(place, dict):
-            place = place.setdefault(part, {})
+            if place.get(part) is None:  # a section that is left empty
+                place[part] = {}
+            place = place[part]
         else:
             raise SettingsError(f"--set {override!r}: there is no {part!r} to set.")
     if not isinstance(place, dict):

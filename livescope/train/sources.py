@@ -17,6 +17,7 @@ from livescope.errors import SettingsError, SourceError
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
 from livescope.train.records import corrected_records, read_records
+from livescope.written import read_yaml, validate
 
 __all__ = [
     "Coco",
@@ -205,8 +206,8 @@ def settings_in(config: Path) -> tuple[OneOf, ...]:
         It is missing, or not as it must be.
     """
     try:
-        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return tuple(_ADAPTER.validate_python(one) for one in tree["data"])
+        tree = read_yaml(config.read_text(encoding="utf-8"))
+        return tuple(validate(_ADAPTER.validate_python, one) for one in tree["data"])
     except OSError as error:
         raise SettingsError(f"config {str(config)!r} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:

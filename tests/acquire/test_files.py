@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from livescope.acquire.files import open_pages, tiff_pixel_um
+from livescope.errors import SourceError
 
 PIXELS = np.zeros((8, 8), np.uint16)
 
@@ -30,3 +31,9 @@ def test_files_that_disagree_say_nothing(tmp_path: Path) -> None:
         resolution = (10_000 / um, 10_000 / um)
         tifffile.imwrite(tmp_path / f"{name}.tif", PIXELS, resolution=resolution, resolutionunit="CENTIMETER")
         assert open_pages(tmp_path).pixel_um == (None if name == "c" else 0.5)
+
+
+def test_a_folder_that_may_not_be_looked_into(locked_folder: Path) -> None:
+    for path in (locked_folder, locked_folder / "a.tif"):
+        with pytest.raises(SourceError, match=f"{path.name}' cannot be read: Permission denied"):
+            open_pages(path)

@@ -340,6 +340,9 @@ def test_a_wrong_plan_is_explained(tmp_path: Path, text: str, message: str) -> N
 def test_a_missing_plan_and_a_misspelt_channel_are_explained(demo_core: Any, sink: Any, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_plan(tmp_path / "nowhere.yaml")
+    (tmp_path / "latin.yaml").write_bytes("stage_positions: [{x: 1, y: 2, name: Gefäß}]".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"latin\.yaml' is no UTF-8 text.*save it as UTF-8"):
+        load_plan(tmp_path / "latin.yaml")
     plan = useq.MDASequence(stage_positions=[(0, 0, 0)], channels=[{"group": "Channel", "config": "DAPPI"}])
     with pytest.raises(SettingsError, match=r"channel 'DAPPI'.*'DAPI'"):
         run(sink, demo_core, plan).start()

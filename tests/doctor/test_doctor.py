@@ -117,6 +117,28 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert "record.path" in check.next_step
 
 
+@pytest.mark.timeout(60)
+def test_a_drive_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows sees ``Z:`` without a drive: no part of the path is a folder, and the drive is its own parent."""
+
+    def missing(folder: str) -> object:
+        raise FileNotFoundError(2, "The system cannot find the path specified", folder)
+
+    monkeypatch.setattr(Path, "is_dir", lambda path: False)
+    monkeypatch.setattr(machine.psutil, "disk_usage", missing)
+    (check,) = machine.disk(Path("/z/runs/day1.ome.zarr"))
+    assert check.verdict is Verdict.FAIL
+    assert check.name == Path("/z").absolute().anchor
+    assert "cannot find the path" in check.found
+    assert "another drive" in check.next_step
+
+
+def test_a_folder_that_may_not_be_looked_into(locked_folder: Path) -> None:
+    (check,) = machine.disk(locked_folder / "runs" / "day1.ome.zarr")
+    assert check.verdict is Verdict.FAIL
+    assert "Permission denied" in check.found
+
+
 def test_a_slow_and_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_write_speed_mb_s", lambda folder, megabytes: 20.0)
     monkeypatch.setattr(machine.psutil, "disk_usage", lambda folder: type("usage", (), {"free": 2e9}))

@@ -12,6 +12,7 @@ from skimage.io import imsave
 
 from livescope import __version__
 from livescope.cli import main
+from livescope.settings import MonitorSettings, Settings
 
 Run = Callable[..., tuple[int, str]]
 
@@ -200,3 +201,25 @@ def test_export_of_what_is_no_record(livescope_command: Run, tmp_path: Path) -> 
     code, text = livescope_command("export", tmp_path, "--to", "xls")
     assert code == 2
     assert "'gif'" in text
+
+
+def test_what_the_disk_refuses_is_one_line(livescope_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied", "/lab/images [old]")
+
+    monkeypatch.setattr("livescope.stored.analyze", refused)
+    code, text = livescope_command("analyze", "/lab/images [old]")
+    assert code == 1
+    assert text == "error '/lab/images [old]': Permission denied."
+
+
+def test_the_monitors_port_leaves_its_address_and_token(
+    livescope_command: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with config.open("a") as file:
+        file.write("view: {monitor: {address: 0.0.0.0, token: 0123456789abcdef}}\n")
+    seen: list[Settings] = []
+    monkeypatch.setattr("livescope.commands.run", lambda settings, *_, **__: seen.append(settings) or 0)
+    livescope_command("run", config, "--monitor", 18182)
+    monitor = MonitorSettings(port=18182, address="0.0.0.0", token="0123456789abcdef")
+    assert [settings.view.monitor for settings in seen] == [monitor]

@@ -21,6 +21,7 @@ from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
+from livescope.report.command import report_runs
 from livescope.report.gather import EVERYTHING, gather
 from livescope.report.run import write_report
 from livescope.settings import RecordSettings, Settings
@@ -203,6 +204,21 @@ def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
     assert "Viability at 0.2 h." in words
     early = gather(plate_run, load_plate(plate_run.with_name("plate.csv")), at_h=0.2)
     assert early.wells["B4"].fraction == 1.0
+
+
+def test_a_plate_map_that_fits_no_position(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plate.csv").write_text(PLATE)
+    path = record_run(tmp_path / "day [b].ome.zarr", {None: 0.5}, frames=12)
+    assert report_runs([path], plate=tmp_path / "plate.csv") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning day [b]: no stage position names a well of the plate map" in said
+    assert "day [b].report.html" in said
+    words = " ".join(read(tmp_path / "day [b].report.html").words)
+    assert "no stage position names a well of the plate map" in words
+    assert EVERYTHING in words
+    assert "no frame was analysed" not in words
+    assert "cells were not followed" not in words
+    assert "Dose" not in words
 
 
 def test_tables_hold_what_the_page_shows(plate_run: Path, tmp_path: Path) -> None:

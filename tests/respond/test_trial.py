@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; 
 RULES = """
 rules:
   - {name: drop, when: {metric: viability, below: 0.8, frames: 2}, do: [{action: stop}]}
-  - {name: disk, when: {metric: disk_free_gb, below: 1}, do: [{action: stop}]}
+  - {name: 'disk [/old]', when: {metric: disk_free_gb, below: 1}, do: [{action: stop}]}
   - {name: blurred, when: {metric: focus, below: 0.5}, do: [{action: snap, channel: Cy5}]}
 """
 
@@ -61,6 +61,7 @@ def test_when_each_rule_would_have_fired(dying: Path, tmp_path: Path, capsys: py
     assert "4.0 min" in said
     assert "viability < 0.8 (0.6) in 2 frames in a row, 10 cells" in said
     assert "never" in said
+    assert "disk [/old]" in said
     assert "does not tell 'disk_free_gb'" in said
     with pytest.raises(SettingsError, match="cannot be read"):
         try_rules(tmp_path / "none.yaml", dying, Console())

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from skimage.io import imsave
 from typer.testing import CliRunner
 
 from livescope.cli import app
 from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError, SourceError
+from livescope.train import command
+from livescope.train.fit import FitSettings
 from livescope.train.settings import load_train_settings
+from livescope.train.sources import settings_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = """
@@ -52,6 +56,16 @@ def test_configs_load_and_name_every_kind_of_data() -> None:
     assert all(f"kind: {kind}" in text for kind in ("simulated", "coco", "masks", "dye_pairs", "records"))
 
 
+def test_data_in_a_folder_named_by_its_day(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("name: a\nfit:\ndata:\n- {kind: coco, path: 2024-05-01}\n- {kind: masks, path: 20240501}\n")
+    settings = load_train_settings(config, ["data.1.group=2024", "fit.steps=3"])
+    assert [one.place for one in settings.data] == ["2024-05-01", "20240501"]
+    assert settings.fit == FitSettings(steps=3)
+    assert [one.place for one in settings_in(config)] == ["2024-05-01", "20240501"]
+    assert load_train_settings(config, ["data.0.path=2024_05_02"]).data[0].place == "2024_05_02"
+
+
 @pytest.mark.timeout(600)
 def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
     said = run("train", config, "--from", "simulated", "--set", "fit.seed=1")
@@ -69,6 +83,17 @@ def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
     assert "detection F1" in said
     sheet = json.loads((tmp_path / "sheet" / "sheet.json").read_text())
     assert sheet["data"]["fields_left_out_as_seen"] == 4
+
+
+def test_words_in_brackets_are_words() -> None:
+    console = Console(record=True)
+    with command._stages(console) as tell:
+        tell("reading day [/1]")
+    assert "reading day [/1]" in console.export_text()
+    sheet = {"model": {"name": "a [/b]"}, "data": {"fields": 1, "groups": 1}}
+    sheet["figures"] = {name: {"value": 0.5, "interval": None} for name in command._SHOWN}
+    console.print(command._figures(sheet))
+    assert "a [/b]: 1 fields" in console.export_text()
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
