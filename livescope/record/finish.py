@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from livescope.record.manifest import read_manifest, write_manifest
 from livescope.record.plate import PlateLayout
 from livescope.record.table import read_stream, write_parquet
 
-__all__ = ["Committed", "finish", "frames_table", "read_committed", "sha256"]
+__all__ = ["Committed", "finish", "frames_table", "n_calls", "read_committed", "sha256"]
 
 FRAMES_SCHEMA = pa.schema(
     [
@@ -88,12 +89,15 @@ class Committed:
         Lines of frames, in the order of `Frame.index`.
     calls
         `Frame.index` -> line of its analysis.
+    rowless
+        `Frame.index` of frames whose calls are in the journal, and not all in the table; known to `finish` alone.
     """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     plate: PlateLayout | None = None
     frames: list[dict[str, Any]] = field(default_factory=list)
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rowless: list[int] = field(default_factory=list)
 
     def places(self, image: str) -> set[tuple[int, int]]:
         """(t, c) of every frame of an image that is on disk."""
@@ -166,6 +170,7 @@ def finish(path: Path, extra: Mapping[str, Any], *, clean: bool) -> Committed:
     manifest = {**read_manifest(path), **extra}
     manifest["frames_recorded"] = len(committed.frames)
     manifest["frames_analysed"] = len(committed.calls)
+    manifest["calls_lost_of_frames"] = committed.rowless
     manifest["corrections"] = corrections_account(path)
     manifest["files_sha256"] = {
         file.relative_to(path).as_posix(): sha256(file) for file in _small_files(path, committed)
@@ -236,16 +241,26 @@ def _interval_s(times_s: list[float]) -> float | None:
 
 
 def _finish_table(stream: Path, committed: Committed) -> None:
+    """Make a Parquet file of a stream, which is kept where calls that were committed cannot be read from it."""
     schema, batches = read_stream(stream)
+    kept: Counter[int] = Counter()
     if schema is not None:
         if stream.stem == CALLS:
-            batches = _committed_calls(batches, committed)
+            batches = _committed_calls(batches, committed, kept)
         write_parquet(stream.with_suffix(".parquet"), schema, batches)
-    stream.unlink()
+    if stream.stem == CALLS:
+        committed.rowless = [index for index, line in committed.calls.items() if kept[index] < n_calls(line)]
+    if not committed.rowless or stream.stem != CALLS:
+        stream.unlink()
 
 
-def _committed_calls(batches: Iterator[pa.RecordBatch], committed: Committed) -> Iterator[pa.RecordBatch]:
-    """Leave out frames whose labels did not reach the disk; take t from those that are not in the record themselves."""
+def _committed_calls(
+    batches: Iterator[pa.RecordBatch], committed: Committed, kept: Counter[int]
+) -> Iterator[pa.RecordBatch]:
+    """Leave out frames whose labels did not reach the disk; take t from those that are not in the record themselves.
+
+    The rows that are left are added to `kept`, by `Frame.index`.
+    """
     stored = {line["frame"] for line in committed.frames}
     for batch in batches:
         frame = batch["frame"][0].as_py() if len(batch) else None
@@ -254,7 +269,13 @@ def _committed_calls(batches: Iterator[pa.RecordBatch], committed: Committed) ->
         if frame not in stored:
             index = batch.schema.get_field_index("t")
             batch = batch.set_column(index, "t", pa.nulls(len(batch), pa.int64()))
+        kept[frame] += len(batch)
         yield batch
+
+
+def n_calls(line: Mapping[str, Any]) -> int:
+    """Return the number of cells that the journal's line of an analysis tells of."""
+    return int(line["n_live"] + line["n_dead"] + line["n_uncertain"])
 
 
 def _small_files(path: Path, committed: Committed) -> list[Path]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from livescope.record.append import AppendOnlyFile
 from livescope.record.journal import SYNC_LINES, Journal, read_journal
 from livescope.record.table import TableStream, read_stream, to_batch, write_parquet
+
+Full = Callable[[int], AbstractContextManager[None]]
 
 
 def test_journal_cut_at_every_byte_gives_its_whole_lines(tmp_path: Path) -> None:
@@ -45,13 +49,16 @@ def test_journal_syncs_in_batches_and_what_it_speaks_of_first(tmp_path: Path) ->
     journal.close()
 
 
-@pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_journal_notices_that_it_has_gone(tmp_path: Path, how: str) -> None:
+def test_journal_notices_that_it_is_out_of_reach_or_replaced(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
-    (tmp_path / "j").unlink()
-    if how == "replaced":
-        (tmp_path / "j").write_text("")
+    (tmp_path / "j").rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError):
+        journal.sync()
+    (tmp_path / "away").rename(tmp_path / "j")
+    journal.sync()
+    (tmp_path / "j").unlink()
+    (tmp_path / "j").write_text("")
+    with pytest.raises(FileExistsError, match="another file stands in its place"):
         journal.sync()
     journal.close()
 
@@ -93,25 +100,71 @@ def test_parquet_appears_only_when_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "b.parquet").exists()
 
 
-def test_a_line_that_does_not_fit_leaves_no_trace(tmp_path: Path) -> None:
+def test_a_line_that_does_not_fit_leaves_no_trace(tmp_path: Path, full_at: Full) -> None:
     journal = Journal(tmp_path / "j")
     journal.append({"k": 0}, {"k": 1})
-    whole, file = journal._size, journal._file
-
-    class Full:
-        """A disk that takes 5 bytes more."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(file, name)
-
-        def write(self, data: bytes) -> int:
-            return int(file.write(data[:5]))
-
-    journal._file = Full()
-    with pytest.raises(OSError, match="No space left"):
+    whole = (tmp_path / "j").stat().st_size
+    with full_at(whole + 5), pytest.raises(OSError, match="File too large"):
         journal.append({"k": 2}, {"k": 3})
-    journal._file = file
     assert (tmp_path / "j").stat().st_size == whole
     journal.append({"k": 4})
     journal.close()
     assert [line["k"] for line in read_journal(tmp_path / "j")] == [0, 1, 4]
+
+
+@pytest.mark.parametrize("room", [0, 5, 200, 500])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_batch_that_does_not_fit_leaves_no_trace(tmp_path: Path, full_at: Full, before: int, room: int) -> None:
+    path = tmp_path / "a.arrow"
+    stream = TableStream(path)
+    for k in range(before):
+        stream.append(rows(k))
+    whole = path.stat().st_size if before else 0
+    with full_at(whole + room), pytest.raises(OSError, match="File too large"):
+        stream.append(rows(before))
+    assert path.stat().st_size == whole
+    for k in range(before + 1, 5):
+        stream.append(rows(k))
+    stream.close()
+    _, batches = read_stream(path)
+    assert [batch["k"][0].as_py() for batch in batches] == [k for k in range(5) if k != before]
+
+
+def test_what_the_disk_will_not_even_take_back_is_taken_back_before_the_next_piece(
+    tmp_path: Path, full_at: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AppendOnlyFile(tmp_path / "a")
+    file.append(b"one ")
+
+    def refuse() -> None:
+        raise OSError("the share is gone")
+
+    with monkeypatch.context() as gone:
+        gone.setattr(file, "_take_back", refuse)
+        with full_at(6), pytest.raises(OSError, match="File too large"):
+            file.append(b"two ")
+    file.append(b"three")
+    file.close()
+    assert (tmp_path / "a").read_bytes() == b"one three"
+
+
+def test_a_stream_torn_in_its_middle_is_read_up_to_there(tmp_path: Path) -> None:
+    """As a full disk left it in records of before: what is read across the tear once ended the process."""
+    stream = TableStream(tmp_path / "a.arrow")
+    ends = []
+    for k in range(6):
+        stream.append(rows(k))
+        ends.append((tmp_path / "a.arrow").stat().st_size)
+    stream.close()
+    data = (tmp_path / "a.arrow").read_bytes()
+    for cut in range(ends[0] + 8, ends[1], 8):
+        (tmp_path / "torn.arrow").write_bytes(data[:cut] + data[ends[1] :])
+        _, batches = read_stream(tmp_path / "torn.arrow")
+        read = [batch.to_pydict() for batch in batches]
+        assert read[0] == rows(0).to_pydict()
+        assert all(batch == rows(k).to_pydict() for k, batch in enumerate(read))
+
+
+def rows(k: int) -> pa.RecordBatch:
+    """Forty rows that tell which batch they are."""
+    return to_batch({"k": [k] * 40, "name": [f"{k}{n}" for n in range(40)], "value": np.full(40, k / 2)})
