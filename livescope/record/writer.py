@@ -142,7 +142,7 @@ class Recorder:
         self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
         self._recorded = self._lost = 0
         self._failed = self._closing = self._closed = False
-        self._told: dict[str, float] = {}
+        self._told: dict[tuple[str, bool], float] = {}
         self._errors: list[str] = []
         self._losses: dict[str, int] = {}
         self._threads = [
@@ -161,6 +161,10 @@ class Recorder:
     def queue_fill(self) -> float:
         """Part of the queue in use, 0..1; at 1 the next frame is refused."""
         return self._buffers.fill
+
+    def count_in(self, ledger: LossLedger) -> None:
+        """Count lost frames in the ledger of another run from now on; while no frame is on its way."""
+        self._ledger = ledger
 
     def put(self, frame: Frame) -> bool:
         """Queue a frame and return at once. For one thread.
@@ -411,12 +415,13 @@ class Recorder:
             table.sync()
 
     def _tell(self, reason: str) -> None:
-        """Tell a failure once, and again every few seconds while it lasts."""
+        """Tell a failure once, again when it has cost the first frame, and every few seconds while it lasts."""
         now = time.monotonic()
         with self._guard:
-            if now - self._told.get(reason, -REPEAT_S) < REPEAT_S:
+            known = reason, self._lost > 0
+            if now - self._told.get(known, -REPEAT_S) < REPEAT_S:
                 return
-            self._told[reason] = now
+            self._told[known] = now
             message = (
                 f"record {str(self.path)!r}: {reason}. {self._lost} frames lost so far, {self._recorded} recorded."
             )
