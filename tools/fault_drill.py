@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT))
 from _drill_child import calls_of, pixels_of  # noqa: E402
 
 from livescope.errors import RecordError  # noqa: E402
-from livescope.record.finish import read_committed  # noqa: E402
+from livescope.record.committed import read_committed  # noqa: E402
 from livescope.record.layout import JOURNAL  # noqa: E402
 from livescope.record.reader import open_record  # noqa: E402
 from livescope.record.recover import recover  # noqa: E402
@@ -151,7 +151,7 @@ def examine(outcome: Outcome, path: Path, committed: set[int], acknowledged: int
 
 def committed_frames(path: Path) -> set[int]:
     """Return the frames in the journal."""
-    return {line["frame"] for line in read_committed(path).frames}
+    return set(read_committed(path).frames["frame"].to_pylist())
 
 
 def killed(folder: Path, number: int, how: signal.Signals = signal.SIGKILL) -> Outcome:

@@ -12,7 +12,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +124,13 @@ def checksum(pixels: NDArray[Any]) -> int:
     return int(google_crc32c.value(view))
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not a whole line
-    whole: list[dict[str, Any]] = []
-    for line in lines:
-        try:
-            whole.append(json.loads(line))
-        except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
-            break
-    return whole
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
+                return

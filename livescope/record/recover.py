@@ -13,9 +13,9 @@ from pathlib import Path
 
 from livescope.errors import RecordError
 from livescope.frames import LossCause
-from livescope.record.finish import Committed, finish, read_committed
-from livescope.record.journal import read_journal
-from livescope.record.layout import FORMAT, JOURNAL, write_group
+from livescope.record.committed import Committed, read_committed
+from livescope.record.finish import finish
+from livescope.record.layout import FORMAT, write_group
 from livescope.record.manifest import first_manifest, read_manifest, write_manifest
 from livescope.record.place import is_record, lock_record
 
@@ -97,10 +97,6 @@ def recover(path: Path | str) -> Recovery:
 
 def _recover(path: Path) -> Recovery:
     committed = read_committed(path)
-    losses: dict[str, int] = {}
-    for line in read_journal(path / JOURNAL):
-        if line["kind"] == "losses":
-            losses = {name: count for name, count in line.items() if name != "kind"}
     now = datetime.now().astimezone()
     try:
         manifest = read_manifest(path)
@@ -113,10 +109,10 @@ def _recover(path: Path) -> Recovery:
         for part in path.glob("*.part"):
             part.unlink()
         unfinished = _delete_unfinished(path, committed)
-        closing = {"closed": now.isoformat(), "recovered": True, "losses_before": losses}
+        closing = {"closed": now.isoformat(), "recovered": True, "losses_before": committed.losses}
         committed = finish(path, closing, clean=False)
     n_frames, n_analysed, n_rowless = len(committed.frames), len(committed.calls), len(committed.rowless)
-    return Recovery(path, n_frames, n_analysed, unfinished, losses, was_closed, n_rowless)
+    return Recovery(path, n_frames, n_analysed, unfinished, committed.losses, was_closed, n_rowless)
 
 
 def _delete_unfinished(path: Path, committed: Committed) -> int:

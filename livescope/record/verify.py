@@ -14,8 +14,9 @@ import zarr
 
 from livescope.errors import RecordError
 from livescope.record.arrays import halved_labels, halved_means
+from livescope.record.committed import n_calls
 from livescope.record.corrections import check_corrections
-from livescope.record.finish import n_calls, sha256
+from livescope.record.finish import sha256
 from livescope.record.journal import checksum
 from livescope.record.labels import label_planes
 from livescope.record.layout import CALLS, FIRINGS, FRAMES, LABELS, MANIFEST
