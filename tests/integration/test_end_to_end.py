@@ -132,11 +132,10 @@ def test_recording_can_begin_and_end_during_a_run(tmp_path: Path) -> None:
         next(results)
         session.settings = load_settings(None, [*overrides, f"record.path={tmp_path / 'later.ome.zarr'}"])
         session.start_recording().result()
-        for _ in range(5):
+        while session.status().recorded < 5:  # results wait in line: some of them are from before
             next(results)
         session.stop_recording().result()
         assert session.status().state is SessionState.RUNNING
-        assert session.status().recorded > 0
         session.stop().result()
     assert zarr.open_array(tmp_path / "later.ome.zarr" / "0", mode="r").shape[0] == session.status().recorded
 
