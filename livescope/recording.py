@@ -5,7 +5,6 @@ Owns which record is open and how many frames all of them hold. How a record is 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 import threading
@@ -78,14 +77,20 @@ class Recording:
         return recorder.queue_fill if recorder else 0.0
 
     def disk_free_bytes(self) -> int:
-        """Space left where the newest record lies, or the next one will."""
+        """Space left where the newest record lies, or the next one will.
+
+        Raises
+        ------
+        OSError
+            The disk does not answer, or is gone: a drive of Windows has no parent that is still there.
+        """
         folder = (self.path or Path.cwd()).absolute()
-        while not folder.exists():
+        while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
     def disk_free_lately(self) -> int | None:
-        """Return `disk_free_bytes` of a second ago, None before it was first known; never waits for the disk.
+        """Return `disk_free_bytes` of a second ago, None where it is not known; never waits for the disk.
 
         A share that hangs keeps whoever asks it for minutes; a window asks many times a second.
         """
@@ -96,15 +101,20 @@ class Recording:
         return self._disk_free
 
     def _ask_disk(self) -> None:
-        with self._asking_disk, contextlib.suppress(OSError):
-            self._disk_free = self.disk_free_bytes()
+        with self._asking_disk:
+            try:
+                self._disk_free = self.disk_free_bytes()
+            except OSError:
+                self._disk_free = None
 
     def reset(self) -> None:
         """Begin to count anew, for a new run."""
         self._closed_frames = 0
 
     def open(self, settings: Settings, ledger: LossLedger, facts: Mapping[str, Any]) -> None:
-        """Open a record unless one is open; `facts` go into its manifest at once.
+        """Open a record; one that is open, e.g. begun while nothing ran, counts in `ledger` from now on.
+
+        `facts` go into its manifest at once.
 
         Raises
         ------
@@ -114,6 +124,8 @@ class Recording:
         from livescope.record.writer import Recorder
 
         if self._recorder is not None:
+            self._recorder.count_in(ledger)
+            self._recorder.note(**facts)
             return
         path = self._next_path(settings.record.path or Path("runs/{time}.ome.zarr"))
         layout = _planned_layout(settings.run.plan)

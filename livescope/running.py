@@ -18,7 +18,7 @@ from livescope.calls import Analysis
 from livescope.detect.bundle import load_bundle
 from livescope.detecting import Detecting
 from livescope.errors import AcquisitionError, LivescopeError
-from livescope.frames import Frame
+from livescope.frames import Frame, LossCause
 from livescope.messages import Messages
 from livescope.meters import Mailbox
 from livescope.recording import Recording
@@ -89,7 +89,7 @@ class Running:
             self._responding.load(self.settings.run.rules)
             stream = self._open_stream()
             self._make_ready(stream)
-            if self.settings.record.path is not None:
+            if self.settings.record.path is not None or self._recording.active:
                 self._open_record()  # after the model is ready: only now is it known what runs it
             self._begin(stream)
         except BaseException as error:
@@ -292,8 +292,12 @@ class Running:
                 self._ask("the camera is back", lambda: self._prepare_anew("the camera is back"))
 
     def _recorder_failed(self, error: Exception) -> None:
-        """Recorder thread: frames are being lost on the way to the disk."""
+        """Recorder thread: frames or calls are being lost on the way to the disk."""
         self._messages.fail("recording", error)
+        running = self._state in (SessionState.RUNNING, SessionState.CHANGING)
+        stops = running and self.settings.record.when_full == "stop"
+        if stops and self._run.ledger.total(LossCause.RECORDER):
+            self._end("frames are lost on the way to the disk and record.when_full is 'stop'")
 
     def _publish(self, analysis: Analysis) -> None:
         """Detector thread: hand an analysis to everyone who iterates over the results."""

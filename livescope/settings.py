@@ -195,7 +195,7 @@ class RecordSettings(Section):
     min_free_mb: int = Field(default=500, ge=0)
     """Least free disk space, in megabytes, to begin with."""
     when_full: Literal["count", "stop"] = "count"
-    """If the disk cannot keep up: count the refused frames and go on, or stop the run."""
+    """If the disk cannot keep up, is full, or out of reach: count the lost frames and go on, or stop the run."""
     labels: bool = True
     """Store `labels/cells` and `labels/viability`."""
 

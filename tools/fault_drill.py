@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT))
 from _drill_child import calls_of, pixels_of  # noqa: E402
 
 from livescope.errors import RecordError  # noqa: E402
-from livescope.record.finish import read_committed  # noqa: E402
+from livescope.record.committed import read_committed  # noqa: E402
 from livescope.record.layout import JOURNAL  # noqa: E402
 from livescope.record.reader import open_record  # noqa: E402
 from livescope.record.recover import recover  # noqa: E402
@@ -151,7 +151,7 @@ def examine(outcome: Outcome, path: Path, committed: set[int], acknowledged: int
 
 def committed_frames(path: Path) -> set[int]:
     """Return the frames in the journal."""
-    return {line["frame"] for line in read_committed(path).frames}
+    return set(read_committed(path).frames["frame"].to_pylist())
 
 
 def killed(folder: Path, number: int, how: signal.Signals = signal.SIGKILL) -> Outcome:
@@ -183,27 +183,31 @@ def power_lost(folder: Path, number: int) -> Outcome:
 
 
 def disk_full(folder: Path) -> Outcome:
-    """Let it fill a small disk; the user is told, and after space was made the record is whole."""
-    outcome = Outcome("disk full")
+    """Let it fill a small disk; the user is told and makes space: the run goes on, only what was refused is missing."""
+    outcome = Outcome("disk full, then space made")
     if os.geteuid() != 0:
         outcome.skipped = "needs root to mount a tmpfs"
         return outcome
     disk = folder / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(disk)], check=True)
     try:
         ballast = disk / "ballast"
-        ballast.write_bytes(bytes(4_000_000))
+        ballast.write_bytes(bytes(40_000_000))
         child = Child(disk / "a.ome.zarr")
         full = child.wait_for("full")
         told = child.wait_for("told")
         outcome.told_s = max(0.0, told["at"] - full["at"])
+        before = child.wait_for("recorded")["frames"]
+        ballast.unlink()
+        child.wait_for_frames(before + 20)
         account = child.end()
         committed = committed_frames(child.path)
-        ballast.unlink()
         examine(outcome, child.path, committed, account["frames"])
         if len(committed) + account["lost"] != account["put"]:
             outcome.fault += f"; {len(committed)} recorded + {account['lost']} lost is not {account['put']} put"
+        if max(open_record(child.path).analysed) <= min(set(range(account["put"])) - committed):
+            outcome.fault += "; no calls after space was made"
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     return outcome

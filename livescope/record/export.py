@@ -58,7 +58,7 @@ def export_anndata(record: Record, path: Path) -> list[Path]:
     """Write the calls as AnnData (``.h5ad``): an observation a cell, for scanpy and squidpy.
 
     `X` holds ``p_dead``, ``p_cell``, ``area_px`` and the 32 radii in pixels; `obs` the rest; `obsm["spatial"]` x and y
-    in micrometres where the pixel size is known, else in pixels; `uns` settings and manifest as JSON.
+    in micrometres where the pixel size of all images is known, else in pixels; `uns` settings and manifest as JSON.
 
     Raises
     ------
@@ -81,17 +81,27 @@ def export_anndata(record: Record, path: Path) -> list[Path]:
     obs["image"], obs["state"] = obs["image"].astype("category"), obs["state"].astype("category")
     obs["position"] = obs["position"].fillna("").astype("category")
     data = AnnData(X=values, obs=obs, var=pd.DataFrame(index=names))
-    pixel_um = record.image(record.images[0])["pixel_um"] if record.images else None
-    scale = pixel_um or 1.0
+    pixel_um = _pixel_um(record, table)
+    known = not np.isnan(pixel_um).any()
+    scale = pixel_um[:, None] if known else 1.0
     data.obsm["spatial"] = np.column_stack([table["x_px"].to_numpy(), table["y_px"].to_numpy()]) * scale
     data.uns["livescope"] = {
-        "spatial_unit": "micrometre" if pixel_um else "pixel",
+        "spatial_unit": "micrometre" if known else "pixel",
         "settings": record.settings.model_dump_json(),
         "manifest": json.dumps(record.manifest),
     }
     with _writing(path):
         data.write_h5ad(path)
     return [path]
+
+
+def _pixel_um(record: Record, calls: pa.Table) -> NDArray[np.float64]:
+    """Return (n,) micrometres a pixel of each call, NaN where unknown; another objective makes another image."""
+    of_image = {image: record.image(image)["pixel_um"] for image in record.images}
+    by_image = np.array([of_image.get(image) for image in calls["image"].to_pylist()], np.float64)
+    with np.errstate(invalid="ignore"):  # an outline without an area
+        by_area = np.sqrt(calls["area_um2"].to_numpy().astype(np.float64) / calls["area_px"].to_numpy())
+    return np.where(calls["t"].is_null().to_numpy(), by_area, by_image)  # a frame that was refused has no image
 
 
 def export_ome_tiff(record: Record, path: Path, image: str = "", progress: Progress = silent) -> list[Path]:

@@ -7,17 +7,20 @@ not recorded.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
+
+from livescope.record.append import AppendOnlyFile
 
 __all__ = ["Journal", "checksum", "read_journal"]
 
@@ -47,22 +50,24 @@ class Journal:
     def __init__(self, path: Path, before_sync: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._before_sync = before_sync
-        self._file = path.open("xb", buffering=0)
+        self._file = AppendOnlyFile(path)
         self._lock = threading.Lock()
-        self._unsynced = self._size = 0
+        self._unsynced = 0
         self._synced_at = time.monotonic()
         self.synced_bytes = 0
         """What a power failure cannot take back."""
 
     def append(self, *lines: Mapping[str, Any]) -> None:
-        """Hand lines to the operating system: they survive the death of this process, not yet of the machine."""
+        """Hand lines to the operating system, all or none: they survive the death of this process.
+
+        Raises
+        ------
+        OSError
+            The disk refused.
+        """
         data = b"".join(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n" for line in lines)
         with self._lock:
-            if self._file.write(data) != len(data):  # a full disk may take a part of them
-                self._file.truncate(self._size)
-                self._file.seek(self._size)
-                raise OSError(28, "No space left on device", str(self._path))
-            self._size += len(data)
+            self._file.append(data)
             self._unsynced += len(lines)
 
     @property
@@ -71,22 +76,36 @@ class Journal:
         return self._unsynced >= SYNC_LINES or time.monotonic() - self._synced_at >= SYNC_S
 
     def sync(self) -> None:
-        """Force all lines to the disk, and check that the file is still where it was.
+        """Force all lines to the disk, and `check`.
 
         Raises
         ------
         OSError
-            Syncing failed, or the record was moved or deleted while it was written.
+            Syncing failed, or as `check`.
         """
         with self._lock:
             if self._unsynced:
                 self._before_sync()
-                os.fsync(self._file.fileno())
+                self._file.sync()
                 self._unsynced = 0
-                self.synced_bytes = self._size
+                self.synced_bytes = self._file.size
             self._synced_at = time.monotonic()
-            if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
-                raise FileNotFoundError(2, "was replaced by another file", str(self._path))
+        self.check()
+
+    def check(self) -> None:
+        """Check that the file is still where it was. What is written beside it would else lie nowhere, or elsewhere.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is out of reach, maybe for an instant: its folder was moved or deleted, or the disk has gone.
+        FileExistsError
+            Another file stands there: it will not come back.
+        OSError
+            The disk does not answer.
+        """
+        if not os.path.samestat(self._file.stat(), self._path.stat()):
+            raise FileExistsError(errno.EEXIST, "another file stands in its place", str(self._path))
 
     def close(self) -> None:
         """Close the file without syncing."""
@@ -105,13 +124,13 @@ def checksum(pixels: NDArray[Any]) -> int:
     return int(google_crc32c.value(view))
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not a whole line
-    whole: list[dict[str, Any]] = []
-    for line in lines:
-        try:
-            whole.append(json.loads(line))
-        except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
-            break
-    return whole
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
+                return

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
 from livescope.frames import Frame
-from livescope.record.finish import Committed, frames_table, read_committed
+from livescope.record.committed import Committed, frames_table, read_committed
 from livescope.record.journal import checksum
 from livescope.record.layout import CALLS, MANIFEST, RUN_SETTINGS
 from livescope.record.manifest import read_manifest
@@ -141,7 +141,8 @@ class Record:
             )
         self._committed: Committed = read_committed(self.path)
         self._analysed = frozenset(self._committed.calls)
-        self._pixel_um = {line["frame"]: line.get("pixel_um") for line in self._committed.frames}
+        frames = self._committed.frames
+        self._pixel_um = dict(zip(frames["frame"].to_pylist(), frames["pixel_um"].to_pylist(), strict=True))
         self._calls: pa.Table | None = None
         self._runs: dict[int, tuple[int, int]] = {}
 
@@ -220,10 +221,9 @@ class Record:
         if image not in self._committed.images or not (folder / str(level)).is_dir():
             what = f"image {image!r}" if labels is None else f"labels {labels!r} of image {image!r}"
             raise RecordError(f"record {str(self.path)!r} has no {what} at level {level}; images: {self.images}.")
-        lines = [line for line in self._committed.frames if line["image"] == image]
-        places: list[tuple[int, ...]] = [(line["t"],) for line in lines]
-        if labels is None:
-            places = [(line["t"], line["c"]) for line in lines]
+        places: list[tuple[int, ...]] = [*self._committed.places(image)]
+        if labels is not None:
+            places = [(place[0],) for place in places]
         return _open_array(folder / str(level)), places
 
     def dask(self, image: str = "", level: int = 0, labels: str | None = None) -> da.Array:
@@ -254,7 +254,7 @@ class Record:
         RecordError
             Its pixels cannot be read, or are not those that were recorded.
         """
-        line = self._committed.frames[number]
+        line = self._committed.frame(number)
         about = self._committed.images[line["image"]]
         if pixels:
             plane = self._pixels(line)
@@ -262,7 +262,7 @@ class Record:
             plane = np.broadcast_to(np.zeros((), about["dtype"]), (about["height"], about["width"]))
         names = ("segment", "camera", "time_s", "wall_time", "bit_depth", "lost_before", "metadata")
         unsure = ("elapsed_ms", "pixel_um", "position", "x_um", "y_um", "z_um", "channel", "exposure_ms")
-        facts = {name: line[name] for name in names} | {name: line.get(name) for name in unsure}
+        facts = {name: line[name] for name in (*names, *unsure)}
         return Frame(pixels=plane, index=line["frame"], **facts)
 
     def _pixels(self, line: Mapping[str, Any]) -> NDArray[Any]:
@@ -284,8 +284,8 @@ class Record:
 
     def place(self, number: int) -> FramePlace:
         """Return where the `number`-th frame on disk lies, without reading its pixels."""
-        line = self._committed.frames[number]
-        return FramePlace(line["frame"], line["image"], line["t"], line["c"], line["rows_crc32c"])
+        frames = self._committed.frames
+        return FramePlace(*(frames[name][number].as_py() for name in ("frame", "image", "t", "c", "rows_crc32c")))
 
     @property
     def analyses(self) -> Mapping[int, dict[str, Any]]:

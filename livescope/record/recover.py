@@ -13,9 +13,9 @@ from pathlib import Path
 
 from livescope.errors import RecordError
 from livescope.frames import LossCause
-from livescope.record.finish import Committed, finish, read_committed
-from livescope.record.journal import read_journal
-from livescope.record.layout import FORMAT, JOURNAL, write_group
+from livescope.record.committed import Committed, read_committed
+from livescope.record.finish import finish
+from livescope.record.layout import FORMAT, write_group
 from livescope.record.manifest import first_manifest, read_manifest, write_manifest
 from livescope.record.place import is_record, lock_record
 
@@ -42,6 +42,8 @@ class Recovery:
         nothing was lost.
     was_closed
         True if the record had ended in order and nothing had to be done.
+    rowless
+        Analysed frames whose calls cannot be read from the table; what there is of it is kept as ``calls.arrow``.
     """
 
     path: Path
@@ -50,15 +52,19 @@ class Recovery:
     unfinished: int
     losses: dict[str, int]
     was_closed: bool
+    rowless: int = 0
 
     def __str__(self) -> str:
         if self.was_closed:
             return f"{self.path}: ended in order, {self.frames} frames; nothing to recover."
         lost = ", ".join(f"{n} {cause}" for cause, n in self.losses.items() if n and cause in _LOST)
-        return (
-            f"{self.path}: {self.frames} frames and the calls of {self.analysed} are safe; "
+        said = (
+            f"{self.path}: {self.frames} frames and the calls of {self.analysed - self.rowless} are safe; "
             f"{self.unfinished} unfinished frames were dropped. Lost before the crash: {lost or 'none'}."
         )
+        if self.rowless:
+            said += f" The table of calls is damaged, {self.rowless} frames have lost theirs; calls.arrow was kept."
+        return said
 
 
 def recover(path: Path | str) -> Recovery:
@@ -91,10 +97,6 @@ def recover(path: Path | str) -> Recovery:
 
 def _recover(path: Path) -> Recovery:
     committed = read_committed(path)
-    losses: dict[str, int] = {}
-    for line in read_journal(path / JOURNAL):
-        if line["kind"] == "losses":
-            losses = {name: count for name, count in line.items() if name != "kind"}
     now = datetime.now().astimezone()
     try:
         manifest = read_manifest(path)
@@ -107,8 +109,10 @@ def _recover(path: Path) -> Recovery:
         for part in path.glob("*.part"):
             part.unlink()
         unfinished = _delete_unfinished(path, committed)
-        finish(path, {"closed": now.isoformat(), "recovered": True, "losses_before": losses}, clean=False)
-    return Recovery(path, len(committed.frames), len(committed.calls), unfinished, losses, was_closed)
+        closing = {"closed": now.isoformat(), "recovered": True, "losses_before": committed.losses}
+        committed = finish(path, closing, clean=False)
+    n_frames, n_analysed, n_rowless = len(committed.frames), len(committed.calls), len(committed.rowless)
+    return Recovery(path, n_frames, n_analysed, unfinished, committed.losses, was_closed, n_rowless)
 
 
 def _delete_unfinished(path: Path, committed: Committed) -> int:

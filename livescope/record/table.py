@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from livescope.calls import N_RAYS, CellCalls, State
 from livescope.frames import Frame
+from livescope.record.append import AppendOnlyFile
 from livescope.record.labels import cell_ids
 
 __all__ = [
@@ -66,11 +67,11 @@ class TableStream:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._file: Any = None
-        self._writer: Any = None
+        self._file: AppendOnlyFile | None = None
+        self._schema: pa.Schema | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Hand rows to the operating system; all batches must have the first one's schema.
+        """Hand rows to the operating system, all or none; all batches must have the first one's schema.
 
         Raises
         ------
@@ -78,25 +79,25 @@ class TableStream:
             The disk refused, or the schema differs.
         """
         with self._lock:
-            if self._writer is None:
-                self._file = self._path.open("xb")
-                self._writer = pa.ipc.new_stream(self._file, batch.schema)
-            self._writer.write_batch(batch)
-            self._file.flush()
+            if self._file is None:
+                self._file, self._schema = AppendOnlyFile(self._path), batch.schema
+            if batch.schema != self._schema:
+                raise pa.ArrowInvalid(f"columns {batch.schema} are not those of the rows before: {self._schema}")
+            # not by a writer of pyarrow, which a full disk stops between the parts of a message
+            head = b"" if self._file.size else self._schema.serialize()
+            self._file.append(b"".join((head, batch.serialize())))
 
     def sync(self) -> None:
         """Force all rows to the disk itself."""
         with self._lock:
             if self._file is not None:
-                os.fsync(self._file.fileno())
+                self._file.sync()
 
     def close(self) -> None:
-        """End the stream."""
+        """Close the file; its end ends the stream."""
         with self._lock:
-            if self._writer is not None:
-                self._writer.close()
+            if self._file is not None:
                 self._file.close()
-                self._writer = None
 
 
 def calls_batch(frame: Frame, calls: CellCalls, image: str, t: int | None) -> pa.RecordBatch:
@@ -148,11 +149,16 @@ def _column(values: NDArray[Any]) -> pa.Array:
 
 
 def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """Return the schema and the whole batches of a stream that may have been cut off anywhere, or is still growing."""
-    source = pa.PythonFile(path.open("rb"), mode="r")
+    """Return the schema and the whole batches of a stream that may have been cut off anywhere, or is still growing.
+
+    A stream that is torn in its middle is read up to there. Each batch is looked through: one whose columns are made
+    of anything else would end the process, not raise.
+    """
+    file = path.open("rb")
+    source = pa.PythonFile(file, mode="r")
     try:
         reader = pa.ipc.open_stream(source)
-    except pa.ArrowInvalid:  # cut off within the schema
+    except _TORN:  # cut off within the schema
         source.close()
         return None, iter(())
 
@@ -160,11 +166,27 @@ def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]
         with source:
             while True:
                 try:
-                    yield reader.read_next_batch()
-                except (StopIteration, pa.ArrowInvalid, OSError):
+                    batch = reader.read_next_batch()
+                    batch.validate(full=True)
+                except (StopIteration, *_TORN):
                     return
+                if not _at_a_message(file):  # its end is the beginning of another one
+                    return
+                yield batch
 
     return reader.schema, batches()
+
+
+_TORN = (pa.ArrowException, OSError)
+"""What pyarrow raises of a stream that does not go on as it should."""
+
+
+def _at_a_message(file: IO[bytes]) -> bool:
+    """Return True where a message of Arrow begins, if only a part of one, or the file ends."""
+    head = file.read(8)
+    file.seek(-len(head), os.SEEK_CUR)
+    # a marker, and a length below 16 MB: a column of -1 looks like markers only
+    return b"\xff\xff\xff\xff".startswith(head[:4]) and head[7:] in (b"", b"\0")
 
 
 def write_parquet(
@@ -175,11 +197,13 @@ def write_parquet(
     with part.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             held: list[pa.RecordBatch] = []
+            rows = 0  # counted as they come: a table of one row a frame has a batch for each
             for batch in batches:
                 held.append(batch)
-                if sum(map(len, held)) >= rows_per_group:
+                rows += len(batch)
+                if rows >= rows_per_group:
                     writer.write_table(pa.Table.from_batches(held, schema))
-                    held = []
+                    held, rows = [], 0
             if held:
                 writer.write_table(pa.Table.from_batches(held, schema))
         file.flush()

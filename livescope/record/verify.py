@@ -14,6 +14,7 @@ import zarr
 
 from livescope.errors import RecordError
 from livescope.record.arrays import halved_labels, halved_means
+from livescope.record.committed import n_calls
 from livescope.record.corrections import check_corrections
 from livescope.record.finish import sha256
 from livescope.record.journal import checksum
@@ -104,7 +105,7 @@ def _tables(record: Record) -> list[str]:
     for index in record.calls["frame"].to_pylist():
         counted[index] += 1
     for index, line in record.analyses.items():
-        if counted[index] != line["n_live"] + line["n_dead"] + line["n_uncertain"]:
+        if counted[index] != n_calls(line):
             problems.append(f"frame {index}: {counted[index]} calls in the table, others in the journal")
     told = record.manifest.get(FIRINGS, [])
     rows = record.table(FIRINGS).to_pylist() if FIRINGS in record.tables else []

@@ -142,7 +142,7 @@ class Recorder:
         self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
         self._recorded = self._lost = 0
         self._failed = self._closing = self._closed = False
-        self._told: dict[str, float] = {}
+        self._told: dict[tuple[str, bool], float] = {}
         self._errors: list[str] = []
         self._losses: dict[str, int] = {}
         self._threads = [
@@ -161,6 +161,10 @@ class Recorder:
     def queue_fill(self) -> float:
         """Part of the queue in use, 0..1; at 1 the next frame is refused."""
         return self._buffers.fill
+
+    def count_in(self, ledger: LossLedger) -> None:
+        """Count lost frames in the ledger of another run from now on; while no frame is on its way."""
+        self._ledger = ledger
 
     def put(self, frame: Frame) -> bool:
         """Queue a frame and return at once. For one thread.
@@ -243,12 +247,7 @@ class Recorder:
         for thread in self._threads:
             thread.join()
         try:
-            if not self._failed:
-                self._journal.append({"kind": "close", "wall_time": time.time()})
-                self._journal.sync()
-            for table in self._tables.values():
-                table.close()
-            self._journal.close()
+            self._end_files()
             if not self._failed:
                 closing = {
                     **self._manifest,
@@ -257,13 +256,26 @@ class Recorder:
                     "closed": datetime.now().astimezone().isoformat(),
                     "losses": self._ledger.rows(),
                 }
-                finish(self.path, closing, clean=not self._lost)
+                rowless = finish(self.path, closing, clean=not self._lost).rowless
+                if rowless:
+                    self._tell(
+                        f"the calls of {len(rowless)} frames cannot be read from its table; calls.arrow was kept"
+                    )
         except (OSError, ValueError) as error:
-            self._tell(
-                f"the record could not be finished: {error}. Free space, then run: livescope recover {self.path}"
-            )
+            self._tell(f"the record could not be finished: {_reason(error)}. Then run: livescope recover {self.path}")
         finally:
             self._lock.release()
+
+    def _end_files(self) -> None:
+        """Sync journal and tables, and close them whether or not that went well."""
+        try:
+            if not self._failed:
+                self._journal.append({"kind": "close", "wall_time": time.time()})
+                self._journal.sync()
+        finally:
+            for table in self._tables.values():
+                table.close()
+            self._journal.close()
 
     # ---- frames: one thread
 
@@ -296,6 +308,7 @@ class Recorder:
             self._lose(frame)
             return None
         try:
+            self._journal.check()  # tensorstore would make the folders anew where the record was, and write there
             pyramid = self._images.pyramid(place.image, frame.pixels)
             planes = halved_means(frame.pixels, len(place.image.shapes))
             futures = pyramid.write((place.t, place.c), planes)
@@ -316,6 +329,7 @@ class Recorder:
                 self._lose(writing.frame, error)
         try:
             if written:  # all in one write: each may cost the GIL
+                self._journal.check()
                 self._journal.append(*(frame_line(w.frame, w.place, w.rows_crc32c) for w in written))
         except Exception as error:  # noqa: BLE001  thread boundary: told to on_error and counted
             for writing in written:
@@ -341,10 +355,10 @@ class Recorder:
                 self._losses = losses
                 self._journal.append({"kind": "losses", "delivered": self._ledger.delivered, **losses})
             self._journal.sync()
-        except FileNotFoundError as error:
+        except FileExistsError:
             self._failed = True
-            self._tell(f"it was moved or deleted while it was written ({error.strerror}). No further frame is stored")
-        except OSError as error:
+            self._tell("another record stands in its place. No further frame is stored")
+        except OSError as error:  # asked again at the next tick
             self._tell(_reason(error))
 
     # ---- calls and labels: one thread
@@ -355,13 +369,14 @@ class Recorder:
                 try:
                     self._write_analysis(*item)
                 except Exception as error:  # noqa: BLE001  thread boundary: told to on_error
-                    self._tell(f"the calls of frame {item[0].index}: {_reason(error)}")
+                    self._tell(f"calls are lost: {_reason(error)}")
 
     def _write_analysis(self, frame: Frame, calls: CellCalls) -> None:
         with self._guard:
             place = self._places.get(frame.index)
         image = "" if place is None else place.image.path
         t = None if place is None else place.t
+        self._journal.check()
         self._table(CALLS).append(calls_batch(frame, calls, image, t))
         labelled = place is not None and self._settings.labels and place.image.labelled in (None, place.c)
         if place is not None and labelled:
@@ -400,14 +415,15 @@ class Recorder:
             table.sync()
 
     def _tell(self, reason: str) -> None:
-        """Tell a failure once, and again every few seconds while it lasts."""
+        """Tell a failure once, again when it has cost the first frame, and every few seconds while it lasts."""
         now = time.monotonic()
         with self._guard:
-            if now - self._told.get(reason, -REPEAT_S) < REPEAT_S:
+            known = reason, self._lost > 0
+            if now - self._told.get(known, -REPEAT_S) < REPEAT_S:
                 return
-            self._told[reason] = now
+            self._told[known] = now
             message = (
-                f"record {str(self.path)!r}: {reason}. {self._lost} frames lost so far, {self._recorded} are safe."
+                f"record {str(self.path)!r}: {reason}. {self._lost} frames lost so far, {self._recorded} recorded."
             )
             self._errors.append(message)
         self._on_error(RecordError(message))
@@ -420,10 +436,12 @@ def _wait(writing: _Writing, seconds: float) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the disk or tensorstore said, with the next step where it is known."""
+    """Return what the disk or tensorstore said, with the next step where it is known; stopping the run always is."""
     text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return "it is out of reach (moved, deleted, or its disk has gone); bring it back"
     if "No space left" in text or "RESOURCE_EXHAUSTED" in text:
-        return "the disk is full; free space or stop the run"
+        return "the disk is full; free space"
     if "PERMISSION_DENIED" in text or "Permission denied" in text:
-        return f"permission was lost; give it back or stop the run ({text})"
+        return f"permission was lost; give it back ({text})"
     return text

@@ -1,4 +1,4 @@
-"""The space on the disk is known to the status, and a disk that does not answer holds up nobody."""
+"""The space on the disk is known to the status, and a disk that is full, gone or does not answer holds up nobody."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import shutil
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
@@ -15,10 +16,11 @@ from livescope.acquire.stream import LiveStream
 from livescope.assay.viability import viability
 from livescope.calls import Analysis
 from livescope.messages import Messages
+from livescope.record.images import Images
 from livescope.recording import Recording
 from livescope.respond.rules import Rules
 from livescope.responding import Responder
-from livescope.session import Session
+from livescope.session import Session, SessionState
 from livescope.settings import load_settings
 from livescope.track.testing import calls_at, frame_of
 
@@ -81,3 +83,49 @@ def test_a_disk_that_hangs_does_not_hold_up_the_rules(monkeypatch: pytest.Monkey
             break
     responder.close()
     assert [outcome["reason"] for outcome in responder.outcomes] == ["disk_free_gb < 2 (1), 1 cells"]
+
+
+class Drive(PureWindowsPath):
+    """A path on a drive of Windows that has been unplugged: its root is its own parent, and not there."""
+
+    asked = 0
+
+    def absolute(self) -> Self:
+        return self
+
+    def exists(self) -> bool:
+        Drive.asked += 1
+        assert Drive.asked < 100, "asks for ever"
+        return False
+
+
+def test_a_drive_that_is_gone_is_looked_for_up_to_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = Recording(print)
+    recording.path = Drive(r"Z:\runs\day1.ome.zarr")  # type: ignore[assignment]
+    with pytest.raises(FileNotFoundError):
+        recording.disk_free_bytes()
+    recording._disk_free = 1_000
+    recording._ask_disk()
+    assert recording.disk_free_lately() is None, "what was known of it is no longer true"
+
+
+def full_disk(*_: object) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_ends_a_run_that_is_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Images, "pyramid", full_disk)
+    path = f"record.path={tmp_path / 'run.ome.zarr'}"
+    small = ["simulation.width=128", "simulation.height=128", "record.min_free_mb=0", path]
+    with Session(load_settings(None, [*small, "record.when_full=stop"])) as session:  # a run without an end
+        session.start().result()
+        assert session.wait(100)
+        status = session.status()
+    assert status.state is SessionState.IDLE
+    assert status.reason == "frames are lost on the way to the disk and record.when_full is 'stop'"
+    assert status.recorded + status.lost["recorder"] == status.delivered > 0
+    assert "the disk is full" in status.errors[0]
+    with Session(load_settings(None, [*small, "record.overwrite=true", "run.frames=5"])) as session:
+        session.start().result()
+        assert session.wait(100)
+        assert (session.status().reason, session.status().lost["recorder"]) == (None, 5)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from livescope.cli import main
 from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
 from livescope.headless import run_headless
+from livescope.record.images import Images
+from livescope.record.reader import open_record
 from livescope.session import Session, SessionState
 from livescope.settings import Settings, load_settings
 
@@ -129,13 +132,47 @@ def test_recording_can_begin_and_end_during_a_run(tmp_path: Path) -> None:
         next(results)
         session.settings = load_settings(None, [*overrides, f"record.path={tmp_path / 'later.ome.zarr'}"])
         session.start_recording().result()
-        for _ in range(5):
+        while session.status().recorded < 5:  # results wait in line: some of them are from before
             next(results)
         session.stop_recording().result()
         assert session.status().state is SessionState.RUNNING
-        assert session.status().recorded > 0
         session.stop().result()
     assert zarr.open_array(tmp_path / "later.ome.zarr" / "0", mode="r").shape[0] == session.status().recorded
+
+
+def test_a_record_begun_before_its_run_keeps_the_account_of_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = iter([True])  # by the disk, the first frame
+    pyramid = Images.pyramid
+
+    def make(*args: Any) -> Any:
+        if next(refused, False):
+            raise OSError(28, "No space left on device")
+        return pyramid(*args)
+
+    monkeypatch.setattr(Images, "pyramid", make)
+    (tmp_path / "rules.yaml").write_text(
+        "rules: [{name: none, when: {metric: elapsed_h, above: 99}, do: [{action: stop}]}]"
+    )
+    overrides = [
+        "simulation.width=128",
+        "simulation.height=128",
+        "run.frames=6",
+        f"run.rules={tmp_path / 'rules.yaml'}",
+    ]
+    path = tmp_path / "run.ome.zarr"
+    with Session(load_settings(None, [*overrides, f"record.path={path}"])) as session:
+        session.start_recording().result()
+        session.settings = load_settings(None, overrides)  # it is the open record that counts, not the path
+        session.start().result()
+        assert session.wait(60)
+        status = session.status()
+    assert (status.delivered, status.recorded, status.lost["recorder"]) == (6, 5, 1)
+    manifest = open_record(path).manifest
+    (losses,) = manifest["losses"]
+    assert (losses["delivered"], losses["lost_recorder"]) == (6, 1)
+    assert manifest["rules"]["rules"][0]["name"] == "none"
 
 
 def test_each_press_of_record_is_a_record_of_its_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,20 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield bench
     for recorder in bench.opened:
         recorder.close()
+
+
+@pytest.fixture
+def full_at() -> Callable[[int], AbstractContextManager[None]]:
+    """A disk that takes no file beyond so many bytes: of what does not fit it takes a part, as a full one does."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def full(n_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full

@@ -54,6 +54,27 @@ def test_anndata_reads_back(record: Record, tmp_path: Path) -> None:
     assert json.loads(data.uns["livescope"]["manifest"])["format"] == FORMAT
 
 
+@pytest.mark.filterwarnings("ignore:The '.*' option is deprecated")
+@pytest.mark.parametrize("other_um", [0.325, None])
+def test_anndata_has_each_image_in_its_own_scale(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path, other_um: float
+) -> None:
+    anndata = pytest.importorskip("anndata")
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.put(make_frame(1, pixel_um=other_um))
+    calls = [make_calls(0, 3), *(replace(make_calls(k, 3), pixel_um=other_um) for k in (1, 2))]
+    for k in range(3):  # frame 2 was not stored
+        recorder.put_calls(make_frame(k), calls[k])
+    recorder.close()
+    (file,) = export_anndata(open_record(recorder.path), tmp_path / "a.h5ad")
+    data = anndata.read_h5ad(file)
+    scales = (0.65, 0.325, 0.325) if other_um else (1, 1, 1)
+    x = np.concatenate([one.x_px * scale for one, scale in zip(calls, scales, strict=True)])
+    np.testing.assert_allclose(data.obsm["spatial"][:, 0], x, rtol=1e-6)
+    assert data.uns["livescope"]["spatial_unit"] == ("micrometre" if other_um else "pixel")
+
+
 def test_ome_tiff_has_pixels_sizes_and_times(record: Record, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     (file,) = export_ome_tiff(record, tmp_path / "a.ome.tif", progress=lambda done, total: steps.append((done, total)))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -303,11 +304,87 @@ def test_a_deleted_record_is_told_and_later_frames_are_counted(
     wait_for(lambda: recorder.recorded == 1)
     shutil.rmtree(recorder.path)
     wait_for(lambda: bench.errors)
-    assert "moved or deleted" in str(bench.errors[0])
-    assert recorder.put(make_frame(1)) is False
+    assert "out of reach (moved, deleted" in str(bench.errors[0])
+    recorder.put(make_frame(1))
     recorder.put_calls(make_frame(1), make_calls(1, 3))
-    assert bench.ledger.total(LossCause.RECORDER) == 1
+    wait_for(lambda: bench.ledger.total(LossCause.RECORDER) == 1)
     recorder.close()
+    assert recorder.recorded == 1
+    assert not recorder.path.exists(), "nothing is written where the record was"
+
+
+def test_a_record_out_of_reach_for_an_instant_goes_on(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    recorder = bench.open(share / "a.ome.zarr")
+    for k in range(2):
+        recorder.put(make_frame(k))
+    recorder.put_calls(make_frame(0), make_calls(0, 3))
+    wait_for(lambda: recorder.recorded == 2 and open_record(recorder.path).analysed == {0})
+    share.rename(tmp_path / "away")
+    for k in range(2, 5):
+        assert recorder.put(make_frame(k))
+    recorder.put_calls(make_frame(1), make_calls(1, 3))
+    wait_for(lambda: bench.ledger.total(LossCause.RECORDER) == 3 and "calls are lost" in str(bench.errors))
+    wait_for(lambda: recorder._journal.due and not share.exists())
+    (tmp_path / "away").rename(share)
+    for k in range(5, 8):
+        recorder.put(make_frame(k))
+    recorder.put_calls(make_frame(5), make_calls(5, 3))
+    recorder.close()
+    assert (recorder.recorded, bench.ledger.total(LossCause.RECORDER)) == (5, 3)
+    record = open_record(recorder.path)
+    assert record.frame_table["frame"].to_pylist() == [0, 1, 5, 6, 7]
+    assert record.analysed == {0, 5}
+    assert verify(recorder.path).ok, str(verify(recorder.path))
+
+
+def test_a_record_replaced_by_another_takes_no_further_frame(bench: Any, make_frame: Callable[..., Frame]) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    wait_for(lambda: recorder.recorded == 1)
+    recorder.path.rename(recorder.path.with_name("moved.ome.zarr"))
+    other = bench.open()
+    wait_for(lambda: "another record stands in its place" in str(bench.errors))
+    assert recorder.put(make_frame(1)) is False
+    recorder.close()
+    other.close()
+    assert len(open_record(other.path)) == 0
+
+
+def test_calls_go_on_after_a_full_disk(
+    bench: Any,
+    make_frame: Callable[..., Frame],
+    make_calls: Callable[..., CellCalls],
+    full_at: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    recorder = bench.open(labels=False)
+    for k in range(6):
+        recorder.put(make_frame(k))
+
+    def decide(k: int) -> None:
+        recorder.put_table("fates", {"frame": [k] * 500, "name": [f"{k}"] * 500})
+
+    for k in range(3):
+        recorder.put_calls(make_frame(k), make_calls(k, 100))
+        decide(k)
+    wait_for(lambda: recorder.recorded == 6 and len(open_record(recorder.path).analysed) == 3)
+    most = {name: (recorder.path / f"{name}.arrow").stat().st_size for name in ("calls", "fates")}
+    with full_at(most["calls"] + 300):
+        recorder.put_calls(make_frame(3), make_calls(3, 100))
+        wait_for(lambda: bench.errors)
+    with full_at(most["fates"] + 300), pytest.raises(RecordError, match="File too large"):
+        decide(3)
+    for k in range(4, 6):
+        recorder.put_calls(make_frame(k), make_calls(k, 100))
+        decide(k)
+    recorder.close()
+    record = open_record(recorder.path)
+    assert sorted(record.analysed) == sorted(set(record.calls["frame"].to_pylist())) == [0, 1, 2, 4, 5]
+    assert_same_calls(record.calls_of(5), make_calls(5, 100))
+    assert sorted(set(record.table("fates")["frame"].to_pylist())) == [0, 1, 2, 4, 5]
+    assert verify(recorder.path).ok, str(verify(recorder.path))
 
 
 def test_a_track_that_cannot_be_a_label_is_told(

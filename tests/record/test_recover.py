@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,31 @@ def test_dropped_journal_lines_drop_their_frames(
     np.testing.assert_array_equal(record.frames[2], make_frame(2).pixels)
     assert record.analysed <= set(range(6))
     assert set(record.calls["frame"].to_pylist()) == record.analysed
+
+
+def test_calls_that_cannot_be_read_are_told_and_their_table_is_kept(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    recorder = bench.open(labels=False)
+    for k in range(5):
+        recorder.put(make_frame(k))
+        recorder.put_calls(make_frame(k), make_calls(k, 20))
+    while recorder.recorded < 5 or len(open_record(recorder.path).analysed) < 5:
+        time.sleep(0.005)
+    crashed = tmp_path / "crashed.ome.zarr"
+    shutil.copytree(recorder.path, crashed)
+    stream = crashed / "calls.arrow"
+    whole = stream.read_bytes()
+    stream.write_bytes(whole[: len(whole) * 5 // 9] + whole[len(whole) * 6 // 9 :])
+    found = recover(crashed)
+    assert (found.frames, found.analysed, found.rowless) == (5, 5, 3)
+    assert "the calls of 2 are safe" in str(found)
+    assert "3 frames have lost theirs; calls.arrow was kept" in str(found)
+    assert stream.exists()
+    record = open_record(crashed)
+    assert record.manifest["calls_lost_of_frames"] == [2, 3, 4]
+    assert record.calls["frame"].to_pylist() == [0] * 20 + [1] * 20
+    assert sum("calls in the table, others in the journal" in problem for problem in verify(crashed).problems) == 3
 
 
 @pytest.mark.parametrize("left", [(), (MANIFEST,), ("0",), ("0", "zarr.json", "labels")])
