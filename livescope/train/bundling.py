@@ -110,8 +110,7 @@ def make_bundle(
         start = StarNet() if settings.start is None else network_of(load_bundle(settings.start))
     checkpoint = settings.out / f"{settings.name}.checkpoint.pt"
     seen = [fingerprint(field) for part in parts for field in (*part.train, *part.valid)]
-    data = hashlib.sha256(" ".join([str(settings.start), *seen]).encode()).hexdigest()
-    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, data)
+    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume)
     bundle = _calibrated(network, parts, settings)
     rows, scores = [], []
     for part in (part for part in parts if part.test):
