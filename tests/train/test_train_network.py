@@ -14,8 +14,9 @@ from livescope.calls import State
 from livescope.detect.normalise import Background
 from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.train import bundling
-from livescope.train.bundling import Part, make_bundle
+from livescope.train.bundling import make_bundle
 from livescope.train.data import UNKNOWN, Field
+from livescope.train.dealing import Part
 from livescope.train.evaluate import call_fields
 from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
@@ -68,8 +69,9 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     card = made.bundle.card
     assert card.validation[0].n_images == 8
     assert card.sensitivity is not None
-    assert made.note.startswith("Of the validation fields the 32 cells")
-    assert card.trained_on.endswith(f"discs. {made.note}")
+    (note,) = made.notes
+    assert note.startswith("Of the validation fields the 32 cells")
+    assert card.trained_on.endswith(f"discs. {note}")
     assert card.temperature >= 1  # the training fields, which were taken as well, make nothing surer
     new = discs(1000)
     (calls,) = call_fields(made.bundle, [new])
