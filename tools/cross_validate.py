@@ -36,8 +36,9 @@ from livescope.calls import State  # noqa: E402
 from livescope.detect.bundle import load_bundle  # noqa: E402
 from livescope.detect.normalise import Spread  # noqa: E402
 from livescope.train.augment import AugmentSettings  # noqa: E402
-from livescope.train.bundling import Part, make_bundle  # noqa: E402
+from livescope.train.bundling import make_bundle  # noqa: E402
 from livescope.train.data import Field, read_coco  # noqa: E402
+from livescope.train.dealing import Part  # noqa: E402
 from livescope.train.dye import Thresholds  # noqa: E402
 from livescope.train.fit import FitSettings  # noqa: E402
 from livescope.train.settings import TrainSettings  # noqa: E402

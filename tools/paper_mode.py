@@ -34,7 +34,7 @@ from cross_validate import RECIPES, deal, split, train_fold  # noqa: E402
 from livescope.assay.agreement import auc  # noqa: E402
 from livescope.calls import State  # noqa: E402
 from livescope.detect.bundle import load_bundle  # noqa: E402
-from livescope.train.bundling import Part  # noqa: E402
+from livescope.train.dealing import Part  # noqa: E402
 from livescope.train.paper import PaperModel, PaperSettings, crops_of, train_paper  # noqa: E402
 from livescope.train.scoring import Matched, bootstrap, match_field, score  # noqa: E402
 from livescope.train.sources import read  # noqa: E402

@@ -24,7 +24,8 @@ import torch
 
 from livescope.detect.bundle import load_bundle, write_card
 from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import deal, make_bundle, reference
+from livescope.train.bundling import make_bundle, reference
+from livescope.train.dealing import deal
 from livescope.train.fit import FitSettings
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Coco, Masks, Simulated, read
@@ -94,7 +95,7 @@ def main() -> None:
     recipe = RECIPES[chosen.model]
     if chosen.reference_only:
         bundle = load_bundle(chosen.out / f"{recipe.name}.onnx")
-        parts = [deal(read(one), recipe) for one in recipe.data]
+        parts = deal([read(one) for one in recipe.data], recipe)
         print(write_card(bundle.card.model_copy(update={"shift": reference(bundle, parts)}), bundle.onnx_path))
         return
     fit = recipe.fit.model_copy(update={"seed": chosen.seed, "steps": chosen.steps or recipe.fit.steps})

@@ -119,7 +119,7 @@ class Card(BaseModel):
     p_cell: float = Field(ge=0, le=1)
     """Least score of a detection."""
     uncertain: tuple[float, float]
-    """Calls with p_dead between these two are uncertain."""
+    """Calls with p_dead between these two are uncertain; from 0 to 1 all are."""
     sensitivity: float | None = Field(default=None, ge=0, le=1)
     """Chance that a live cell that was given a call is called live; None where not measured."""
     specificity: float | None = Field(default=None, ge=0, le=1)

@@ -94,8 +94,9 @@ def _strongest(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _states(p_dead: NDArray[np.float32], uncertain: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = uncertain
     state = np.full(len(p_dead), State.UNCERTAIN, np.uint8)
-    state[p_dead <= low] = State.LIVE
-    state[p_dead >= high] = State.DEAD
+    # a band that begins at 0 or ends at 1 has nothing beyond it, also where a chance is rounded to 0 or 1
+    state[(p_dead <= low) & (low > 0)] = State.LIVE
+    state[(p_dead >= high) & (high < 1)] = State.DEAD
     return state
 
 

@@ -3,7 +3,8 @@
 Owns those lines. What is done is what `livescope train` does; `livescope.view.trainer` reads the lines.
 
 ``{"stage": text}``, ``{"step": n, "steps": n, "losses": {...}}``, ``{"proposed": {...}}`` (`livescope.train.proposal`),
-``{"made": {"model", "sheet", "before", "after"}}``, ``{"error": text}`` with the error's exit code.
+``{"made": {"model", "sheet", "before", "after", "notes"}}`` (sheet and before None where there is none, figures
+None where nothing was kept for a test), ``{"error": text}`` with the error's exit code.
 """
 
 from __future__ import annotations
@@ -71,17 +72,20 @@ def _train(config: Path) -> None:
 
     made = train(config, report=report, tell=lambda stage: _say(stage=stage))
     before = None
-    if settings.start is not None:
+    if settings.start is not None and made.tests:
         _say(stage=f"scoring {Path(settings.start).stem}, where it began, on the same pictures")
         before = _figures(settings.start, made)
-    sheet = settings.out / f"{settings.name}.sheet" / "sheet.html"
+    sheet = settings.out / f"{settings.name}.sheet" / "sheet.html" if made.tests else None
     model = str(made.bundle.onnx_path.absolute())
     after = _figures(model, made)
-    _say(made={"model": model, "sheet": str(sheet.absolute()), "before": before, "after": after})
+    shown = None if sheet is None else str(sheet.absolute())
+    _say(made={"model": model, "sheet": shown, "before": before, "after": after, "notes": made.notes})
 
 
 def _figures(model: str, made: Made) -> dict[str, float | None]:
     """Figures of a model on the test fields of a training, None where there is nothing to measure."""
+    if not made.tests:
+        return {**dict.fromkeys(_FIGURES), "n_live": 0, "n_dead": 0}
     bundle = load_bundle(model)
     matched = []
     for dataset, fields in made.tests:

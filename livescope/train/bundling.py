@@ -1,4 +1,4 @@
-"""From labelled data to a bundle: split by group, train, export, calibrate, score, write the card.
+"""From labelled data to a bundle: deal by group, train, export, calibrate, score, write the card.
 
 Owns the order of the steps and what the card says of them. Each step lies in a module of its own.
 """
@@ -6,8 +6,10 @@ Owns the order of the steps and what the card says of them. Each step lies in a 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,13 +17,14 @@ import torch
 from onnx import numpy_helper
 
 from livescope.calls import State
-from livescope.detect.bundle import Bundle, Card, Validation, load_bundle, write_card
+from livescope.detect.bundle import CARD_SUFFIX, Bundle, Card, Validation, load_bundle, write_card
 from livescope.detect.scale import fit_scale
 from livescope.detect.shift import ShiftReference
-from livescope.errors import SourceError
+from livescope.errors import SettingsError, SourceError
 from livescope.frames import FrameSpec
 from livescope.train.calibrate import StateCalibration, best_p_cell, fit_state, uncertain_band
-from livescope.train.data import Field, fingerprint, split_groups
+from livescope.train.data import Field, fingerprint
+from livescope.train.dealing import Part, deal, seen_by
 from livescope.train.evaluate import call_fields, seen_path
 from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
@@ -33,7 +36,7 @@ from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
 from livescope.train.state_weights import state_weights
 
-__all__ = ["Made", "Part", "deal", "make_bundle", "network_of", "reference"]
+__all__ = ["Made", "make_bundle", "network_of", "reference"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
@@ -46,27 +49,18 @@ _REPORTED = ("f1", "recall_live", "recall_dead", "balanced_accuracy", "auc_dead"
 
 
 @dataclass(slots=True, frozen=True)
-class Part:
-    """One data set of the config, dealt by group: `valid` stops the training and chooses the thresholds."""
-
-    dataset: Dataset
-    train: list[Field]
-    valid: list[Field]
-    test: list[Field]
-
-
-@dataclass(slots=True, frozen=True)
 class Made:
-    """A finished bundle; of each data set the scores, the set and its test fields; and the course of the training.
+    """A finished bundle, what was measured of it, and the course of the training.
 
-    `note` says what its validation fields were too few for, empty where they were not.
+    Of each data set on whose test fields anything could be measured, `scores` holds the figures, and `tests` the set
+    and those fields. `notes` say what the data did not suffice for, and what was done instead.
     """
 
     bundle: Bundle
     scores: tuple[Scores, ...]
     tests: tuple[tuple[Dataset, list[Field]], ...]
     history: History
-    note: str
+    notes: tuple[str, ...]
 
 
 def make_bundle(
@@ -77,6 +71,8 @@ def make_bundle(
     resume: bool | None = None,
 ) -> Made:
     """Train on most groups, choose thresholds on some, score on the rest.
+
+    The bundle is written whole or not at all, and never without the list of the fields that it has seen.
 
     Parameters
     ----------
@@ -95,46 +91,71 @@ def make_bundle(
     Raises
     ------
     SettingsError
-        There is nothing to resume, or the bundle to start from would be overwritten.
+        There is nothing to resume, or the network is to have a pixel size and that of some data is unknown.
     SourceError
-        Data are missing, or of too few groups.
+        Data are missing, of too few groups, or without cells to learn from.
     ModelError
         The start is no livescope network, or no live or no dead cell was found in the validation fields.
     """
+    origin = None if settings.start is None else load_bundle(settings.start)
     given = datasets or [read(one) for one in settings.data]
-    parts = [one if isinstance(one, Part) else deal(one, settings) for one in given]
-    _check_states(parts, settings)
+    fresh = iter(deal([one for one in given if isinstance(one, Dataset)], settings, seen_by(origin) or ()))
+    parts = [one if isinstance(one, Part) else next(fresh) for one in given]
+    _check(parts, settings)
     learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
     torch.manual_seed(settings.fit.seed)
     if start is None:
-        start = StarNet() if settings.start is None else network_of(load_bundle(settings.start))
+        start = StarNet() if origin is None else network_of(origin)
     checkpoint = settings.out / f"{settings.name}.checkpoint.pt"
-    seen = [fingerprint(field) for part in parts for field in (*part.train, *part.valid)]
-    data = hashlib.sha256(" ".join([str(settings.start), *seen]).encode()).hexdigest()
-    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, data)
-    bundle = _calibrated(network, parts, settings)
-    rows, scores = [], []
-    for part in (part for part in parts if part.test):
-        matched = _match(bundle, part.test, part.dataset)
-        scores.append(score(matched))
-        rows.append(_row(part, matched, "whole frames"))
-        if settings.border_px:
-            inner = _match(bundle, part.test, part.dataset, settings.border_px)
-            rows.append(_row(part, inner, f"without a border of {settings.border_px} pixels"))
-    changed: dict[str, object] = {"validation": tuple(rows), "shift": reference(bundle, parts)}
-    if len(parts) == len(scores) == 1 and np.isfinite([scores[0].sensitivity, scores[0].specificity]).all():
-        # of several data sets none stands for the user's: the card then leaves the correction out
-        changed |= {k: round(getattr(scores[0], k), 4) for k in ("sensitivity", "specificity")}
-    write_card(bundle.card.model_copy(update=changed), bundle.onnx_path)
-    seen_path(bundle.onnx_path).write_text("".join(f"{one}\n" for one in sorted(set(seen))), encoding="ascii")
+    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume)
+    with tempfile.TemporaryDirectory(prefix=f"{settings.name}.", dir=settings.out) as folder:
+        path = Path(folder) / f"{settings.name}.onnx"
+        tested, notes = _write(network, parts, settings, path, origin)
+        for one in (seen_path(path), path.with_suffix(CARD_SUFFIX), path):  # the network last: it is what is looked for
+            one.replace(settings.out / one.name)
     checkpoint.unlink(missing_ok=True)
-    tests = tuple((part.dataset, part.test) for part in parts if part.test)
-    return Made(load_bundle(bundle.onnx_path), tuple(scores), tests, history, _too_few(parts)[2])
+    return Made(
+        load_bundle(settings.out / path.name),
+        tuple(scores for _, scores in tested),
+        tuple((part.dataset, part.test) for part, _ in tested),
+        history,
+        notes,
+    )
+
+
+def _write(
+    network: StarNet, parts: Sequence[Part], settings: TrainSettings, path: Path, start: Bundle | None
+) -> tuple[list[tuple[Part, Scores]], tuple[str, ...]]:
+    """Write the bundle at a path; returns the data sets that it was measured on, with the scores, and the notes."""
+    seen = seen_by(start)
+    used = {fingerprint(field) for part in parts for field in (*part.train, *part.valid)}.union(seen or ())
+    seen_path(path).write_text("".join(f"{one}\n" for one in sorted(used)), encoding="ascii")
+    bundle, borrowed = _calibrated(network, parts, settings, path, start)
+    apart, unknown = "in training or calibration", ""
+    if start is not None and seen is None:
+        apart += f" here (what {start.name} was trained on is not known)"
+        unknown = f"{seen_path(start.onnx_path).name} is missing: {start.name} may have been trained on the test fields"
+    tested, rows, unmeasured = _tested(bundle, parts, settings.border_px, apart)
+    told = (unknown, *(part.note for part in parts), _too_few(parts)[2], borrowed, *unmeasured)
+    notes = tuple(dict.fromkeys(one for one in told if one))
+    origin = [] if start is None else [f"It goes on from {start.name}: {start.card.trained_on}"]
+    trained_on = ["; ".join(f"{len(part.train)} of {part.dataset.described}" for part in parts), *notes, *origin]
+    changed: dict[str, object] = {
+        "trained_on": ". ".join(trained_on),
+        "limits": f"{settings.limits} {borrowed}." if borrowed else settings.limits,
+        "validation": tuple(rows),
+        "shift": reference(bundle, parts),
+    }
+    if len(parts) == len(tested) == 1 and np.isfinite([tested[0][1].sensitivity, tested[0][1].specificity]).all():
+        # of several data sets none stands for the user's: the card then leaves the correction out
+        changed |= {k: round(getattr(tested[0][1], k), 4) for k in ("sensitivity", "specificity")}
+    write_card(bundle.card.model_copy(update=changed), path)
+    return tested, notes
 
 
 def reference(bundle: Bundle, parts: Sequence[Part]) -> ShiftReference:
     """Measure how the fields of training and calibration look, for the shift watch."""
-    return make_reference(bundle, [(part.dataset, [*part.train, *part.valid]) for part in parts])
+    return make_reference(bundle, [(p.dataset, [*p.train, *p.valid]) for p in parts if p.train or p.valid])
 
 
 def network_of(bundle: Bundle) -> StarNet:
@@ -149,28 +170,17 @@ def network_of(bundle: Bundle) -> StarNet:
     return from_weights({one.name: numpy_helper.to_array(one) for one in model.graph.initializer})
 
 
-def deal(dataset: Dataset, settings: TrainSettings) -> Part:
-    """Deal a data set by group into training, validation and test, always in the same way.
-
-    Raises
-    ------
-    SourceError
-        It has too few groups.
-    """
-    groups = split_groups([field.group for field in dataset.fields], settings.fractions, settings.fit.seed)
-    train, valid, test = ([field for field in dataset.fields if field.group in part] for part in groups)
-    untested = sum(settings.fractions) > 1 - 1e-6  # asked for: the bundle then has no validation of its own
-    if not (train and valid and (test or untested)):
-        count = len({field.group for field in dataset.fields})
-        raise SourceError(
-            f"{dataset.described}: {count} groups cannot be split into training, validation and test; label more "
-            "groups, or name smaller ones (group)."
-        )
-    return Part(dataset, train, valid, test)
-
-
-def _check_states(parts: Sequence[Part], settings: TrainSettings) -> None:
-    """Refuse states of one kind only before any time is spent: nothing could be told from them."""
+def _check(parts: Sequence[Part], settings: TrainSettings) -> None:
+    """Refuse data that no network, or no honest card, can come of, before any time is spent."""
+    for number, part in enumerate(parts):
+        if settings.pixel_um is not None and part.dataset.pixel_um is None:
+            raise SettingsError(
+                f"pixel_um of the network is {settings.pixel_um:g}, but that of {part.dataset.described} is unknown. "
+                f"Set data.{number}.pixel_um, or pixel_um: null to take pictures as they are."
+            )
+    count = sum(len(part.train) for part in parts)
+    if not any(len(field.state) for part in parts for field in part.train):
+        raise SourceError(f"in none of the {count} fields for training a cell is marked; label some.")
     live, dead = _states(parts, "train", "valid")
     if bool(live) != bool(dead) and settings.start is None:
         raise SourceError(
@@ -197,13 +207,13 @@ def _bin(field: Field, dataset: Dataset, settings: TrainSettings) -> int:
     return fit_scale(spec, _draft(settings)).bin
 
 
-def _draft(settings: TrainSettings, diameter_px: tuple[float, float] = (1.0, 1.0), trained_on: str = "") -> Card:
+def _draft(settings: TrainSettings, diameter_px: tuple[float, float] = (1.0, 1.0)) -> Card:
     """Fill in the card as far as it is known before the network is there."""
     return Card(
         name=settings.name,
         version=VERSION,
         licence=settings.licence,
-        trained_on=trained_on,
+        trained_on="",
         modality=settings.modality,
         pixel_um=settings.pixel_um,
         cell_diameter_px=diameter_px,
@@ -216,13 +226,17 @@ def _draft(settings: TrainSettings, diameter_px: tuple[float, float] = (1.0, 1.0
     )
 
 
-def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings) -> Bundle:
-    """Export the network with threshold, bias, temperature and band chosen on the validation fields."""
-    path = settings.out / f"{settings.name}.onnx"
+def _calibrated(
+    network: StarNet, parts: Sequence[Part], settings: TrainSettings, path: Path, start: Bundle | None
+) -> tuple[Bundle, str]:
+    """Export the network with threshold, bias, temperature and band chosen on the validation fields.
+
+    Where these give no ground for chances of dead, those of the network that was started from stand, and without one no
+    cell is given a state; the second value says so.
+    """
     diameters = [_diameters(field) / _bin(field, part.dataset, settings) for part in parts for field in part.train]
     low, high = np.percentile(np.concatenate(diameters), (5, 95))
-    trained_on = "; ".join(f"{len(part.train)} of {part.dataset.described}" for part in parts)
-    card = _draft(settings, (round(float(low), 1), round(float(high), 1)), trained_on)
+    card = _draft(settings, (round(float(low), 1), round(float(high), 1)))
 
     def write(**changed: object) -> Bundle:
         nonlocal card
@@ -230,7 +244,7 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
         write_card(card, path)
         return load_bundle(path)
 
-    few_cells, few_of_a_state, note = _too_few(parts)
+    few_cells, few_of_a_state, _ = _too_few(parts)
 
     def calls(bundle: Bundle, few: bool) -> list[Matched]:
         fields = [(part, [*part.train, *part.valid] if few else part.valid) for part in parts]
@@ -240,27 +254,28 @@ def _calibrated(network: StarNet, parts: Sequence[Part], settings: TrainSettings
     # where only some cells are marked, a false call may be a cell while a missed one is surely missed; and the share of
     # dead among them is not a field's
     complete = all(part.dataset.complete for part in parts)
-    bundle = write(
-        p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0),
-        trained_on=". ".join(filter(None, (trained_on, note))),
-    )
-    if not any(_states(parts, "train", "valid")):
-        return write(uncertain=(0.0, 1.0))  # no state was ever marked: none is called
-    matched = calls(bundle, few_of_a_state)
-    found = {state for one in matched for state in one.marked.tolist()}
-    if settings.start is not None and not {State.LIVE, State.DEAD} <= found:
-        # a fine-tuning on cells of one state: no ground for other chances than the start's
-        start = load_bundle(settings.start).card
-        return write(temperature=max(start.temperature, 1.0), uncertain=start.uncertain)
+    bundle = write(p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0))
+    matched = calls(bundle, few_of_a_state) if any(_states(parts, "train", "valid")) else []
+    live, dead = (sum(int(np.sum(one.marked == state)) for one in matched) for state in (State.LIVE, State.DEAD))
+    if not matched or (start is not None and not (live and dead)):
+        temperature, band = (1.0, (0.0, 1.0)) if start is None else (start.card.temperature, start.card.uncertain)
+        borrowed = f"{live} live and {dead} dead of the marked cells were found, no ground for chances of dead: " + (
+            "each cell is called uncertain"
+            if start is None or band == (0.0, 1.0)
+            else f"they and the uncertain band are those of {start.name}, unproven on these fields"
+        )
+        return write(temperature=max(temperature, 1.0), uncertain=band), borrowed
     state = fit_state(matched, even=not complete)
-    if few_of_a_state:  # fields of the training flatter: they must not make the calls any surer
+    learnt = seen_by(start) or frozenset()
+    if few_of_a_state or any(fingerprint(field) in learnt for part in parts for field in part.valid):
+        # fields that were learnt from flatter: they must not make the calls any surer
         state = StateCalibration(state.bias, max(state.temperature, 1.0))
     with torch.no_grad():
         assert network.dead.bias is not None
         network.dead.bias += state.bias
     export_onnx(network, path)
     bundle = write(temperature=round(state.temperature, 4))
-    return write(uncertain=uncertain_band(calls(bundle, few_of_a_state)))
+    return write(uncertain=uncertain_band(calls(bundle, few_of_a_state))), ""
 
 
 def _states(parts: Sequence[Part], *which: str) -> tuple[int, int]:
@@ -292,8 +307,29 @@ def _diameters(field: Field) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return 2 * radii.mean(axis=1)  # type: ignore[no-any-return]
 
 
-def _row(part: Part, matched: Sequence[Matched], where: str) -> Validation:
-    scores = score(matched)
+def _tested(
+    bundle: Bundle, parts: Sequence[Part], border_px: int, apart: str
+) -> tuple[list[tuple[Part, Scores]], list[Validation], list[str]]:
+    """Score the test fields: the parts on which anything was measured, the card's rows, and what measured nothing."""
+    tested, rows, unmeasured = [], [], []
+    for part in (part for part in parts if part.test):
+        for border in dict.fromkeys((0, border_px)):
+            where = f"without a border of {border} pixels" if border else "whole frames"
+            matched = _match(bundle, part.test, part.dataset, border)
+            scores = score(matched)
+            if not np.isfinite(scores.f1):
+                unmeasured.append(
+                    f"The {len(part.test)} test fields of {part.dataset.described}, {where}, hold no cell and no call: "
+                    "there is nothing to measure on them"
+                )
+                continue
+            rows.append(_row(part, matched, scores, f"{apart}; {where}"))
+            if not border:
+                tested.append((part, scores))
+    return tested, rows, unmeasured
+
+
+def _row(part: Part, matched: Sequence[Matched], scores: Scores, where: str) -> Validation:
     intervals = bootstrap(matched, score)
     figures = {
         name: round(value, 4)
@@ -302,7 +338,7 @@ def _row(part: Part, matched: Sequence[Matched], where: str) -> Validation:
     }
     return Validation(
         data=(
-            f"{len(part.test)} of {part.dataset.described}, no group of theirs in training or calibration; {where}; "
+            f"{len(part.test)} of {part.dataset.described}, no group of theirs {where}; "
             f"centres within {part.dataset.reach:g} of the marked radius; ECE {scores.ece:.3f}, left uncertain "
             f"{scores.uncertain:.3f}"
         ),

@@ -56,13 +56,14 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
     card, path = made.bundle.card, made.bundle.onnx_path
     for row in card.validation:
         console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False, markup=False)
-    if made.note:
-        console.print(f"[yellow]warning[/] {escape(made.note)}; label more of them.", soft_wrap=True, highlight=False)
+    for note in made.notes:
+        console.print(f"[yellow]warning[/] {escape(note)}.", soft_wrap=True, highlight=False)
     if not card.validation:
-        console.print("[yellow]warning[/] no field was kept for a test: score the model with `livescope evaluate`.")
+        console.print("[yellow]warning[/] no test was made: score the model on other fields, livescope evaluate.")
+    sheet = f" and {path.stem}.sheet/sheet.html" if made.tests else ""
     console.print(
         f"{time.monotonic() - started:.0f} s ({time.process_time() - cpu:.0f} s of CPU) -> {path} with its card, "
-        f"{path.stem}.losses.png and {path.stem}.sheet/sheet.html. Use it: --model {path}",
+        f"{path.stem}.losses.png{sheet}. Use it: --model {path}",
         soft_wrap=True,
         highlight=False,
         markup=False,

@@ -6,14 +6,16 @@ Owns the training loop. Data come ready as `Example`, losses lie in `losses`; th
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -82,8 +84,9 @@ class _Run:
             settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
+        # a tenth of ten steps ends at the step with which it begins: a division by zero
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, settings.learning_rate, settings.steps, pct_start=0.1
+            self.optimizer, settings.learning_rate, max(settings.steps, 11), pct_start=0.1
         )
         self.rng = np.random.default_rng(settings.seed)
         self.best = copy.deepcopy(self.averaged.module.state_dict())
@@ -126,7 +129,6 @@ def fit(
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
     checkpoint: Path | None = None,
     resume: bool | None = None,
-    data: str = "",
 ) -> tuple[StarNet, History]:
     """Train a network; the same seed, data and number of threads give the same weights on one machine.
 
@@ -143,9 +145,7 @@ def fit(
     checkpoint
         File that is written as often.
     resume
-        Whether to go on from it: None if it is of the same settings and data, True must, False starts anew.
-    data
-        Names the data and the starting point, for `resume`.
+        Whether to go on from it: None if it is of the same start, examples and settings, True must, False starts anew.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def fit(
         `resume` is True, and there is no such checkpoint.
     """
     run = _Run(network, settings)
-    identity = settings.model_dump_json() + data
+    identity = _identity(network, train, valid, settings)
     found = checkpoint is not None and checkpoint.is_file() and resume is not False
     if not (found and checkpoint is not None and run.load(checkpoint, identity)) and resume:
         raise SettingsError(
@@ -182,6 +182,26 @@ def fit(
     kept = copy.deepcopy(network)
     kept.load_state_dict(run.best)
     return kept.eval(), run.history
+
+
+def _identity(network: StarNet, train: Sequence[Example], valid: Sequence[Example], settings: FitSettings) -> str:
+    """Hash all that decides how a training goes: pictures and labels as they are learnt, weights, settings."""
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+
+    def add(*arrays: NDArray[Any] | None) -> None:
+        for one in arrays:
+            digest.update(b"none" if one is None else f"{one.shape} {one.dtype}".encode())
+            digest.update(b"" if one is None else np.ascontiguousarray(one).data)
+
+    add(*(value.numpy(force=True) for value in network.state_dict().values()))
+    for examples in (train, valid):
+        digest.update(f"{len(examples)} examples".encode())
+        for example in examples:
+            cells = example.cells
+            add(example.image, example.known, example.dyes)
+            add(cells.centres_yx, cells.contours_yx, cells.state, cells.state_weight)
+            digest.update(str(example.visible_only).encode())
+    return digest.hexdigest()
 
 
 def _descend(run: _Run, train: Sequence[Example], settings: FitSettings) -> dict[str, float]:

@@ -29,8 +29,9 @@ def train(
     """Train, or fine-tune, a network on labelled data and validate it on groups kept out.
 
     Writes into the config's `out`: NAME.onnx with NAME.card.yaml (the bundle), NAME.losses.png, NAME.dye.png (of dye
-    pairs: the thresholds, to be looked at), NAME.sheet/ (validation sheet), NAME.seen.txt (what it was trained on), and
-    while it runs NAME.checkpoint.pt, from which the same command goes on after an interruption.
+    pairs: the thresholds, to be looked at), NAME.sheet/ (validation sheet), NAME.seen.txt (what it was trained on, and
+    what the network that it began from was), and while it runs NAME.checkpoint.pt, from which the same command goes on
+    after an interruption.
 
     Parameters
     ----------
@@ -41,15 +42,16 @@ def train(
     tell
         Told each stage.
     resume
-        Whether to go on from the checkpoint of an interrupted training: None if there is one of these settings and
-        data, True must, False starts anew.
+        Whether to go on from the checkpoint of an interrupted training: None if there is one of these settings,
+        pictures and labels, True must, False starts anew.
 
     Raises
     ------
     SettingsError
-        The config has a fault, the bundle to start from would be overwritten, or there is nothing to resume.
+        The config has a fault, the bundle to start from would be overwritten, there is nothing to resume, or the
+        network is to have a pixel size and that of some data is unknown.
     SourceError
-        Data are missing, or of too few groups.
+        Data are missing, of too few groups, or without cells to learn from.
     ModelError
         The network to start from is none, or too little was found to calibrate on.
     """

@@ -223,13 +223,14 @@ class MadePanel(QWidget):
                 self._table.addWidget(cell, row, column)
         self._table.setColumnStretch(len(heads), 1)
         self.verdict.setText(_verdict(before is not None, worse))
-        self.note.setText(_caution(after))
+        self.note.setText(" ".join([_caution(after), *(f"{note}." for note in made["notes"])]))
         self.answer.setText(f"The network is {made['model']}")
-        self._show_pictures(Path(made["sheet"]).parent)
+        self.sheet.setEnabled(made["sheet"] is not None)
+        self._show_pictures(made["sheet"])
 
-    def _show_pictures(self, folder: Path) -> None:
+    def _show_pictures(self, sheet: str | None) -> None:
         _empty(self._pictures)
-        for path in sorted(folder.glob("*.png")):
+        for path in [] if sheet is None else sorted(Path(sheet).parent.glob("*.png")):
             picture = QLabel()
             picture.setPixmap(QPixmap(str(path)))
             self._pictures.addWidget(picture)
@@ -246,6 +247,8 @@ def _verdict(compared: bool, worse: list[str]) -> str:
 
 def _caution(after: dict[str, Any]) -> str:
     live, dead = after["n_live"], after["n_dead"]
+    if after["f1"] is None:
+        return "Nothing was kept for a test: no figure says how good it is. Score it: livescope evaluate."
     text = f"Judged on {live} live and {dead} dead cells that the training never saw."
     few = [name for name, count in (("live", live), ("dead", dead)) if count < _FEW]
     if few:

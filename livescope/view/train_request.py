@@ -131,7 +131,7 @@ class TrainRequest:
             fit = _DYE_FROM_CHANCE
         else:
             fit = _FROM_CHANCE
-        if self.start is None and self.pixel_um is not None:
+        if self.start is None and "pixel_um" in data:  # the network's, only where that of the pictures is known
             tree["pixel_um"] = self.pixel_um
         return {**tree, "data": [data], "fit": {**fit, "steps": fit["steps"] * (3 if self.thorough else 1)}}
 

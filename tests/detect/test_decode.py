@@ -44,6 +44,15 @@ def test_states_follow_the_calibrated_chance(card: Card) -> None:
     assert calls.state.tolist() == [State.DEAD]
 
 
+def test_a_band_of_all_chances_leaves_all_uncertain_also_where_a_chance_is_rounded_to_certainty(card: Card) -> None:
+    sure = table((0.9, -500, 20, 20, 5), (0.8, 500, 20, 60, 5))
+    calls = decode(sure, SPEC, card, DetectorSettings(uncertain=(0.0, 1.0)))
+    assert calls.p_dead.tolist() == [0, 1]
+    assert [State(s) for s in calls.state] == [State.UNCERTAIN] * 2
+    calls = decode(sure, SPEC, card, DetectorSettings(uncertain=(0.01, 0.99)))
+    assert [State(s) for s in calls.state] == [State.LIVE, State.DEAD]
+
+
 def test_threshold_is_the_card_s_unless_set(card: Card) -> None:
     rows = table((0.9, 0, 20, 20, 5), (0.5, 0, 20, 60, 5), (0.49, 0, 20, 100, 5))
     assert len(decode(rows, SPEC, card, DEFAULTS)) == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,51 +8,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from disc_kit import QUICK, SMALL, dataset, discs, settings
 
-from livescope.calls import State, ray_angles
+from livescope.calls import State
 from livescope.detect.normalise import Background
 from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.train import bundling
-from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import Part, make_bundle
+from livescope.train.bundling import make_bundle
 from livescope.train.data import UNKNOWN, Field
+from livescope.train.dealing import Part
 from livescope.train.evaluate import call_fields
-from livescope.train.examples import example_of
+from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
-from livescope.train.fit import FitSettings, fit
+from livescope.train.fit import fit
 from livescope.train.network import Maps, StarNet, fold, from_weights
-from livescope.train.settings import TrainSettings, load_train_settings
-from livescope.train.sources import Dataset, Simulated
-
-SMALL = (8, 12, 16, 16)
-QUICK = FitSettings(
-    steps=80, batch=4, canvas_px=96, learning_rate=6e-3, average_steps=10, augment=AugmentSettings(scale=1.1)
-)
-
-
-def discs(seed: int) -> Field:
-    """Bright discs live, dark discs dead: what any network must learn in seconds."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.normal(120, 2, (96, 96))
-    y, x = np.mgrid[:96, :96]
-    centres = np.array([(24, 24), (24, 70), (70, 24), (70, 70)]) + rng.uniform(-8, 8, (4, 2))
-    state = rng.choice([State.LIVE, State.DEAD], 4)
-    for (cy, cx), one in zip(centres, state, strict=True):
-        pixels[np.hypot(y - cy, x - cx) < 9] += 60 if one == State.LIVE else -60
-    angles = ray_angles()
-    contours = centres[:, None] + 9 * np.stack([np.sin(angles), np.cos(angles)], -1)
-    return Field(
-        f"discs-{seed}", str(seed), pixels.clip(0, 255).astype(np.uint8), centres.astype(np.float32),
-        contours.astype(np.float32), state.astype(np.uint8),
-    )  # fmt: skip
-
-
-def settings(folder: Path, **changed: object) -> TrainSettings:
-    return TrainSettings(name="discs", out=folder, data=(Simulated(),), fractions=(0.6, 0.2), fit=QUICK, **changed)
-
-
-def dataset(count: int) -> Dataset:
-    return Dataset([discs(k) for k in range(count)], None, 0.5, True, f"{count} fields of discs")
+from livescope.train.settings import load_train_settings
 
 
 def test_folding_changes_no_answer() -> None:
@@ -98,8 +69,9 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     card = made.bundle.card
     assert card.validation[0].n_images == 8
     assert card.sensitivity is not None
-    assert made.note.startswith("Of the validation fields the 32 cells")
-    assert card.trained_on.endswith(f"discs. {made.note}")
+    (note,) = made.notes
+    assert note.startswith("Of the validation fields the 32 cells")
+    assert card.trained_on.endswith(f"discs. {note}")
     assert card.temperature >= 1  # the training fields, which were taken as well, make nothing surer
     new = discs(1000)
     (calls,) = call_fields(made.bundle, [new])
@@ -163,6 +135,46 @@ def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [step for step, _ in history.train] == [1, 2, 3, 4, 5, 6]
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, resumed.state_dict()[name], atol=1e-6), name
+
+
+def with_cells(**changed: object) -> Callable[[Example], Example]:
+    return lambda one: replace(one, cells=replace(one.cells, **changed))
+
+
+CHANGES: dict[str, Callable[[Example], Example]] = {
+    "centres": lambda one: replace(one, cells=replace(one.cells, centres_yx=one.cells.centres_yx + 1)),
+    "outlines": lambda one: replace(one, cells=replace(one.cells, contours_yx=one.cells.contours_yx * 1.1)),
+    "states": with_cells(state=np.full(4, UNKNOWN, np.uint8)),
+    "weights of the states": with_cells(state_weight=np.ones(4, np.float32)),
+    "where labels speak": lambda one: replace(one, known=np.ones_like(one.image)),
+    "dyes": lambda one: replace(one, dyes=np.stack([one.image] * 3)),
+    "how cut cells are marked": lambda one: replace(one, visible_only=True),
+    "normalisation": lambda one: replace(one, image=one.image * 2),
+    "pixel size": lambda one: replace(one, image=one.image[::2, ::2]),
+}
+
+
+def test_a_training_of_other_labels_is_another_training(tmp_path: Path) -> None:
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(4)]
+    short = QUICK.model_copy(update={"steps": 10, "batch": 1, "canvas_px": 32})  # ten steps once divided by zero
+    torch.manual_seed(0)
+    start, checkpoint = StarNet((4, 4, 4, 4)), tmp_path / "a.checkpoint.pt"
+
+    def goes_on(network: StarNet = start, train: list[Example] = examples, valid: list[Example] = examples[:1]) -> bool:
+        try:
+            fit(network, train, valid, short, checkpoint=checkpoint, resume=True)
+        except SettingsError:
+            return False
+        return True
+
+    fit(start, examples, examples[:1], short, checkpoint=checkpoint)
+    assert goes_on()
+    for name, change in CHANGES.items():
+        changed = [change(examples[0]), *examples[1:]]
+        assert not goes_on(train=changed), name
+        assert not goes_on(valid=changed[:1]), name
+    assert not goes_on(train=[*examples, examples[0]])  # repeat
+    assert not goes_on(StarNet((4, 4, 4, 4)))
 
 
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:

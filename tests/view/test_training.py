@@ -23,6 +23,7 @@ from livescope.simulate.optics import render_field
 from livescope.train.settings import load_train_settings
 from livescope.view import train_request
 from livescope.view.theme import DARK
+from livescope.view.train_panel import _FIGURES, MadePanel
 from livescope.view.train_request import TrainRequest, channel_guess, channels_in, kind_of, write_config
 from livescope.view.train_wizard import TrainWizard
 from livescope.view.window import MainWindow
@@ -106,6 +107,18 @@ def test_from_pictures_over_cancel_and_go_on_to_a_network(qtbot: Any, wizard: Tr
     assert asked.args == [made["model"]]
 
 
+def test_a_network_without_a_test_claims_nothing(qtbot: Any) -> None:
+    panel = MadePanel(DARK)
+    qtbot.addWidget(panel)
+    figures = {**dict.fromkeys(_FIGURES), "n_live": 0, "n_dead": 0}
+    why = "The network to start from has seen 3 of the 3 groups of 3 fields: no test is left"
+    panel.show_made({"model": "mine.onnx", "sheet": None, "before": None, "after": figures, "notes": [why]})
+    assert panel.verdict.text() == "The network is ready."
+    assert panel.note.text().startswith("Nothing was kept for a test")
+    assert panel.note.text().endswith(f"{why}.")
+    assert not panel.sheet.isEnabled()
+
+
 def test_what_cannot_be_trained_on_is_told(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
     page = wizard.data_page
     page.folder.setText(str(tmp_path / "nowhere"))
@@ -186,6 +199,7 @@ def test_the_config_says_what_was_asked(tmp_path: Path) -> None:
     tuned = replace(request, start="suspension", thorough=True).config()
     assert "pixel_um" not in tuned  # that of the network it goes on from
     assert tuned["fit"]["steps"] == 3 * 300
+    assert "pixel_um" not in replace(request, kind="records").config()  # a record says its own, or nobody knows
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match="cannot be written"):
         write_config(replace(request, out=tmp_path / "file" / "models"))

@@ -1,0 +1,108 @@
+"""Who trains, who calibrates, who tests: no group on two sides, and no test on what the start has learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livescope.detect.bundle import load_bundle
+from livescope.errors import SourceError
+from livescope.train.data import Field, fingerprint, split_groups
+from livescope.train.dealing import Part, deal, seen_by
+from livescope.train.settings import TrainSettings
+from livescope.train.sources import Dataset, Simulated
+
+SETTINGS = TrainSettings(name="x", data=(Simulated(),), fractions=(0.8, 0.1))
+NONE = np.zeros((0, 2), np.float32), np.zeros((0, 4, 2), np.float32), np.zeros(0, np.uint8)
+
+
+def fields(groups: list[str], shots: int = 1, first: int = 0) -> list[Field]:
+    """Pictures that differ, some of each group."""
+    return [
+        Field(f"{group}-{shot}", group, np.full((4, 4), first + shots * k + shot, np.uint8), *NONE)
+        for k, group in enumerate(groups)
+        for shot in range(shots)
+    ]
+
+
+def dataset(some: list[Field]) -> Dataset:
+    return Dataset(some, None, 0.5, True, f"{len(some)} fields")
+
+
+def groups_of(some: list[Field]) -> set[str]:
+    return {field.group for field in some}
+
+
+def dealt(part: Part) -> tuple[int, int, int]:
+    return len(groups_of(part.train)), len(groups_of(part.valid)), len(groups_of(part.test))
+
+
+def test_without_a_start_groups_are_dealt_as_ever() -> None:
+    some = fields([f"g{k:02}" for k in range(20)], shots=2)
+    (part,) = deal([dataset(some)], SETTINGS)
+    expected = split_groups([field.group for field in some], SETTINGS.fractions, SETTINGS.fit.seed)
+    assert [groups_of(one) for one in (part.train, part.valid, part.test)] == expected
+    assert part.note == ""
+    with pytest.raises(SourceError, match="2 groups cannot be split"):
+        deal([dataset(fields(["a", "b"]))], SETTINGS)
+
+
+def test_label_more_and_train_again_from_the_first_network() -> None:
+    some = fields([f"g{k:02}" for k in range(40)], shots=2)
+    (first,) = deal([dataset(some[:40])], SETTINGS)
+    # of each group one picture was seen: its near duplicates are no test either
+    seen = {fingerprint(field) for field in (*first.train, *first.valid) if field.name.endswith("-0")}
+    (second,) = deal([dataset(some)], SETTINGS, seen)
+    known = groups_of(first.train) | groups_of(first.valid)
+    assert not groups_of(second.test) & known
+    new = {field.group for field in some} - known
+    assert dealt(second)[2] == round(0.1 * len(new))
+    assert len(groups_of(second.train) & new) > len(new) / 2, "what was labelled since is learnt from"
+    assert sum(dealt(second)) == 40
+    assert second.note == ""
+
+
+@pytest.mark.parametrize(("known", "expected"), [(5, (4, 1, 0)), (4, (4, 1, 0)), (3, (3, 1, 1)), (1, (3, 1, 1))])
+def test_of_few_new_groups_one_is_for_the_test_where_another_can_be_learnt(
+    known: int, expected: tuple[int, int, int]
+) -> None:
+    some = fields(list("abcde"))
+    (part,) = deal([dataset(some)], SETTINGS, {fingerprint(field) for field in some[:known]})
+    assert dealt(part) == expected
+    assert groups_of(part.test) <= set("abcde"[known:])
+    assert part.note == (
+        "" if part.test else f"The network to start from has seen {known} of the 5 groups of 5 fields: no test is left"
+    )
+    untested = SETTINGS.model_copy(update={"fractions": (0.8, 0.2)})
+    (part,) = deal([dataset(some)], untested, {fingerprint(field) for field in some[:known]})
+    assert (len(part.test), part.note) == (0, "")
+
+
+def test_an_experiment_in_two_data_sets_is_dealt_once() -> None:
+    one, other = (fields([f"exp{k:02}" for k in numbers]) for numbers in (range(12), range(3, 13)))
+    third = fields(["exp12", "exp99"])  # shares a group with the second only
+    alone = fields([f"day{k}" for k in range(9)])
+    parts = deal([dataset(one), dataset(alone), dataset(other), dataset(third)], SETTINGS)
+    assert [part.dataset.fields for part in parts] == [one, alone, other, third]
+    learnt = groups_of([field for part in parts for field in (*part.train, *part.valid)])
+    assert not groups_of([field for part in parts for field in part.test]) & learnt
+    assert not groups_of([f for part in parts for f in part.train]) & groups_of([f for p in parts for f in p.valid])
+    assert deal([dataset(alone)], SETTINGS) == [parts[1]], "a data set of its own groups is dealt by itself"
+
+
+def test_a_picture_seen_in_one_data_set_keeps_its_group_from_the_test_of_another() -> None:
+    one = fields([f"exp{k}" for k in range(9)])
+    other = fields([f"exp{k}" for k in range(9)], first=100)
+    parts = deal([dataset(one), dataset(other)], SETTINGS, {fingerprint(field) for field in one[:6]})
+    assert groups_of([f for part in parts for f in part.test]) <= {"exp6", "exp7", "exp8"}
+    assert all(part.test for part in parts)
+
+
+def test_what_a_network_has_seen_is_known_nothing_or_unknown(tmp_path: Path) -> None:
+    assert seen_by(None) == frozenset()
+    bundle = load_bundle("suspension")
+    assert len(seen_by(bundle) or ()) == 1643
+    assert seen_by(replace(bundle, onnx_path=tmp_path / "elsewhere.onnx")) is None
