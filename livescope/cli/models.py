@@ -81,8 +81,8 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Folder of labelled pictures (COCO boxes, images/ with masks/, dye pairs, a corrected record), a "
-            "training config, or the word simulated.",
+            help="Folder of labelled pictures (COCO boxes, images/ with masks/, dye pairs), a training config, or the "
+            "word simulated. Of a corrected record a config must say reviewed: true.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for sheet.json, sheet.html and the figures.")],
@@ -112,8 +112,8 @@ def calibrate(
         Path,
         typer.Argument(
             metavar="FIELDS",
-            help="Control fields: labelled pictures (as for evaluate), a record with corrections, or plain pictures, "
-            "from which only the shift watch learns.",
+            help="Control fields: labelled pictures or a training config (as for evaluate), or plain pictures, from "
+            "which only the shift watch learns. Of a corrected record a config must say reviewed: true.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle; the model itself is not changed.")],

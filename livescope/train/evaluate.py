@@ -26,14 +26,21 @@ from livescope.settings import DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
 from livescope.train.instances import outline_scores
-from livescope.train.scoring import Matched, bootstrap, match_field, reliability, score
+from livescope.train.scoring import Matched, Scores, bootstrap, match_field, reliability, score
 from livescope.train.shifts import SHIFTS
-from livescope.train.sources import Dataset, OneOf, read, settings_in, settings_of, with_group
+from livescope.train.sources import Dataset, OneOf, entries_of, read, settings_of, with_group
 
-__all__ = ["call_fields", "evaluate", "evaluate_all", "seen_path", "sheet_of", "write_sheet"]
+__all__ = ["call_fields", "evaluate", "evaluate_all", "seen_path", "sheet_of", "unseen", "write_sheet"]
 
 _SHIFT_FIELDS = 60
 """Fields that the disturbances are tried on, evenly chosen: fourteen disturbances are fourteen passes."""
+
+_NOTHING: dict[str, Any] = {
+    "figures": {name: {"value": None, "interval": None} for name in Scores.__dataclass_fields__},
+    **dict.fromkeys(("localisation_px", "localisation_um", "outlines", "viability")),
+    **{name: [] for name in ("reliability", "risk_coverage", "groups", "shift")},
+}
+"""The figures of cells that were picked by what a model had called wrong."""
 
 
 def seen_path(onnx_path: Path) -> Path:
@@ -97,9 +104,7 @@ def evaluate_all(
     -------
     Folder of each sheet, and the sheet.
     """
-    if data.suffix not in (".yaml", ".yml"):
-        return {out: evaluate(model, data, out, split, pixel_um, report)}
-    entries = settings_in(data)
+    entries = entries_of(data)
     sheets = {}
     for number, entry in enumerate(entries, 1):
         folder = out if len(entries) == 1 else out / f"{number}-{entry.kind}"
@@ -157,7 +162,7 @@ def _evaluate(
         settings = settings.model_copy(update={"pixel_um": pixel_um})
     report(f"reading {settings.place}")
     dataset = read(settings)
-    kept, left_out = (dataset.fields, 0) if split == "none" else _unseen(bundle, dataset.fields)
+    kept, left_out = (dataset.fields, 0) if split == "none" else unseen(bundle, dataset.fields)
     if not kept:
         raise SourceError(
             f"model {bundle.name!r} was trained or calibrated on every group of {settings.place!r}; give other fields, "
@@ -184,8 +189,8 @@ def write_sheet(sheet: dict[str, Any], out: Path) -> None:
     write_page(sheet, draw_figures(sheet, out), out / "sheet.html")
 
 
-def _unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
-    """Leave out every group of which the model has seen a field."""
+def unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
+    """Leave out every group of which the model has seen a field; returns the others, and how many fields went."""
     path = seen_path(bundle.onnx_path)
     seen = set(path.read_text(encoding="ascii").split()) if path.is_file() else set()
     known = {field.group for field in fields if fingerprint(field) in seen}
@@ -197,17 +202,6 @@ def sheet_of(
     bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None] = lambda _what: None
 ) -> dict[str, Any]:
     """Compute a validation sheet as plain numbers; those that the data cannot give are None."""
-    report(f"calling cells of {len(fields)} fields")
-    calls = call_fields(bundle, fields, dataset.pixel_um)
-    matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
-    outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
-    report("intervals")
-    figures, intervals = asdict(score(matched)), bootstrap(matched, score)
-    by_group: dict[str, list[Matched]] = {}
-    for one in matched:
-        by_group.setdefault(one.group, []).append(one)
-    marked = sum(len(field.state) for field in fields)
-    distance = np.concatenate([m.distance_px for m in matched])
     sheet = {
         "model": {
             "name": bundle.name,
@@ -218,12 +212,34 @@ def sheet_of(
         "data": {
             "described": dataset.described,
             "fields": len(fields),
-            "groups": len(by_group),
-            "cells": marked,
+            "groups": len({field.group for field in fields}),
+            "cells": sum(len(field.state) for field in fields),
             "pixel_um": dataset.pixel_um,
             "reach": dataset.reach,
             "every_cell_marked": dataset.complete,
         },
+        "warnings": list(dataset.notes),
+        **(_NOTHING if dataset.picked else _measured(bundle, dataset, fields, report)),
+    }
+    clean: dict[str, Any] = _plain(sheet)
+    return clean
+
+
+def _measured(
+    bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Call the cells of fields and score them."""
+    report(f"calling cells of {len(fields)} fields")
+    calls = call_fields(bundle, fields, dataset.pixel_um)
+    matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+    outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
+    report("intervals")
+    figures, intervals = asdict(score(matched)), bootstrap(matched, score)
+    by_group: dict[str, list[Matched]] = {}
+    for one in matched:
+        by_group.setdefault(one.group, []).append(one)
+    distance = np.concatenate([m.distance_px for m in matched])
+    return {
         "figures": {k: {"value": v, "interval": intervals.get(k)} for k, v in figures.items()},
         "localisation_px": _off(distance, 1.0),
         "localisation_um": _off(distance, dataset.pixel_um),
@@ -236,8 +252,6 @@ def sheet_of(
         else [],
         "shift": _shifted(bundle, dataset, fields, report),
     }
-    clean: dict[str, Any] = _plain(sheet)
-    return clean
 
 
 def _matched(bundle: Bundle, dataset: Dataset, fields: Sequence[Field]) -> list[Matched]:

@@ -45,13 +45,14 @@ def draw_figures(sheet: dict[str, Any], folder: Path) -> list[tuple[str, Path]]:
         drawn.append(_save(figure, folder / "risk_coverage.png", "Risk and coverage: what abstention gains"))
     if sheet["viability"]:
         drawn.append(_bland_altman(sheet["viability"], folder / "viability.png"))
-    figure, axes = _axes("", "figure", width=8)
-    rows = sheet["shift"]
-    for name in ("f1", "auc_dead", "balanced_accuracy"):
-        axes.plot(range(len(rows)), [_number(row[name]) for row in rows], marker="o", label=name)
-    axes.set_xticks(range(len(rows)), [row["case"] for row in rows], rotation=60, ha="right", fontsize=8)
-    axes.legend()
-    drawn.append(_save(figure, folder / "shift.png", "Disturbed fields: focus, lamp, gain, noise, pixel size"))
+    if sheet["shift"]:
+        figure, axes = _axes("", "figure", width=8)
+        rows = sheet["shift"]
+        for name in ("f1", "auc_dead", "balanced_accuracy"):
+            axes.plot(range(len(rows)), [_number(row[name]) for row in rows], marker="o", label=name)
+        axes.set_xticks(range(len(rows)), [row["case"] for row in rows], rotation=60, ha="right", fontsize=8)
+        axes.legend()
+        drawn.append(_save(figure, folder / "shift.png", "Disturbed fields: focus, lamp, gain, noise, pixel size"))
     return drawn
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "OneOf",
     "Records",
     "Simulated",
+    "entries_of",
     "read",
     "settings_in",
     "settings_of",
@@ -99,7 +100,8 @@ class DyePairs(_Frozen):
 class Records(_Frozen):
     """Frames whose cells were corrected in the viewer: a record, or a folder of records.
 
-    `reviewed` says that frames were looked at as a whole: what was left as it was then counts as right.
+    `reviewed` says that frames were looked at as a whole: what was left as it was then counts as right. Without it the
+    marked cells are those that somebody had to correct, which train a network but measure none.
     """
 
     kind: Literal["records"] = "records"
@@ -112,6 +114,11 @@ class Records(_Frozen):
 OneOf = Simulated | Masks | Coco | DyePairs | Records
 DataSettings = Annotated[OneOf, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[OneOf] = TypeAdapter(DataSettings)
+_PICKED = (
+    "the marked cells of {path!r} are those that somebody corrected, mostly errors of the model that called them: they "
+    "say nothing of how often a model is right. Look at every cell of the corrected frames, and say so in a config: "
+    "data: [{{kind: records, path: {path}, reviewed: true}}]"
+)
 _GROUP_KEYS = ("dup_group", "series", "experiment", "day", "well")
 """Keys of a COCO image that are taken for its group where none is named, the first that all images have."""
 
@@ -136,6 +143,11 @@ class Dataset:
         Times that each field is shown in training for once of the others.
     measured, thresholds
         Of dye pairs: the dead dye of each field's nuclei, and the lines that made states of it.
+    picked
+        True where the marked cells were picked by what the model had called wrong: they measure neither detection nor
+        states, and set no chances.
+    notes
+        What whoever uses the labels must be told of them.
     """
 
     fields: list[data.Field]
@@ -146,6 +158,8 @@ class Dataset:
     repeat: int = 1
     measured: tuple[dye.Measured, ...] = ()
     thresholds: dye.Thresholds | None = None
+    picked: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def settings_of(path: Path) -> OneOf:
@@ -181,6 +195,19 @@ def settings_of(path: Path) -> OneOf:
         f"masks/; NAME{dye.BRIGHTFIELD} with its dyes; or a record corrected in the viewer. A training config will do "
         "as well, or the word 'simulated'."
     )
+
+
+def entries_of(path: Path) -> tuple[OneOf, ...]:
+    """Find out what data a path means: those of a training config (YAML), a folder, or the word ``simulated``.
+
+    Raises
+    ------
+    SourceError
+        Nothing there is known.
+    SettingsError
+        The config cannot be read, or names no data.
+    """
+    return settings_in(path) if path.suffix in (".yaml", ".yml") else (settings_of(path),)
 
 
 def with_group(settings: OneOf, group: str) -> OneOf:
@@ -223,7 +250,8 @@ def read(settings: OneOf) -> Dataset:
     SourceError
         They are missing or not as the kind wants them.
     """
-    reach, complete, grouped = 0.5, True, ""
+    reach, complete, grouped, picked = 0.5, True, "", False
+    notes: list[str] = []
     pixel_um = settings.pixel_um or _said(settings)
     measured: tuple[dye.Measured, ...] = ()
     thresholds = None
@@ -244,12 +272,15 @@ def read(settings: OneOf) -> Dataset:
             reach, complete = 1.0, False
         case Records():
             fields, own_um = read_records(settings.path, settings.reviewed)
-            pixel_um, complete = pixel_um or own_um, settings.reviewed
+            pixel_um, complete, picked = pixel_um or own_um, settings.reviewed, not settings.reviewed
+            notes += [_PICKED.format(path=str(settings.path))] * picked
             grouped = f" in {settings.path.name!r}, grouped by place"
     if isinstance(settings, Masks | Coco | DyePairs):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds)
+    return Dataset(
+        fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds, picked, tuple(notes)
+    )
 
 
 def _said(settings: OneOf) -> float | None:
