@@ -175,18 +175,21 @@ def _evaluate(
         )
     sheet = sheet_of(bundle, dataset, kept, report)
     sheet["data"] |= {"path": settings.place, "split": split, "fields_left_out_as_seen": left_out}
-    write_sheet(sheet, out)
+    write_sheet(sheet, out, dataset)
     return sheet
 
 
-def write_sheet(sheet: dict[str, Any], out: Path) -> None:
-    """Write a validation sheet into a folder: `sheet.json`, PNG figures, `sheet.html`."""
-    from livescope.train.figures import draw_figures
+def write_sheet(sheet: dict[str, Any], out: Path, dataset: Dataset) -> None:
+    """Write a validation sheet of a data set into a folder: `sheet.json`, PNG figures, `sheet.html`."""
+    from livescope.train.figures import draw_dye, draw_figures
     from livescope.train.page import write_page
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "sheet.json").write_text(json.dumps(sheet, indent=1, allow_nan=False), encoding="utf-8")
-    write_page(sheet, draw_figures(sheet, out), out / "sheet.html")
+    figures = draw_figures(sheet, out)
+    if dataset.thresholds is not None:
+        figures = [draw_dye(dataset.measured, dataset.thresholds, out / "dye.png"), *figures]
+    write_page(sheet, figures, out / "sheet.html")
 
 
 def unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
@@ -217,6 +220,7 @@ def sheet_of(
             "pixel_um": dataset.pixel_um,
             "reach": dataset.reach,
             "every_cell_marked": dataset.complete,
+            "thresholds": None if dataset.thresholds is None else dataset.thresholds.model_dump(),
         },
         "warnings": list(dataset.notes),
         **(_NOTHING if dataset.picked else _measured(bundle, dataset, fields, report)),

@@ -68,8 +68,8 @@ def draw_history(history: History, path: Path) -> None:
     _save(figure, path, "")
 
 
-def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -> None:
-    """Draw the dead dye of every nucleus with the lines between live, ambiguous and dead."""
+def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -> tuple[str, Path]:
+    """Draw the dead dye of every nucleus with the lines between live, ambiguous and dead; returns (caption, path)."""
     in_field, in_ring = (np.concatenate([getattr(m, name) for m in measured]) for name in ("field", "ring"))
     # one above the other: legible in the narrow column of the training wizard
     figure = Figure(figsize=(5, 6), layout="constrained")
@@ -92,7 +92,7 @@ def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -
     bars.legend()
     dots.set_xlabel("dead dye / field median")
     dots.set_ylabel("dead dye / local ring")
-    _save(figure, path, "")
+    return _save(figure, path, "Truth of the states: dead dye of every nucleus, live below both lines, dead above both")
 
 
 def _bland_altman(agreement: dict[str, Any], path: Path) -> tuple[str, Path]:

@@ -270,6 +270,7 @@ def read(settings: OneOf) -> Dataset:
             measured = tuple(dye.measure(pair) for pair in pairs)
             fields = dye.label(pairs, thresholds, others_are_background=settings.unmarked == "background")
             reach, complete = 1.0, False
+            notes += filter(None, [dye.doubt(fields)] if settings.thresholds is None else [])
         case Records():
             fields, own_um = read_records(settings.path, settings.reviewed)
             pixel_um, complete, picked = pixel_um or own_um, settings.reviewed, not settings.reviewed
