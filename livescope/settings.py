@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from livescope.errors import SettingsError, one_of
 
 __all__ = [
+    "MAX_CELLS",
     "CameraSettings",
     "DetectorSettings",
     "MonitorSettings",
@@ -34,6 +35,9 @@ __all__ = [
     "split_override",
 ]
 
+
+MAX_CELLS = 3840
+"""Most cells of a frame: TensorRT's TopK ends there."""
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
 
@@ -119,7 +123,7 @@ class DetectorSettings(_Frozen):
     """``host:port`` of a GPU server's gRPC endpoint, for `triton`."""
     threads: int | None = Field(default=None, ge=1, le=256)
     """CPU threads of the network; None leaves one core to acquisition and window."""
-    max_cells: int = Field(default=1024, ge=1, le=3840)
+    max_cells: int = Field(default=1024, ge=1, le=MAX_CELLS)
     """Rows of the table; a frame with more cells is reported as saturated."""
     every_frame: bool | None = None
     """Analyse every frame in order (true), the newest only (false), or every frame as long as the detector keeps up and

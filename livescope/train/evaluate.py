@@ -22,7 +22,7 @@ from livescope.detect.bundle import Bundle, load_bundle
 from livescope.errors import SourceError
 from livescope.frames import Frame
 from livescope.outputs import make_room
-from livescope.settings import DetectorSettings
+from livescope.settings import MAX_CELLS, DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
 from livescope.train.instances import outline_scores
@@ -54,8 +54,9 @@ def call_fields(
     pixel_um: float | None = None,
     p_cell: float | None = None,
     threads: int = 2,
+    tell: Callable[[str], None] = lambda _warning: None,
 ) -> list[CellCalls]:
-    """Call the cells of fields as `livescope analyze` does.
+    """Call the cells of fields as `livescope analyze` does, with a table of as many rows as there can be.
 
     Parameters
     ----------
@@ -69,8 +70,11 @@ def call_fields(
         Least score of a detection; None takes the card's.
     threads
         CPU threads of the network.
+    tell
+        Told each warning of the calls once, e.g. of a full table or an unknown pixel size.
     """
-    analyser = FrameAnalyser(bundle, DetectorSettings(threads=threads, p_cell=p_cell), watch=None)
+    settings = DetectorSettings(threads=threads, p_cell=p_cell, max_cells=MAX_CELLS)
+    analyser = FrameAnalyser(bundle, settings, watch=None)
     try:
         calls = []
         for index, field in enumerate(fields):
@@ -79,6 +83,9 @@ def call_fields(
                 field.pixels, index, 0, "field", time.perf_counter(), time.time(), bit_depth, pixel_um=pixel_um
             )
             calls.append(analyser(frame).calls)
+        for warning in analyser.warnings:
+            if warning not in bundle.card.cautions:  # those are of the model alone
+                tell(warning)
         return calls
     finally:
         analyser.close()
@@ -205,6 +212,7 @@ def sheet_of(
     bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None] = lambda _what: None
 ) -> dict[str, Any]:
     """Compute a validation sheet as plain numbers; those that the data cannot give are None."""
+    warnings = list(dataset.notes)
     sheet = {
         "model": {
             "name": bundle.name,
@@ -222,19 +230,23 @@ def sheet_of(
             "every_cell_marked": dataset.complete,
             "thresholds": None if dataset.thresholds is None else dataset.thresholds.model_dump(),
         },
-        "warnings": list(dataset.notes),
-        **(_NOTHING if dataset.picked else _measured(bundle, dataset, fields, report)),
+        "warnings": warnings,
+        **(_NOTHING if dataset.picked else _measured(bundle, dataset, fields, report, warnings.append)),
     }
     clean: dict[str, Any] = _plain(sheet)
     return clean
 
 
 def _measured(
-    bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None]
+    bundle: Bundle,
+    dataset: Dataset,
+    fields: Sequence[Field],
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> dict[str, Any]:
     """Call the cells of fields and score them."""
     report(f"calling cells of {len(fields)} fields")
-    calls = call_fields(bundle, fields, dataset.pixel_um)
+    calls = call_fields(bundle, fields, dataset.pixel_um, tell=warn)
     matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
     outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
     report("intervals")

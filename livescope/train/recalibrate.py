@@ -56,7 +56,7 @@ class Recalibrated:
     watched
         True if the card now also knows how these fields look.
     notes
-        What must be told of the labels.
+        What must be told of the labels and of the calls.
     """
 
     bundle: Bundle
@@ -124,14 +124,14 @@ def recalibrate(
     datasets = _unseen(bundle, fields, _read(fields, pixel_um), report)
     stating = [one for one in datasets if not one.picked and any((f.state != UNKNOWN).any() for f in one.fields)]
     watched = [one for one in datasets if len(one.fields) >= _LEAST_FIELDS]
-    notes = tuple(note for one in datasets for note in one.notes)
+    notes = [note for one in datasets for note in one.notes]
     if not stating and not watched:
         count = sum(len(one.fields) for one in datasets)
         raise SourceError(
             " ".join(notes)
             or f"{str(fields)!r} holds {count} fields without labels; give {_LEAST_FIELDS} or more, or labelled ones."
         )
-    fitted = _fit(bundle, stating, risk, report) if stating else None
+    fitted = _fit(bundle, stating, risk, report, notes.append) if stating else None
     changed = {} if fitted is None else fitted.card
     if watched:
         report("how these fields look")
@@ -147,7 +147,7 @@ def recalibrate(
         error,
         *counts,
         watched=bool(watched),
-        notes=notes,
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -181,12 +181,18 @@ def _unseen(bundle: Bundle, fields: Path, datasets: Sequence[Dataset], report: C
     return [one for one in kept if one.fields]
 
 
-def _fit(bundle: Bundle, datasets: Sequence[Dataset], risk: float, report: Callable[[str], None]) -> _Chances:
+def _fit(
+    bundle: Bundle,
+    datasets: Sequence[Dataset],
+    risk: float,
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> _Chances:
     """Call the cells of labelled fields, and fit the chances on them."""
     report(f"calling cells of {sum(len(one.fields) for one in datasets)} fields")
     matched: list[Matched] = []
     for one in datasets:
-        calls = call_fields(bundle, one.fields, one.pixel_um)
+        calls = call_fields(bundle, one.fields, one.pixel_um, tell=warn)
         matched += [match_field(f, c, one.reach) for f, c in zip(one.fields, calls, strict=True)]
     fitted = _chances(bundle, matched, risk)
     described = "; ".join(f"{len(one.fields)} of {one.described}" for one in datasets)
