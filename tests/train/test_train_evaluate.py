@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,9 @@ def test_rescaling_moves_labels_with_the_picture() -> None:
     half = SHIFTS["pixel size + 20 %"](field)
     assert half.pixels.shape == (107, 107)
     assert half.centres_yx == pytest.approx((field.centres_yx + 0.5) * 107 / 128 - 0.5, abs=1e-3)
+    marked = replace(field, known=np.ones(field.pixels.shape, bool))
+    double = SHIFTS["pixel size - 30 %"](marked)
+    assert double.pixels.shape == field.pixels.shape  # a camera sees less of it; a network of one size takes no more
+    assert double.known is not None
+    assert double.known.shape == field.pixels.shape
+    assert double.centres_yx == pytest.approx((field.centres_yx + 0.5) * 183 / 128 - 0.5, abs=1e-3)
