@@ -28,6 +28,7 @@ __all__ = [
     "SourceSettings",
     "TrackSettings",
     "ViewSettings",
+    "config_text",
     "dump_settings",
     "explain",
     "load_settings",
@@ -301,6 +302,27 @@ def split_override(override: str) -> tuple[list[str], Any]:
         ) from None
 
 
+def config_text(path: Path, what: str = "config") -> str:
+    """Read a text file of settings; `what` names its kind in messages.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{what} {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{what} {str(path)!r} is no UTF-8 text (byte {error.start}, {error.object[error.start]:#x}): save it as "
+            "UTF-8, or write um for micrometres."
+        ) from None
+
+
 def explain(error: ValidationError, model: type[BaseModel], path: Path | None) -> str:
     """Say what is wrong with settings of `model`, a line each: the key, the value, what is known or allowed there."""
     where = "" if path is None else f" in {str(path)!r}"
@@ -321,13 +343,7 @@ def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None)
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
-        ) from None
-    try:
-        tree = yaml.safe_load(text)
+        tree = yaml.safe_load(config_text(path))
     except yaml.YAMLError as error:
         raise SettingsError(f"config {str(path)!r} is not YAML: {error}") from None
     if tree is None:

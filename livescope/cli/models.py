@@ -5,6 +5,7 @@ Owns their options, help and examples; each calls one function.
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +69,9 @@ def train(
     """
     from livescope.train.command import run_train
 
-    given = [*([] if from_ is None else [f"start={from_}"]), *([] if out is None else [f"out={out}"])]
+    # quoted: a folder 2024-05-01 is no date
+    named = {"start": from_, "out": None if out is None else str(out)}
+    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in named.items() if value is not None]
     run_train(config, [*given, *(set_ or [])], resume, Console())
 
 

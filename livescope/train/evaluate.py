@@ -181,6 +181,11 @@ def _evaluate(
             "(--split none scores them too, too well)"
         )
     sheet = sheet_of(bundle, dataset, kept, report)
+    if split != "none" and not seen_path(bundle.onnx_path).is_file():
+        sheet["warnings"].append(
+            f"{seen_path(bundle.onnx_path).name} is missing: nobody knows which pictures model {bundle.name!r} has "
+            "learnt from, and figures of those are too good."
+        )
     sheet["data"] |= {"path": settings.place, "split": split, "fields_left_out_as_seen": left_out}
     write_sheet(sheet, out, dataset)
     return sheet

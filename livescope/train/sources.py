@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from livescope.acquire.files import tiff_pixel_um
 from livescope.errors import SettingsError, SourceError
+from livescope.settings import config_text
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
 from livescope.train.records import corrected_records, read_records
@@ -232,10 +233,8 @@ def settings_in(config: Path) -> tuple[OneOf, ...]:
         It is missing, or not as it must be.
     """
     try:
-        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(config_text(config))
         return tuple(_ADAPTER.validate_python(one) for one in tree["data"])
-    except OSError as error:
-        raise SettingsError(f"config {str(config)!r} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise SettingsError(
             f"{str(config)!r} names no labelled data (a list `data`, as in configs/train.yaml): {error}"

@@ -54,6 +54,10 @@ def test_a_sheet_is_written_and_leaves_out_what_the_model_has_seen(tmp_path: Pat
     assert sheet["localisation_um"]["median"] == pytest.approx(0.65 * sheet["localisation_px"]["median"], rel=1e-3)
     assert [row["case"] for row in sheet["shift"]] == list(SHIFTS)
     assert "data:image/png;base64" in (tmp_path / "out" / "sheet.html").read_text()
+    assert sheet["warnings"] == []
+    seen_path(mine).unlink()
+    sheet = evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
+    assert "simulated.seen.txt is missing: nobody knows which pictures" in sheet["warnings"][0]
     seen_path(mine).write_text("\n".join(names))
     with pytest.raises(SourceError, match="trained or calibrated on every group"):
         evaluate(str(mine), tmp_path / "data", tmp_path / "out", split="well", pixel_um=0.65)
