@@ -114,7 +114,7 @@ def make_bundle(
     network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, data)
     bundle = _calibrated(network, parts, settings)
     rows, scores = [], []
-    for part in (part for part in parts if part.test):
+    for part in (part for part in parts if any(not field.picked for field in part.test)):
         matched = _match(bundle, part.test, part.dataset)
         scores.append(score(matched))
         rows.append(_row(part, matched, "whole frames"))

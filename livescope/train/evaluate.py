@@ -236,7 +236,11 @@ def sheet_of(
             "thresholds": None if dataset.thresholds is None else dataset.thresholds.model_dump(),
         },
         "warnings": warnings,
-        **(_NOTHING if dataset.picked else _measured(bundle, dataset, fields, report, warnings.append)),
+        **(
+            _NOTHING
+            if all(field.picked for field in fields)
+            else _measured(bundle, dataset, fields, report, warnings.append)
+        ),
     }
     clean: dict[str, Any] = _plain(sheet)
     return clean

@@ -122,7 +122,7 @@ def recalibrate(
     make_room("--out", out)
     report("reading fields")
     datasets = _unseen(bundle, fields, _read(fields, pixel_um), report)
-    stating = [one for one in datasets if not one.picked and any((f.state != UNKNOWN).any() for f in one.fields)]
+    stating = [one for one in datasets if any((f.state != UNKNOWN).any() and not f.picked for f in one.fields)]
     watched = [one for one in datasets if len(one.fields) >= _LEAST_FIELDS]
     notes = [note for one in datasets for note in one.notes]
     if not stating and not watched:

@@ -96,7 +96,7 @@ def _field(
     marked = cells.state != UNKNOWN
     state = np.where(cells.state == State.UNCERTAIN, UNKNOWN, cells.state).astype(np.uint8)[marked]
     known = None if reviewed else _known(pixels.shape, silent, said, contours[marked])
-    return Field(name, group, pixels, centres[marked], contours[marked], state, known=known)
+    return Field(name, group, pixels, centres[marked], contours[marked], state, known=known, picked=not reviewed)
 
 
 def _at(line: Correction, frame_index: int) -> Correction:

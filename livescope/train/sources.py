@@ -144,9 +144,6 @@ class Dataset:
         Times that each field is shown in training for once of the others.
     measured, thresholds
         Of dye pairs: the dead dye of each field's nuclei, and the lines that made states of it.
-    picked
-        True where the marked cells were picked by what the model had called wrong: they measure neither detection nor
-        states, and set no chances.
     notes
         What whoever uses the labels must be told of them.
     """
@@ -159,7 +156,6 @@ class Dataset:
     repeat: int = 1
     measured: tuple[dye.Measured, ...] = ()
     thresholds: dye.Thresholds | None = None
-    picked: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -249,7 +245,7 @@ def read(settings: OneOf) -> Dataset:
     SourceError
         They are missing or not as the kind wants them.
     """
-    reach, complete, grouped, picked = 0.5, True, "", False
+    reach, complete, grouped = 0.5, True, ""
     notes: list[str] = []
     pixel_um = settings.pixel_um or _said(settings)
     measured: tuple[dye.Measured, ...] = ()
@@ -272,15 +268,13 @@ def read(settings: OneOf) -> Dataset:
             notes += filter(None, [dye.doubt(fields)] if settings.thresholds is None else [])
         case Records():
             fields, own_um = read_records(settings.path, settings.reviewed)
-            pixel_um, complete, picked = pixel_um or own_um, settings.reviewed, not settings.reviewed
-            notes += [_PICKED.format(path=str(settings.path))] * picked
+            pixel_um, complete = pixel_um or own_um, settings.reviewed
+            notes += [] if settings.reviewed else [_PICKED.format(path=str(settings.path))]
             grouped = f" in {settings.path.name!r}, grouped by place"
     if isinstance(settings, Masks | Coco | DyePairs):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(
-        fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds, picked, tuple(notes)
-    )
+    return Dataset(fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds, tuple(notes))
 
 
 def _said(settings: OneOf) -> float | None:

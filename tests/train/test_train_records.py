@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from livescope.calls import CellCalls, State
+from livescope.detect.bundle import load_bundle
 from livescope.errors import ModelError, SourceError
 from livescope.frames import Frame, LossLedger
 from livescope.record.corrections import Correction, CorrectionLog
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings
+from livescope.train.bundling import make_bundle
 from livescope.train.data import UNKNOWN
 from livescope.train.evaluate import evaluate
 from livescope.train.recalibrate import recalibrate
+from livescope.train.settings import TrainSettings
 from livescope.train.sources import Records, read, settings_of
 
 CENTRES = np.array([[20, 20], [20, 60], [60, 20], [60, 60]], np.float32)
@@ -138,3 +141,21 @@ def test_picked_cells_measure_nothing_and_set_no_chances(record: Path, tmp_path:
     config.write_text(f"data: [{{kind: records, path: {json.dumps(str(record))}, reviewed: true}}]")
     with pytest.raises(ModelError, match="0 live and 0 dead labelled cells"):  # the states count, but this is noise
         recalibrate("simulated", config, tmp_path / "new.onnx")
+
+
+@pytest.mark.timeout(600)
+def test_picked_cells_train_a_network_but_say_nothing_of_it(record: Path, tmp_path: Path) -> None:
+    log = CorrectionLog(record)
+    states = (State.DEAD, State.LIVE, State.DEAD, State.LIVE)
+    log.save(log.take([say("state", k, row, state) for k in range(4) for row, state in enumerate(states)]))
+    data = [{"kind": "records", "path": record}]
+    fit = {"steps": 1, "batch": 1, "canvas_px": 64}
+    settings = TrainSettings.model_validate(
+        {"name": "mended", "out": tmp_path, "start": "simulated", "data": data, "fit": fit}
+    )
+    made = make_bundle(settings)
+    card, start = made.bundle.card, load_bundle("simulated").card
+    assert card.validation == ()
+    assert card.sensitivity is None
+    assert (card.temperature, card.uncertain) == (max(start.temperature, 1.0), start.uncertain)
+    assert card.p_cell == 0.5
