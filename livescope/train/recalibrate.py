@@ -21,7 +21,7 @@ from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.outputs import make_room
 from livescope.train.calibrate import known_states
 from livescope.train.data import UNKNOWN, Field, fingerprint
-from livescope.train.evaluate import call_fields, seen_path, unseen
+from livescope.train.evaluate import call_fields, seen_path, unknown_training, unseen
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, match_field
 from livescope.train.sources import Dataset, entries_of, read
@@ -122,9 +122,9 @@ def recalibrate(
     make_room("--out", out)
     report("reading fields")
     datasets = _unseen(bundle, fields, _read(fields, pixel_um), report)
-    stating = [one for one in datasets if any((f.state != UNKNOWN).any() and not f.picked for f in one.fields)]
+    stating = [one for one in datasets if _stating(one)]
     watched = [one for one in datasets if len(one.fields) >= _LEAST_FIELDS]
-    notes = [note for one in datasets for note in one.notes]
+    notes = [*(note for one in datasets for note in one.notes), *(unknown_training(bundle) if stating else [])]
     if not stating and not watched:
         count = sum(len(one.fields) for one in datasets)
         raise SourceError(
@@ -168,10 +168,10 @@ def _read(path: Path, pixel_um: float | None) -> list[Dataset]:
 
 
 def _unseen(bundle: Bundle, fields: Path, datasets: Sequence[Dataset], report: Callable[[str], None]) -> list[Dataset]:
-    """Leave out the groups that the model has seen, and data of which nothing is left."""
-    kept = [replace(one, fields=unseen(bundle, one.fields)[0]) for one in datasets]
+    """Leave out the groups that the model has seen, and data of which nothing is left; the watch may learn from any."""
+    kept = [replace(one, fields=unseen(bundle, one.fields)[0]) if _stating(one) else one for one in datasets]
     before, after = (sum(len(one.fields) for one in ones) for ones in (datasets, kept))
-    if not after:
+    if before and not after:
         raise SourceError(
             f"model {bundle.name!r} was trained or calibrated on every group of {str(fields)!r}, and is surer of them "
             "than of others. Give control fields that it has not seen, or the model that it was calibrated from."
@@ -179,6 +179,11 @@ def _unseen(bundle: Bundle, fields: Path, datasets: Sequence[Dataset], report: C
     if after < before:
         report(f"{before - after} of {before} fields are left out: the model has seen pictures of their groups")
     return [one for one in kept if one.fields]
+
+
+def _stating(dataset: Dataset) -> bool:
+    """Return True if a data set marks states that chances can be set by."""
+    return any((field.state != UNKNOWN).any() and not field.picked for field in dataset.fields)
 
 
 def _fit(

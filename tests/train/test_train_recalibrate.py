@@ -81,6 +81,7 @@ def test_a_mis_scaled_model_is_calibrated_on_control_fields(tmp_path: Path, fiel
     wrong = mis_scaled(tmp_path, 4.0)
     done = recalibrate(str(wrong.onnx_path), store(fields, tmp_path / "controls"), tmp_path / "new.onnx", pixel_um=0.65)
     assert done.ece is not None
+    assert "wrong.seen.txt is missing" in done.notes[0]
     assert done.ece[1] < 0.6 * done.ece[0]
     assert done.temperature[1] < 0.6 * done.temperature[0]
     again = load_bundle(tmp_path / "new.onnx")
