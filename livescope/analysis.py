@@ -16,7 +16,7 @@ from livescope.detect.detector import BackendInfo, Detector, Progress, open_dete
 from livescope.detect.scale import fit_scale
 from livescope.detect.shift import PICTURES, ShiftWatch, WatchPace
 from livescope.frames import Frame, FrameSpec
-from livescope.settings import DetectorSettings, TrackSettings
+from livescope.settings import MAX_CELLS, DetectorSettings, TrackSettings
 from livescope.track.fate import FateFilter, FateSettings
 from livescope.track.link import Linker
 
@@ -102,9 +102,12 @@ class FrameAnalyser:
         card = self._bundle.card
         calls = decode(table, spec, card, self._settings)
         if calls.saturated:
+            rows = self._settings.max_cells
+            more = (
+                f"Raise detector.max_cells (at most {MAX_CELLS})." if rows < MAX_CELLS else "Cut the frames into parts."
+            )
             self._told.setdefault(
-                f"a frame had more cells than the table's {self._settings.max_cells} rows: counts are a lower bound. "
-                "Raise detector.max_cells (at most 3840)."
+                f"a frame had more cells than the table's {rows} rows: counts are a lower bound. {more}"
             )
         if self._watch is not None:
             self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))

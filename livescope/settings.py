@@ -18,6 +18,7 @@ from livescope.errors import SettingsError, one_of
 from livescope.written import read_yaml, validate
 
 __all__ = [
+    "MAX_CELLS",
     "CameraSettings",
     "DetectorSettings",
     "MonitorSettings",
@@ -29,6 +30,7 @@ __all__ = [
     "SourceSettings",
     "TrackSettings",
     "ViewSettings",
+    "config_text",
     "dump_settings",
     "explain",
     "load_settings",
@@ -36,6 +38,9 @@ __all__ = [
     "split_override",
 ]
 
+
+MAX_CELLS = 3840
+"""Most cells of a frame: TensorRT's TopK ends there."""
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
 
@@ -135,7 +140,7 @@ class DetectorSettings(Section):
     """``host:port`` of a GPU server's gRPC endpoint, for `triton`."""
     threads: int | None = Field(default=None, ge=1, le=256)
     """CPU threads of the network; None leaves one core to acquisition and window."""
-    max_cells: int = Field(default=1024, ge=1, le=3840)
+    max_cells: int = Field(default=1024, ge=1, le=MAX_CELLS)
     """Rows of the table; a frame with more cells is reported as saturated."""
     every_frame: bool | None = None
     """Analyse every frame in order (true), the newest only (false), or every frame as long as the detector keeps up and
@@ -313,6 +318,27 @@ def split_override(override: str) -> tuple[list[str], Any]:
         ) from None
 
 
+def config_text(path: Path, what: str = "config") -> str:
+    """Read a text file of settings; `what` names its kind in messages.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{what} {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{what} {str(path)!r} is no UTF-8 text (byte {error.start}, {error.object[error.start]:#x}): save it as "
+            "UTF-8, or write um for micrometres."
+        ) from None
+
+
 def explain(error: ValidationError, model: type[BaseModel], path: Path | None) -> str:
     """Say what is wrong with settings of `model`, a line each: the key, the value, what is known or allowed there."""
     where = "" if path is None else f" in {str(path)!r}"
@@ -333,13 +359,7 @@ def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None)
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"config {str(path)!r} cannot be read: {error.strerror}. Examples lie in configs/."
-        ) from None
-    try:
-        tree = read_yaml(text)
+        tree = read_yaml(config_text(path))
     except yaml.YAMLError as error:
         raise SettingsError(f"config {str(path)!r} is not YAML: {error}") from None
     if tree is None:

@@ -14,6 +14,7 @@ import yaml
 from livescope.acquire.changes import Change, Exposure, Move, Preset, Property, Roi
 from livescope.acquire.itinerary import position_of
 from livescope.errors import AcquisitionError, SettingsError, one_of
+from livescope.settings import config_text
 
 if TYPE_CHECKING:
     import useq
@@ -33,11 +34,7 @@ def load_plan(path: Path) -> useq.MDASequence:
     import useq
 
     try:
-        tree = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"plan {str(path)!r} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"plan {str(path)!r} is no UTF-8 text; save it as UTF-8.") from None
+        tree = yaml.safe_load(config_text(path.expanduser(), "plan"))
     except yaml.YAMLError as error:
         raise SettingsError(f"plan {str(path)!r} is not YAML: {error}") from None
     known = sorted(useq.MDASequence.model_fields)

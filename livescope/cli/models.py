@@ -5,6 +5,7 @@ Owns their options, help and examples; each calls one function.
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +69,9 @@ def train(
     """
     from livescope.train.command import run_train
 
-    given = [*([] if from_ is None else [f"start={from_}"]), *([] if out is None else [f"out={out}"])]
+    # quoted: a folder 2024-05-01 is no date
+    named = {"start": from_, "out": None if out is None else str(out)}
+    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in named.items() if value is not None]
     run_train(config, [*given, *(set_ or [])], resume, Console())
 
 
@@ -81,8 +84,8 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Folder of labelled pictures (COCO boxes, images/ with masks/, dye pairs, a corrected record), a "
-            "training config, or the word simulated.",
+            help="Folder of labelled pictures (COCO boxes, images/ with masks/, dye pairs), a training config, or the "
+            "word simulated. Of a corrected record a config must say reviewed: true.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for sheet.json, sheet.html and the figures.")],
@@ -112,8 +115,8 @@ def calibrate(
         Path,
         typer.Argument(
             metavar="FIELDS",
-            help="Control fields: labelled pictures (as for evaluate), a record with corrections, or plain pictures, "
-            "from which only the shift watch learns.",
+            help="Control fields: labelled pictures or a training config (as for evaluate), or plain pictures, from "
+            "which only the shift watch learns. Of a corrected record a config must say reviewed: true.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="NAME.onnx of the new bundle; the model itself is not changed.")],

@@ -24,6 +24,7 @@ _MAX_NODES = 20_000
 _MAX_VALUES = 2**28
 """Largest tensor on the way through a network, in numbers (1 GB of float32), for a frame of `_SIDE` pixels each way."""
 _SIDE = 1024
+_CHANNELS = (1, 3)
 OPSETS = (13, 24)
 """Oldest and newest operator set: older ones write ReduceSum and Squeeze in another way."""
 _DOMAINS = ("", "ai.onnx")
@@ -225,9 +226,12 @@ def _check_growth(model: ModelProto, name: str) -> None:
     del sized.graph.value_info[:]  # what the file itself says of its values is no evidence
     for value in sized.graph.input:
         dims = value.type.tensor_type.shape.dim
+        # channels last, as an adapted network may have them: the sides come before them
+        last = len(dims) == 4 and dims[1].dim_value not in _CHANNELS and dims[3].dim_value in _CHANNELS
+        end = len(dims) - last
         for place, dim in enumerate(dims):
             if not dim.HasField("dim_value"):
-                dim.dim_value = _SIDE if len(dims) >= 3 and place >= len(dims) - 2 else 1
+                dim.dim_value = _SIDE if len(dims) >= 3 and end - 2 <= place < end else 1
     for value in sized.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:

@@ -22,6 +22,8 @@ from livescope.exchange.package import Package, read_file
 __all__ = ["Adopted", "adopt", "take_in"]
 
 _SEEN = ".seen.txt"
+_BESIDE = (_SEEN, ".int8.onnx")
+"""Endings of files that a bundle may have beside network and card."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,7 +54,7 @@ def adopt(source: Path, out: Path, card: Path | None = None) -> Adopted:
     source
         ``.zip`` or unpacked folder of a bioimage.io package, or an ``.onnx`` file.
     out
-        ``NAME.onnx`` of the new bundle; its card is written beside it. Both are replaced if they exist.
+        ``NAME.onnx`` of the new bundle; its card is written beside it. A bundle of that name is replaced.
     card
         Card of the network; a draft need not know its sha256. None takes the livescope card that a package brings.
 
@@ -86,8 +88,12 @@ def adopt(source: Path, out: Path, card: Path | None = None) -> Adopted:
             if seen is not None:  # the network was trained on these whatever the card
                 draft.with_suffix(_SEEN).write_bytes(seen)
             _try(load_bundle(draft))
-            for path in sorted(Path(folder).glob(f"{out.stem}.*")):
+            made = list(Path(folder).iterdir())
+            for path in made:
                 path.replace(out.parent / path.name)
+            # what an older bundle of that name had seen, and its 8-bit version, are not the new one's
+            for old in {out.with_suffix(ending).name for ending in _BESIDE} - {path.name for path in made}:
+                (out.parent / old).unlink(missing_ok=True)
     except OSError as error:
         raise ModelError(
             f"--out {str(out)!r} cannot be written: {error.strerror or error}. Choose another path."

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import math
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -23,6 +25,11 @@ from livescope.errors import ModelError
 
 __all__ = ["Package", "read_file"]
 
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(RuntimeError, NotImplementedError),  # a password, a compression that Python lacks
+)
+"""What unpacking a zip fails with."""
 _DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml")
 _MAX_FILE_BYTES = 64 * 2**20
 """Largest description, card, list or test tensor."""
@@ -125,7 +132,7 @@ class Package:
                 content = file.read(most + 1)
         except KeyError:
             raise ModelError(f"{str(self._source)!r} names {name!r}, but does not hold it. Get it again.") from None
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        except _DAMAGED as error:
             raise ModelError(f"{name!r} in {str(self._source)!r} cannot be unpacked: {error}. Get it again.") from None
         if len(content) > most:
             raise ModelError(

@@ -254,7 +254,8 @@ def _calibrated(
     # where only some cells are marked, a false call may be a cell while a missed one is surely missed; and the share of
     # dead among them is not a field's
     complete = all(part.dataset.complete for part in parts)
-    bundle = write(p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0))
+    otherwise = 0.5 if start is None else start.card.p_cell
+    bundle = write(p_cell=best_p_cell(calls(write(), few_cells), 1.0 if complete else 2.0, otherwise))
     matched = calls(bundle, few_of_a_state) if any(_states(parts, "train", "valid")) else []
     live, dead = (sum(int(np.sum(one.marked == state)) for one in matched) for state in (State.LIVE, State.DEAD))
     if not matched or (start is not None and not (live and dead)):
@@ -312,7 +313,7 @@ def _tested(
 ) -> tuple[list[tuple[Part, Scores]], list[Validation], list[str]]:
     """Score the test fields: the parts on which anything was measured, the card's rows, and what measured nothing."""
     tested, rows, unmeasured = [], [], []
-    for part in (part for part in parts if part.test):
+    for part in (part for part in parts if any(not field.picked for field in part.test)):
         for border in dict.fromkeys((0, border_px)):
             where = f"without a border of {border} pixels" if border else "whole frames"
             matched = _match(bundle, part.test, part.dataset, border)

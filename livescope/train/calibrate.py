@@ -28,7 +28,7 @@ class StateCalibration:
     temperature: float
 
 
-def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float:
+def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0, otherwise: float = 0.5) -> float:
     """Find the score threshold with the best detection F-score.
 
     Parameters
@@ -37,6 +37,8 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float
         Fields called with a threshold near 0.
     recall_weight
         How many times as much recall counts as precision (beta of the F-score); 1 is F1.
+    otherwise
+        Where no cell was marked: there is nothing to choose by.
 
     Returns
     -------
@@ -45,6 +47,8 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0) -> float
     scores = np.concatenate([m.p_cell for m in matched])
     hit = np.concatenate([m.marked >= 0 for m in matched])
     cells = hit.sum() + sum(len(m.missed) for m in matched)
+    if not cells:
+        return otherwise
     thresholds = np.linspace(0.05, 0.9, 171)
     beta2 = recall_weight**2
     f_score = np.array(

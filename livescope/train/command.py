@@ -16,12 +16,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from livescope.errors import SettingsError
 
 __all__ = ["run_calibrate", "run_evaluate", "run_train"]
 
 _SHOWN = ("f1", "recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "ece", "error_at_90", "uncertain")
+
+_WIDEST = "at most a quarter of the cells are left uncertain, and none below 0.05 or above 0.95"
+"""What keeps the band from reaching every risk."""
 
 
 def run_train(config: Path, overrides: Sequence[str], resume: bool | None, console: Console) -> None:
@@ -56,10 +60,9 @@ def run_train(config: Path, overrides: Sequence[str], resume: bool | None, conso
     card, path = made.bundle.card, made.bundle.onnx_path
     for row in card.validation:
         console.print(f"validation: F1 {row.f1:.3f} on {row.data}", soft_wrap=True, highlight=False, markup=False)
-    for note in made.notes:
-        console.print(f"[yellow]warning[/] {escape(note)}.", soft_wrap=True, highlight=False)
+    _warn(console, [f"{note}." for note in made.notes])
     if not card.validation:
-        console.print("[yellow]warning[/] no test was made: score the model on other fields, livescope evaluate.")
+        _warn(console, ["no test was made: score the model on other fields, livescope evaluate."])
     sheet = f" and {path.stem}.sheet/sheet.html" if made.tests else ""
     console.print(
         f"{time.monotonic() - started:.0f} s ({time.process_time() - cpu:.0f} s of CPU) -> {path} with its card, "
@@ -78,7 +81,9 @@ def run_evaluate(model: str, data: Path, out: Path, split: str, pixel_um: float 
     with _stages(console) as tell:
         sheets = evaluate_all(model, data, out, split, pixel_um, tell)
     for folder, sheet in sheets.items():
-        console.print(_figures(sheet))
+        if (figures := _figures(sheet)).row_count:
+            console.print(figures)
+        _warn(console, sheet["warnings"])
         console.print(
             f"-> {folder / 'sheet.html'}, {folder / 'sheet.json'}", soft_wrap=True, highlight=False, markup=False
         )
@@ -90,20 +95,29 @@ def run_calibrate(model: str, fields: Path, out: Path, risk: float, pixel_um: fl
 
     with _stages(console) as tell:
         done = recalibrate(model, fields, out, risk, pixel_um, tell)
-    if done.ece is None:
-        console.print("no state is labelled in these fields: chances and thresholds are as they were.")
+    _warn(console, done.notes)
+    if done.ece is None or done.error is None:
+        console.print("chances and thresholds are as they were: these fields hold no labels that could set them.")
     else:
         (before, after), (low, high) = done.temperature, done.uncertain[1]
         console.print(
             f"{done.n_live} live and {done.n_dead} dead cells: temperature {before:.3f} -> {after:.3f}, expected "
             f"calibration error {done.ece[0]:.3f} -> {done.ece[1]:.3f} (on groups kept out where there are several), "
-            f"uncertain from {low:.3f} to {high:.3f}",
+            f"uncertain from {low:.3f} to {high:.3f}, {done.error:.1%} of the calls given wrong",
             soft_wrap=True,
             highlight=False,
         )
+        if done.error > risk:
+            _warn(console, [f"more calls are wrong than --risk {risk:g} lets through: {_WIDEST}."])
     if done.watched:
         console.print("the shift watch now also knows how these fields look.")
     console.print(f"-> {out} with its card. Use it: --model {out}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _warn(console: Console, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        # a config in a sentence is no markup
+        console.print(Text.assemble(("warning ", "yellow"), warning), soft_wrap=True, highlight=False)
 
 
 @contextlib.contextmanager

@@ -60,6 +60,9 @@ class Field:
     dyes
         (3, H, W) float32 where dyes were pictured: dead dye, nuclear dye (about 0 to 1), and 1 where both are known. To
         predict them is a side task of the training.
+    picked
+        True where the marked cells were picked by what a model had called wrong: they train a network, but measure
+        neither detection nor states, and set no chances.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Field:
     visible_only: bool = False
     known: NDArray[np.bool_] | None = None
     dyes: NDArray[np.float32] | None = None
+    picked: bool = False
 
 
 def simulated_fields(count: int, seed: int, side_px: int = 768, pixel_um: float = 0.65) -> list[Field]:

@@ -32,6 +32,7 @@ __all__ = [
     "Measured",
     "Pair",
     "Thresholds",
+    "doubt",
     "label",
     "measure",
     "propose",
@@ -46,6 +47,10 @@ _SHIFT_PX = 16
 """Largest shift between the channels that is looked for."""
 _OWN_SHIFT_PX = 6
 """Largest difference of one field's shift from that of all."""
+_LEAST_DEAD_FIELD, _LEAST_DEAD_RING = 1.6, 1.3
+"""No proposal calls a nucleus dead below these multiples of field and ring."""
+_LEAST_NUCLEI = 10
+"""Nuclei, and of them live or dead ones, below which a histogram does not show lines."""
 _RING_PX = (3, 10)
 """The local ring lies between these distances from a nucleus."""
 
@@ -210,22 +215,53 @@ def propose(pairs: Sequence[Pair]) -> Thresholds:
 
     The living mode is the median of all nuclei below Otsu's line on the logarithm; three robust standard deviations
     above it is no longer plainly live, and from Otsu's line on a cell is dead. Where hardly any cell is dead that line
-    falls inside the living mode: dead is then never below 1.6 times (field) and 1.3 times (ring) of what lies around.
+    falls inside the living mode, and where hardly any lives inside the dead one: dead is never below 1.6 times (field)
+    and 1.3 times (ring) of what lies around, live never above 0.9 times of that.
+
+    Raises
+    ------
+    SourceError
+        There are fewer than ten nuclei.
     """
     measured = [measure(pair) for pair in pairs]
-    dead_field, live_field = _lines(np.concatenate([m.field for m in measured]), least=1.6)
-    dead_ring, live_ring = _lines(np.concatenate([m.ring for m in measured]), least=1.3)
+    in_field, in_ring = (np.concatenate([getattr(m, name) for m in measured]) for name in ("field", "ring"))
+    if len(in_field) < _LEAST_NUCLEI:
+        raise SourceError(
+            f"{len(in_field)} nuclei in {len(pairs)} fields are too few to propose thresholds of the dead dye; "
+            f"{_LEAST_NUCLEI} are needed. Check that *.nuclear_dye.tif shows nuclei and that the pixel size is right, "
+            "or state the thresholds in a training config."
+        )
+    dead_field, live_field = _lines(in_field, _LEAST_DEAD_FIELD)
+    dead_ring, live_ring = _lines(in_ring, _LEAST_DEAD_RING)
     return Thresholds(dead_field=dead_field, dead_ring=dead_ring, live_field=live_field, live_ring=live_ring)
 
 
 def _lines(ratio: NDArray[np.float64], least: float) -> tuple[float, float]:
-    height = np.log(np.maximum(ratio, 1e-3))
+    height, lowest = np.log(np.maximum(ratio, 1e-3)), float(np.log(least))
     line = float(threshold_otsu(height))
     live = height[height < line]
-    spread = 1.4826 * float(np.median(np.abs(live - np.median(live))))
-    dead = max(line, np.log(least))
-    upper = min(float(np.median(live)) + 3 * spread, dead - 0.1)
+    if not len(live) or np.median(live) > lowest:  # no living mode: the line parts the dead one
+        line, live = lowest, height[height < lowest]
+    middle = float(np.median(live)) if len(live) else lowest
+    spread = 1.4826 * float(np.median(np.abs(live - middle))) if len(live) else 0.0
+    dead = max(line, lowest)
+    # a line that the histogram draws high is still none below which a bright nucleus lives
+    upper = min(middle + 3 * spread, lowest - 0.1)
     return round(float(np.exp(dead)), 3), round(float(np.exp(upper)), 3)
+
+
+def doubt(fields: Sequence[data.Field]) -> str:
+    """Say that proposed thresholds left hardly any nucleus on one side, so that they hang in the air; else ''."""
+    state = np.concatenate([field.state for field in fields])
+    live, dead = int(np.sum(state == State.LIVE)), int(np.sum(state == State.DEAD))
+    if min(live, dead) >= _LEAST_NUCLEI:
+        return ""
+    few, other = ("dead", "killed") if dead < live else ("live", "untreated")
+    return (
+        f"by the proposed thresholds of the dead dye {live} nuclei are live and {dead} dead: so few {few} ones do not "
+        f"show where the lines belong. Propose them on {other} fields as well, look at dye.png, and state them in a "
+        "config."
+    )
 
 
 def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_background: bool = False) -> list[data.Field]:

@@ -22,18 +22,34 @@ from livescope.detect.bundle import Bundle, load_bundle
 from livescope.errors import SourceError
 from livescope.frames import Frame
 from livescope.outputs import make_room
-from livescope.settings import DetectorSettings
+from livescope.settings import MAX_CELLS, DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field, fingerprint
 from livescope.train.instances import outline_scores
-from livescope.train.scoring import Matched, bootstrap, match_field, reliability, score
+from livescope.train.scoring import Matched, Scores, bootstrap, match_field, reliability, score
 from livescope.train.shifts import SHIFTS
-from livescope.train.sources import Dataset, OneOf, read, settings_in, settings_of, with_group
+from livescope.train.sources import Dataset, OneOf, entries_of, read, settings_of, with_group
 
-__all__ = ["call_fields", "evaluate", "evaluate_all", "seen_path", "sheet_of", "write_sheet"]
+__all__ = [
+    "call_fields",
+    "evaluate",
+    "evaluate_all",
+    "seen_path",
+    "sheet_of",
+    "unknown_training",
+    "unseen",
+    "write_sheet",
+]
 
 _SHIFT_FIELDS = 60
 """Fields that the disturbances are tried on, evenly chosen: fourteen disturbances are fourteen passes."""
+
+_NOTHING: dict[str, Any] = {
+    "figures": {name: {"value": None, "interval": None} for name in Scores.__dataclass_fields__},
+    **dict.fromkeys(("localisation_px", "localisation_um", "outlines", "viability")),
+    **{name: [] for name in ("reliability", "risk_coverage", "groups", "shift")},
+}
+"""The figures of cells that were picked by what a model had called wrong."""
 
 
 def seen_path(onnx_path: Path) -> Path:
@@ -47,8 +63,9 @@ def call_fields(
     pixel_um: float | None = None,
     p_cell: float | None = None,
     threads: int = 2,
+    tell: Callable[[str], None] = lambda _warning: None,
 ) -> list[CellCalls]:
-    """Call the cells of fields as `livescope analyze` does.
+    """Call the cells of fields as `livescope analyze` does, with a table of as many rows as there can be.
 
     Parameters
     ----------
@@ -62,8 +79,11 @@ def call_fields(
         Least score of a detection; None takes the card's.
     threads
         CPU threads of the network.
+    tell
+        Told each warning of the calls once, e.g. of a full table or an unknown pixel size.
     """
-    analyser = FrameAnalyser(bundle, DetectorSettings(threads=threads, p_cell=p_cell), watch=None)
+    settings = DetectorSettings(threads=threads, p_cell=p_cell, max_cells=MAX_CELLS)
+    analyser = FrameAnalyser(bundle, settings, watch=None)
     try:
         calls = []
         for index, field in enumerate(fields):
@@ -72,6 +92,9 @@ def call_fields(
                 field.pixels, index, 0, "field", time.perf_counter(), time.time(), bit_depth, pixel_um=pixel_um
             )
             calls.append(analyser(frame).calls)
+        for warning in analyser.warnings:
+            if warning not in bundle.card.cautions:  # those are of the model alone
+                tell(warning)
         return calls
     finally:
         analyser.close()
@@ -97,9 +120,7 @@ def evaluate_all(
     -------
     Folder of each sheet, and the sheet.
     """
-    if data.suffix not in (".yaml", ".yml"):
-        return {out: evaluate(model, data, out, split, pixel_um, report)}
-    entries = settings_in(data)
+    entries = entries_of(data)
     sheets = {}
     for number, entry in enumerate(entries, 1):
         folder = out if len(entries) == 1 else out / f"{number}-{entry.kind}"
@@ -157,7 +178,7 @@ def _evaluate(
         settings = settings.model_copy(update={"pixel_um": pixel_um})
     report(f"reading {settings.place}")
     dataset = read(settings)
-    kept, left_out = (dataset.fields, 0) if split == "none" else _unseen(bundle, dataset.fields)
+    kept, left_out = (dataset.fields, 0) if split == "none" else unseen(bundle, dataset.fields)
     if not kept:
         raise SourceError(
             f"model {bundle.name!r} was trained or calibrated on every group of {settings.place!r}; give other fields, "
@@ -169,23 +190,27 @@ def _evaluate(
             "(--split none scores them too, too well)"
         )
     sheet = sheet_of(bundle, dataset, kept, report)
+    sheet["warnings"] += [] if split == "none" else unknown_training(bundle)
     sheet["data"] |= {"path": settings.place, "split": split, "fields_left_out_as_seen": left_out}
-    write_sheet(sheet, out)
+    write_sheet(sheet, out, dataset)
     return sheet
 
 
-def write_sheet(sheet: dict[str, Any], out: Path) -> None:
-    """Write a validation sheet into a folder: `sheet.json`, PNG figures, `sheet.html`."""
-    from livescope.train.figures import draw_figures
+def write_sheet(sheet: dict[str, Any], out: Path, dataset: Dataset) -> None:
+    """Write a validation sheet of a data set into a folder: `sheet.json`, PNG figures, `sheet.html`."""
+    from livescope.train.figures import draw_dye, draw_figures
     from livescope.train.page import write_page
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "sheet.json").write_text(json.dumps(sheet, indent=1, allow_nan=False), encoding="utf-8")
-    write_page(sheet, draw_figures(sheet, out), out / "sheet.html")
+    figures = draw_figures(sheet, out)
+    if dataset.thresholds is not None:
+        figures = [draw_dye(dataset.measured, dataset.thresholds, out / "dye.png"), *figures]
+    write_page(sheet, figures, out / "sheet.html")
 
 
-def _unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
-    """Leave out every group of which the model has seen a field."""
+def unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
+    """Leave out every group of which the model has seen a field; returns the others, and how many fields went."""
     path = seen_path(bundle.onnx_path)
     seen = set(path.read_text(encoding="ascii").split()) if path.is_file() else set()
     known = {field.group for field in fields if fingerprint(field) in seen}
@@ -193,21 +218,22 @@ def _unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
     return kept, len(fields) - len(kept)
 
 
+def unknown_training(bundle: Bundle) -> list[str]:
+    """Say that nothing can be left out as seen, because the list of what the model has seen is missing."""
+    path = seen_path(bundle.onnx_path)
+    if path.is_file():
+        return []
+    return [
+        f"{path.name} is missing: nobody knows which pictures model {bundle.name!r} has learnt from. On those it is "
+        "surer and better than on others."
+    ]
+
+
 def sheet_of(
     bundle: Bundle, dataset: Dataset, fields: Sequence[Field], report: Callable[[str], None] = lambda _what: None
 ) -> dict[str, Any]:
     """Compute a validation sheet as plain numbers; those that the data cannot give are None."""
-    report(f"calling cells of {len(fields)} fields")
-    calls = call_fields(bundle, fields, dataset.pixel_um)
-    matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
-    outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
-    report("intervals")
-    figures, intervals = asdict(score(matched)), bootstrap(matched, score)
-    by_group: dict[str, list[Matched]] = {}
-    for one in matched:
-        by_group.setdefault(one.group, []).append(one)
-    marked = sum(len(field.state) for field in fields)
-    distance = np.concatenate([m.distance_px for m in matched])
+    warnings = list(dataset.notes)
     sheet = {
         "model": {
             "name": bundle.name,
@@ -218,12 +244,43 @@ def sheet_of(
         "data": {
             "described": dataset.described,
             "fields": len(fields),
-            "groups": len(by_group),
-            "cells": marked,
+            "groups": len({field.group for field in fields}),
+            "cells": sum(len(field.state) for field in fields),
             "pixel_um": dataset.pixel_um,
             "reach": dataset.reach,
             "every_cell_marked": dataset.complete,
+            "thresholds": None if dataset.thresholds is None else dataset.thresholds.model_dump(),
         },
+        "warnings": warnings,
+        **(
+            _NOTHING
+            if all(field.picked for field in fields)
+            else _measured(bundle, dataset, fields, report, warnings.append)
+        ),
+    }
+    clean: dict[str, Any] = _plain(sheet)
+    return clean
+
+
+def _measured(
+    bundle: Bundle,
+    dataset: Dataset,
+    fields: Sequence[Field],
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """Call the cells of fields and score them."""
+    report(f"calling cells of {len(fields)} fields")
+    calls = call_fields(bundle, fields, dataset.pixel_um, tell=warn)
+    matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+    outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
+    report("intervals")
+    figures, intervals = asdict(score(matched)), bootstrap(matched, score)
+    by_group: dict[str, list[Matched]] = {}
+    for one in matched:
+        by_group.setdefault(one.group, []).append(one)
+    distance = np.concatenate([m.distance_px for m in matched])
+    return {
         "figures": {k: {"value": v, "interval": intervals.get(k)} for k, v in figures.items()},
         "localisation_px": _off(distance, 1.0),
         "localisation_um": _off(distance, dataset.pixel_um),
@@ -236,8 +293,6 @@ def sheet_of(
         else [],
         "shift": _shifted(bundle, dataset, fields, report),
     }
-    clean: dict[str, Any] = _plain(sheet)
-    return clean
 
 
 def _matched(bundle: Bundle, dataset: Dataset, fields: Sequence[Field]) -> list[Matched]:

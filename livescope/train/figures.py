@@ -45,13 +45,14 @@ def draw_figures(sheet: dict[str, Any], folder: Path) -> list[tuple[str, Path]]:
         drawn.append(_save(figure, folder / "risk_coverage.png", "Risk and coverage: what abstention gains"))
     if sheet["viability"]:
         drawn.append(_bland_altman(sheet["viability"], folder / "viability.png"))
-    figure, axes = _axes("", "figure", width=8)
-    rows = sheet["shift"]
-    for name in ("f1", "auc_dead", "balanced_accuracy"):
-        axes.plot(range(len(rows)), [_number(row[name]) for row in rows], marker="o", label=name)
-    axes.set_xticks(range(len(rows)), [row["case"] for row in rows], rotation=60, ha="right", fontsize=8)
-    axes.legend()
-    drawn.append(_save(figure, folder / "shift.png", "Disturbed fields: focus, lamp, gain, noise, pixel size"))
+    if sheet["shift"]:
+        figure, axes = _axes("", "figure", width=8)
+        rows = sheet["shift"]
+        for name in ("f1", "auc_dead", "balanced_accuracy"):
+            axes.plot(range(len(rows)), [_number(row[name]) for row in rows], marker="o", label=name)
+        axes.set_xticks(range(len(rows)), [row["case"] for row in rows], rotation=60, ha="right", fontsize=8)
+        axes.legend()
+        drawn.append(_save(figure, folder / "shift.png", "Disturbed fields: focus, lamp, gain, noise, pixel size"))
     return drawn
 
 
@@ -67,8 +68,8 @@ def draw_history(history: History, path: Path) -> None:
     _save(figure, path, "")
 
 
-def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -> None:
-    """Draw the dead dye of every nucleus with the lines between live, ambiguous and dead."""
+def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -> tuple[str, Path]:
+    """Draw the dead dye of every nucleus with the lines between live, ambiguous and dead; returns (caption, path)."""
     in_field, in_ring = (np.concatenate([getattr(m, name) for m in measured]) for name in ("field", "ring"))
     # one above the other: legible in the narrow column of the training wizard
     figure = Figure(figsize=(5, 6), layout="constrained")
@@ -91,7 +92,7 @@ def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -
     bars.legend()
     dots.set_xlabel("dead dye / field median")
     dots.set_ylabel("dead dye / local ring")
-    _save(figure, path, "")
+    return _save(figure, path, "Truth of the states: dead dye of every nucleus, live below both lines, dead above both")
 
 
 def _bland_altman(agreement: dict[str, Any], path: Path) -> tuple[str, Path]:

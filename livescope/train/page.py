@@ -62,6 +62,7 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         f"A call is right within {data['reach']:g} of the marked cell's radius. Intervals: 95 %, groups resampled. "
         f"Network sha256 {model['sha256'][:16]}.</p>",
     ]
+    parts += [f"<p class=limits><b>Warning.</b> {escape(one)}</p>" for one in sheet["warnings"]]
     if not data["every_cell_marked"]:
         parts.append("<p>Not every cell is marked: precision, F1 and viability of whole fields mean nothing here.</p>")
     rows = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.outputs import make_room
 from livescope.train.calibrate import known_states
 from livescope.train.data import UNKNOWN, Field, fingerprint
-from livescope.train.evaluate import call_fields, seen_path
+from livescope.train.evaluate import call_fields, seen_path, unknown_training, unseen
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, match_field
-from livescope.train.sources import Dataset, read, settings_of
+from livescope.train.sources import Dataset, entries_of, read
 
 __all__ = ["Recalibrated", "recalibrate"]
 
@@ -49,19 +49,35 @@ class Recalibrated:
     ece
         Expected calibration error before, and after on groups that did not set the temperature (on the same ones where
         there is one group only). None where nothing was labelled: the chances are as they were.
+    error
+        Part of wrong calls among those given, with the new band, on the same groups as the second `ece`; None likewise.
     n_live, n_dead
         Cells that were looked at.
     watched
         True if the card now also knows how these fields look.
+    notes
+        What must be told of the labels and of the calls.
     """
 
     bundle: Bundle
     temperature: tuple[float, float]
     uncertain: tuple[tuple[float, float], tuple[float, float]]
     ece: tuple[float, float] | None
+    error: float | None
     n_live: int
     n_dead: int
     watched: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class _Chances:
+    """What was fitted: changes of the card, errors as those of `Recalibrated`, live and dead cells."""
+
+    card: dict[str, object]
+    ece: tuple[float, float]
+    error: float
+    counts: tuple[int, int]
 
 
 def recalibrate(
@@ -79,8 +95,9 @@ def recalibrate(
     model
         Name of a bundled model or path of a bundle's .onnx file.
     fields
-        Control fields: labelled data (`livescope.train.sources.settings_of`), a record with corrections, or plain
-        pictures of untreated cells, from which only the shift watch learns.
+        Control fields: labelled data or a training config (`livescope.train.sources.entries_of`), or plain pictures of
+        untreated cells, from which only the shift watch learns. Groups that the model has seen are left out: it is
+        surer of them than of others.
     out
         NAME.onnx of the new bundle.
     risk
@@ -97,51 +114,47 @@ def recalibrate(
     SourceError
         There is nothing to learn from.
     ModelError
-        Fewer than 10 live or 10 dead cells with a label were found.
+        Fewer than 10 live or 10 dead cells with a label were found, or the calls are no better than chance.
     """
     bundle = load_bundle(model)
     if out.suffix != ".onnx" or out.resolve() == bundle.onnx_path.resolve():
         raise SettingsError(f"--out {str(out)!r} must be a new file NAME.onnx; a bundle is never changed in place.")
     make_room("--out", out)
     report("reading fields")
-    dataset = _read(fields, pixel_um)
-    report(f"calling cells of {len(dataset.fields)} fields")
-    calls = call_fields(bundle, dataset.fields, dataset.pixel_um)
-    matched = [match_field(f, c, dataset.reach) for f, c in zip(dataset.fields, calls, strict=True)]
-    labelled = any((field.state != UNKNOWN).any() for field in dataset.fields)
-    enough = len(dataset.fields) >= _LEAST_FIELDS
-    if not labelled and not enough:
+    datasets = _unseen(bundle, fields, _read(fields, pixel_um), report)
+    stating = [one for one in datasets if _stating(one)]
+    watched = [one for one in datasets if len(one.fields) >= _LEAST_FIELDS]
+    notes = [*(note for one in datasets for note in one.notes), *(unknown_training(bundle) if stating else [])]
+    if not stating and not watched:
+        count = sum(len(one.fields) for one in datasets)
         raise SourceError(
-            f"{str(fields)!r} holds {len(dataset.fields)} fields without labels; give {_LEAST_FIELDS} or more, or "
-            "labelled ones."
+            " ".join(notes)
+            or f"{str(fields)!r} holds {count} fields without labels; give {_LEAST_FIELDS} or more, or labelled ones."
         )
-    changed: dict[str, object] = {}
-    ece, counts = None, (0, 0)
-    if labelled:
-        changed, ece, counts = _chances(bundle, matched, risk)
-        changed["trained_on"] = (
-            f"{bundle.card.trained_on}. Temperature and uncertain band refitted on {counts[0]} live and {counts[1]} "
-            f"dead cells of {dataset.described}"
-        )
-    if enough:
+    fitted = _fit(bundle, stating, risk, report, notes.append) if stating else None
+    changed = {} if fitted is None else fitted.card
+    if watched:
         report("how these fields look")
-        changed["shift"] = _with_controls(bundle, dataset)
-    new = _write(bundle, out, changed, dataset.fields if labelled else ())
+        changed["shift"] = _with_controls(bundle, watched)
+    new = _write(bundle, out, changed, [field for one in stating for field in one.fields])
     before, after = bundle.card, new.card
+    ece, error, counts = (None, None, (0, 0)) if fitted is None else (fitted.ece, fitted.error, fitted.counts)
     return Recalibrated(
         new,
         (before.temperature, after.temperature),
         (before.uncertain, after.uncertain),
         ece,
+        error,
         *counts,
-        watched=enough,
+        watched=bool(watched),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _read(path: Path, pixel_um: float | None) -> Dataset:
+def _read(path: Path, pixel_um: float | None) -> list[Dataset]:
     """Read labelled data, or plain pictures as fields without a label."""
     try:
-        settings = settings_of(path)
+        entries = entries_of(path)
     except SourceError:
         plain = [
             (frame, Field(f"{name} {frame.index}", name, frame.pixels, *_no_cells()))
@@ -150,18 +163,57 @@ def _read(path: Path, pixel_um: float | None) -> Dataset:
         sizes = {frame.pixel_um for frame, _ in plain}
         own_um = sizes.pop() if len(sizes) == 1 else None
         described = f"{len(plain)} control fields without labels in {path.name!r}"
-        return Dataset([field for _, field in plain], pixel_um or own_um, 0.5, False, described)
-    return read(settings if pixel_um is None else settings.model_copy(update={"pixel_um": pixel_um}))
+        return [Dataset([field for _, field in plain], pixel_um or own_um, 0.5, False, described)]
+    return [read(one if pixel_um is None else one.model_copy(update={"pixel_um": pixel_um})) for one in entries]
+
+
+def _unseen(bundle: Bundle, fields: Path, datasets: Sequence[Dataset], report: Callable[[str], None]) -> list[Dataset]:
+    """Leave out the groups that the model has seen, and data of which nothing is left; the watch may learn from any."""
+    kept = [replace(one, fields=unseen(bundle, one.fields)[0]) if _stating(one) else one for one in datasets]
+    before, after = (sum(len(one.fields) for one in ones) for ones in (datasets, kept))
+    if before and not after:
+        raise SourceError(
+            f"model {bundle.name!r} was trained or calibrated on every group of {str(fields)!r}, and is surer of them "
+            "than of others. Give control fields that it has not seen, or the model that it was calibrated from."
+        )
+    if after < before:
+        report(f"{before - after} of {before} fields are left out: the model has seen pictures of their groups")
+    return [one for one in kept if one.fields]
+
+
+def _stating(dataset: Dataset) -> bool:
+    """Return True if a data set marks states that chances can be set by."""
+    return any((field.state != UNKNOWN).any() and not field.picked for field in dataset.fields)
+
+
+def _fit(
+    bundle: Bundle,
+    datasets: Sequence[Dataset],
+    risk: float,
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> _Chances:
+    """Call the cells of labelled fields, and fit the chances on them."""
+    report(f"calling cells of {sum(len(one.fields) for one in datasets)} fields")
+    matched: list[Matched] = []
+    for one in datasets:
+        calls = call_fields(bundle, one.fields, one.pixel_um, tell=warn)
+        matched += [match_field(f, c, one.reach) for f, c in zip(one.fields, calls, strict=True)]
+    fitted = _chances(bundle, matched, risk)
+    described = "; ".join(f"{len(one.fields)} of {one.described}" for one in datasets)
+    fitted.card["trained_on"] = (
+        f"{bundle.card.trained_on}. Temperature and uncertain band refitted on {fitted.counts[0]} live and "
+        f"{fitted.counts[1]} dead cells of {described}"
+    )
+    return fitted
 
 
 def _no_cells() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
     return np.zeros((0, 2), np.float32), np.zeros((0, 4, 2), np.float32), np.zeros(0, np.uint8)
 
 
-def _chances(
-    bundle: Bundle, matched: Sequence[Matched], risk: float
-) -> tuple[dict[str, object], tuple[float, float], tuple[int, int]]:
-    """Fit what the card says of chances; returns it with the calibration errors and the numbers of cells."""
+def _chances(bundle: Bundle, matched: Sequence[Matched], risk: float) -> _Chances:
+    """Fit what the card says of chances."""
     logit, dead = known_states(matched)
     counts = int(np.sum(~dead)), int(np.sum(dead))
     if min(counts) < _LEAST:
@@ -170,7 +222,7 @@ def _chances(
             f"{_LEAST} of each. Label more fields, of untreated and of killed cells."
         )
     old = bundle.card.temperature
-    groups = np.concatenate([np.full(int(np.sum(_stated(m))), hash(m.group)) for m in matched])
+    groups = np.repeat([m.group for m in matched], [int(np.sum(_stated(m))) for m in matched])
     p = np.empty(len(logit))
     for held in _halves(groups):
         others = ~held if (~held).any() and dead[~held].any() and not dead[~held].all() else held
@@ -183,13 +235,25 @@ def _chances(
         "sensitivity": float(np.mean(~called_dead[given & ~dead])) if (given & ~dead).any() else None,
         "specificity": float(np.mean(called_dead[given & dead])) if (given & dead).any() else None,
     }
+    if sum(rate or 0.0 for rate in rates.values()) <= 1:
+        found = ", ".join(f"{name} {'none' if rate is None else format(rate, '.2f')}" for name, rate in rates.items())
+        raise ModelError(
+            f"the calls of model {bundle.name!r} tell live from dead no better than chance on these fields ({found}); "
+            "nothing was written. Look whether live and dead are mixed up in the labels; else take or train another "
+            "model."
+        )
     card: dict[str, object] = {
         "temperature": round(old * change, 4),
         "uncertain": (low, high),
         "version": f"{bundle.card.version.removesuffix('+recalibrated')}+recalibrated",
         **{name: None if rate is None else round(rate, 4) for name, rate in rates.items()},
     }
-    return card, (calibration_error(_sigmoid(logit), dead), calibration_error(p, dead)), counts
+    return _Chances(
+        card,
+        (calibration_error(_sigmoid(logit), dead), calibration_error(p, dead)),
+        float(np.mean(called_dead[given] != dead[given])),
+        counts,
+    )
 
 
 def _stated(matched: Matched) -> NDArray[np.bool_]:
@@ -197,7 +261,7 @@ def _stated(matched: Matched) -> NDArray[np.bool_]:
     return stated
 
 
-def _halves(groups: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+def _halves(groups: NDArray[np.str_]) -> list[NDArray[np.bool_]]:
     """Deal cells into two halves by whole groups; one group is one part."""
     names, member = np.unique(groups, return_inverse=True)
     if len(names) < 2:
@@ -206,13 +270,14 @@ def _halves(groups: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     return [side[member], ~side[member]]
 
 
-def _with_controls(bundle: Bundle, dataset: Dataset) -> object:
+def _with_controls(bundle: Bundle, datasets: Sequence[Dataset]) -> object:
     """Add how these fields look to what the card knows of the training."""
-    own, known = make_reference(bundle, [(dataset, dataset.fields)]), bundle.card.shift
+    own, known = make_reference(bundle, [(one, one.fields) for one in datasets]), bundle.card.shift
     if known is None:
         return own
     # calibrated twice on the same fields, the later one stands
-    kept = tuple(one for one in known.subsets if one.data != own.subsets[0].data)
+    again = {one.data for one in own.subsets}
+    kept = tuple(one for one in known.subsets if one.data not in again)
     return known.model_copy(
         update={
             "subsets": (*kept, *own.subsets),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from livescope.calls import CellCalls, State, ray_angles
+from livescope.calls import CellCalls, State
 from livescope.errors import SourceError
 from livescope.record.corrections import LOG, Correction, CorrectionLog, apply_corrections
 from livescope.record.reader import Record, open_record
@@ -40,8 +40,9 @@ def read_records(path: Path, reviewed: bool = False) -> tuple[list[Field], float
         A record, or a folder of records.
     reviewed
         True where whoever corrected a frame looked at all of it: calls left as they were then count as right, and
-        places without one as empty. Else only what was said counts: the states of other calls are unknown, and so is
-        what lies between the cells.
+        places without one as empty. Else only the cells that somebody spoke of are marked; whether the other calls are
+        cells, and what lies between them, is unknown. Dead holds for the track in later frames too; live in the frame
+        of which it was said: later the state is unknown, as the cell may have died.
 
     Returns
     -------
@@ -86,24 +87,48 @@ def _field(
     standing: Sequence[Correction],
     reviewed: bool,
 ) -> Field:
-    # a state that comes through is one that somebody said
-    silent = calls if reviewed else replace(calls, state=np.full(len(calls), State.UNCERTAIN, np.uint8))
-    cells = apply_corrections(silent, standing)
+    said = [_at(line, calls.frame_index) for line in standing]
+    # nothing was said yet: what has a state afterwards was spoken of
+    silent = calls if reviewed else replace(calls, state=np.full(len(calls), UNKNOWN, np.uint8))
+    cells = apply_corrections(silent, said)
     pixels = record.frame(number).pixels
-    angles = ray_angles(cells.radii_px.shape[1])
-    unit = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    centres = np.stack([cells.y_px, cells.x_px], axis=-1).astype(np.float32)
-    rays = cells.radii_px[..., None] * unit
-    known = None
-    if not reviewed:
-        known = np.zeros(pixels.shape, bool)
-        everyone = np.concatenate([centres, np.stack([calls.y_px, calls.x_px], axis=-1)])  # removed ones among them
-        reach = np.concatenate([rays, calls.radii_px[..., None] * unit]) * _AROUND
-        for centre, ray in zip(everyone, reach, strict=True):
-            _fill(known, centre + ray)
-    state = np.where(cells.state == State.UNCERTAIN, UNKNOWN, cells.state).astype(np.uint8)
-    return Field(name, group, pixels, centres, (centres[:, None] + rays).astype(np.float32), state, known=known)
+    centres, contours = _outlines(cells)
+    marked = cells.state != UNKNOWN
+    state = np.where(cells.state == State.UNCERTAIN, UNKNOWN, cells.state).astype(np.uint8)[marked]
+    known = None if reviewed else _known(pixels.shape, silent, said, contours[marked])
+    return Field(name, group, pixels, centres[marked], contours[marked], state, known=known, picked=not reviewed)
 
 
-def _fill(mask: NDArray[np.bool_], outline: NDArray[np.floating]) -> None:
-    mask[polygon(outline[:, 0], outline[:, 1], mask.shape)] = True
+def _at(line: Correction, frame_index: int) -> Correction:
+    """What a correction is worth as a label of a frame: the dead stay dead, the living may have died since."""
+    if line.state == State.LIVE and line.frame_index < frame_index:
+        return replace(line, state=State.UNCERTAIN)
+    return line
+
+
+def _known(
+    shape: tuple[int, ...], silent: CellCalls, said: Sequence[Correction], marked: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Where the labels speak: in and around what was spoken of, but not in a call that nobody spoke of."""
+    # removed ones among them: there is nothing, and somebody said so
+    kept = [replace(line, kind="state", state=State.UNCERTAIN) if line.kind == "remove" else line for line in said]
+    everyone = apply_corrections(silent, kept)
+    centres, contours = _outlines(everyone)
+    spoken = everyone.state != UNKNOWN
+    known = np.zeros(shape, bool)
+    for centre, outline in zip(centres[spoken], contours[spoken], strict=True):
+        _fill(known, centre + _AROUND * (outline - centre), True)
+    for outline in contours[~spoken]:
+        _fill(known, outline, False)
+    for outline in marked:
+        _fill(known, outline, True)
+    return known
+
+
+def _outlines(cells: CellCalls) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return centres (n, 2) and outlines (n, 32, 2) of cells."""
+    return np.stack([cells.y_px, cells.x_px], axis=-1).astype(np.float32), cells.outlines_yx()
+
+
+def _fill(mask: NDArray[np.bool_], outline: NDArray[np.floating], value: bool) -> None:
+    mask[polygon(outline[:, 0], outline[:, 1], mask.shape)] = value

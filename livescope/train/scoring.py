@@ -94,7 +94,7 @@ def match_field(field: Field, calls: CellCalls, reach: float, border_px: float =
     ----------
     field
         The truth. Cells centred outside the frame are not asked for; calls that meet one are not counted. Nor are calls
-        without a partner where the labels say nothing.
+        without a partner where the labels say nothing, nor anything of a field whose marked cells were picked.
     calls
         What was called, in the same pixels.
     reach
@@ -114,10 +114,10 @@ def match_field(field: Field, calls: CellCalls, reach: float, border_px: float =
         row, column = np.rint(centres).astype(int).clip(0, np.array([height, width]) - 1).T
         inside &= field.known[row, column]
     # a pair counts by its marked cell, a call without a partner by its own place
-    counted = np.where(partner >= 0, asked[partner] if len(asked) else False, inside)
+    counted = np.where(partner >= 0, asked[partner] if len(asked) else False, inside) & (not field.picked)
     state = field.state.astype(np.int64)
     marked = np.where(partner >= 0, state[partner] if len(state) else -1, -1)
-    missed = asked.copy()
+    missed = asked & (not field.picked)
     missed[partner[partner >= 0]] = False
     distance = np.full(len(centres), np.nan)
     distance[pairs[:, 0]] = np.linalg.norm(centres[pairs[:, 0]] - field.centres_yx[pairs[:, 1]], axis=1)

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from livescope.detect.normalise import Background, Normalisation
 from livescope.errors import SettingsError
-from livescope.settings import Section, explain, split_override
+from livescope.settings import Section, config_text, explain, split_override
 from livescope.train.fit import FitSettings
 from livescope.train.sources import DataSettings
 from livescope.written import read_yaml, validate
@@ -62,9 +62,7 @@ def load_train_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSetti
         File missing or not YAML, unknown key, or value out of range.
     """
     try:
-        tree = read_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"config {str(path)!r} cannot be read: {error.strerror}. See configs/train.yaml.") from None
+        tree = read_yaml(config_text(path))
     except yaml.YAMLError as error:
         raise SettingsError(f"config {str(path)!r} is not YAML: {error}") from None
     if not isinstance(tree, dict):

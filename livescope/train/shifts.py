@@ -51,7 +51,7 @@ def _noisy(part: float) -> Callable[[Field], Field]:
 
 
 def scaled(factor: float) -> Callable[[Field], Field]:
-    """Another objective: so many times the pixels along each axis."""
+    """Another objective: so many times the pixels along each axis, of which the camera takes in no more than before."""
 
     def disturb(field: Field) -> Field:
         shape = tuple(max(round(side * factor), 1) for side in field.pixels.shape)
@@ -61,7 +61,13 @@ def scaled(factor: float) -> Callable[[Field], Field]:
         # the middle of pixel 0 lies half a pixel from the edge that stays in place
         half = np.float32(0.5)
         centres, contours = (field.centres_yx + half) * scale - half, (field.contours_yx + half) * scale - half
-        return replace(_pixels(field, values), centres_yx=centres, contours_yx=contours, known=known)
+        seen = tuple(slice(side) for side in field.pixels.shape)  # a network of one fixed size takes no larger field
+        return replace(
+            _pixels(field, values[seen]),
+            centres_yx=centres,
+            contours_yx=contours,
+            known=None if known is None else known[seen],
+        )
 
     return disturb
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from livescope.acquire.files import tiff_pixel_um
 from livescope.errors import SettingsError, SourceError
+from livescope.settings import config_text
 from livescope.train import data, dye
 from livescope.train.masks import read_masks
 from livescope.train.records import corrected_records, read_records
@@ -28,6 +29,7 @@ __all__ = [
     "OneOf",
     "Records",
     "Simulated",
+    "entries_of",
     "read",
     "settings_in",
     "settings_of",
@@ -100,7 +102,8 @@ class DyePairs(_Frozen):
 class Records(_Frozen):
     """Frames whose cells were corrected in the viewer: a record, or a folder of records.
 
-    `reviewed` says that frames were looked at as a whole: what was left as it was then counts as right.
+    `reviewed` says that frames were looked at as a whole: what was left as it was then counts as right. Without it the
+    marked cells are those that somebody had to correct, which train a network but measure none.
     """
 
     kind: Literal["records"] = "records"
@@ -113,6 +116,11 @@ class Records(_Frozen):
 OneOf = Simulated | Masks | Coco | DyePairs | Records
 DataSettings = Annotated[OneOf, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[OneOf] = TypeAdapter(DataSettings)
+_PICKED = (
+    "the marked cells of {path!r} are those that somebody corrected, mostly errors of the model that called them: they "
+    "say nothing of how often a model is right. Look at every cell of the corrected frames, and say so in a config: "
+    "data: [{{kind: records, path: {path}, reviewed: true}}]"
+)
 _GROUP_KEYS = ("dup_group", "series", "experiment", "day", "well")
 """Keys of a COCO image that are taken for its group where none is named, the first that all images have."""
 
@@ -137,6 +145,8 @@ class Dataset:
         Times that each field is shown in training for once of the others.
     measured, thresholds
         Of dye pairs: the dead dye of each field's nuclei, and the lines that made states of it.
+    notes
+        What whoever uses the labels must be told of them.
     """
 
     fields: list[data.Field]
@@ -147,6 +157,7 @@ class Dataset:
     repeat: int = 1
     measured: tuple[dye.Measured, ...] = ()
     thresholds: dye.Thresholds | None = None
+    notes: tuple[str, ...] = ()
 
 
 def settings_of(path: Path) -> OneOf:
@@ -184,6 +195,19 @@ def settings_of(path: Path) -> OneOf:
     )
 
 
+def entries_of(path: Path) -> tuple[OneOf, ...]:
+    """Find out what data a path means: those of a training config (YAML), a folder, or the word ``simulated``.
+
+    Raises
+    ------
+    SourceError
+        Nothing there is known.
+    SettingsError
+        The config cannot be read, or names no data.
+    """
+    return settings_in(path) if path.suffix in (".yaml", ".yml") else (settings_of(path),)
+
+
 def with_group(settings: OneOf, group: str) -> OneOf:
     """Return the settings with another grouping of their pictures.
 
@@ -206,10 +230,8 @@ def settings_in(config: Path) -> tuple[OneOf, ...]:
         It is missing, or not as it must be.
     """
     try:
-        tree = read_yaml(config.read_text(encoding="utf-8"))
+        tree = read_yaml(config_text(config))
         return tuple(validate(_ADAPTER.validate_python, one) for one in tree["data"])
-    except OSError as error:
-        raise SettingsError(f"config {str(config)!r} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise SettingsError(
             f"{str(config)!r} names no labelled data (a list `data`, as in configs/train.yaml): {error}"
@@ -225,6 +247,7 @@ def read(settings: OneOf) -> Dataset:
         They are missing or not as the kind wants them.
     """
     reach, complete, grouped = 0.5, True, ""
+    notes: list[str] = []
     pixel_um = settings.pixel_um or _said(settings)
     measured: tuple[dye.Measured, ...] = ()
     thresholds = None
@@ -243,14 +266,16 @@ def read(settings: OneOf) -> Dataset:
             measured = tuple(dye.measure(pair) for pair in pairs)
             fields = dye.label(pairs, thresholds, others_are_background=settings.unmarked == "background")
             reach, complete = 1.0, False
+            notes += filter(None, [dye.doubt(fields)] if settings.thresholds is None else [])
         case Records():
             fields, own_um = read_records(settings.path, settings.reviewed)
             pixel_um, complete = pixel_um or own_um, settings.reviewed
+            notes += [] if settings.reviewed else [_PICKED.format(path=str(settings.path))]
             grouped = f" in {settings.path.name!r}, grouped by place"
     if isinstance(settings, Masks | Coco | DyePairs):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
-    return Dataset(fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds)
+    return Dataset(fields, pixel_um, reach, complete, described, settings.repeat, measured, thresholds, tuple(notes))
 
 
 def _said(settings: OneOf) -> float | None:

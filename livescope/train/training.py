@@ -61,6 +61,8 @@ def train(
     datasets = [read(one) for one in settings.data]
     settings = _as_started(settings, datasets)
     for number, dataset in enumerate(datasets):
+        for note in dataset.notes:
+            tell(f"warning: {note}")
         if dataset.thresholds is not None:
             name = settings.out / f"{settings.name}.dye{number or ''}.png"
             draw_dye(dataset.measured, dataset.thresholds, name)
@@ -70,7 +72,8 @@ def train(
     draw_history(made.history, settings.out / f"{settings.name}.losses.png")
     for number, (dataset, fields) in enumerate(made.tests):
         tell(f"validation sheet: {dataset.described}")
-        write_sheet(sheet_of(made.bundle, dataset, fields, tell), settings.out / f"{settings.name}.sheet{number or ''}")
+        sheet = sheet_of(made.bundle, dataset, fields, tell)
+        write_sheet(sheet, settings.out / f"{settings.name}.sheet{number or ''}", dataset)
     return made
 
 

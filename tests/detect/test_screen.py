@@ -131,6 +131,17 @@ def test_a_small_file_that_asks_for_terabytes_is_refused(tmp_path: Path, text: s
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "repeats"),
+    [("1, 1, H, W", "1, 512, 1, 1"), ("1, H, W, 1", "1, 1, 1, 512"), ("1, H, W, 3", "1, 1, 1, 512")],
+)
+def test_growth_is_measured_whichever_way_the_channels_lie(shape: str, repeats: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 17]>
+    grow (float[{shape}] image) => (float[a, b, c, d] y) <int64[4] s = {{{repeats}}}> {{ y = Tile (image, s) }}"""
+    with pytest.raises(ModelError, match=r"would have the shape .* for a frame of 1024 x 1024"):
+        screened(parser.parse_model(text).SerializeToString(), "grow")
+
+
 def test_a_file_of_great_size_is_not_even_read(tmp_path: Path) -> None:
     path = make_bundle(tmp_path, blob_network()).onnx_path
     with path.open("r+b") as file:

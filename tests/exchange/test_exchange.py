@@ -56,6 +56,30 @@ def test_a_bundle_comes_back_as_it_went(exported: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(calls[0].p_dead, calls[1].p_dead)
 
 
+def test_nothing_of_an_older_bundle_stays_beside_the_new_one(exported: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net[1].onnx"  # as a browser names a second download
+    adopt(exported, out)
+    out.with_suffix(".int8.onnx").write_bytes(b"of the old one")
+    network = tmp_path / "mine.onnx"
+    network.write_bytes(parser.parse_model(MAP).SerializeToString())
+    adopt(network, out, example_card(root, tmp_path))
+    assert out.read_bytes() == network.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("net*")) == ["net[1].card.yaml", "net[1].onnx"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_package_is_told(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", method) as package:
+        package.writestr("bioimageio.yaml", "type: model\n" * 500)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("bioimageio.yaml") + (9 if method == zipfile.ZIP_LZMA else 0)  # behind the headers
+    content[start : start + 12] = b"\xff" * 12
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"'bioimageio\.yaml' in .* cannot be unpacked: .* Get it again"):
+        adopt(path, tmp_path / "again.onnx")
+
+
 def test_an_unpacked_package_is_taken_as_well(exported: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(exported) as package:
         package.extractall(tmp_path / "package")

@@ -109,6 +109,27 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, config: Path, monkeypatch: 
         run("train", config)
 
 
+@pytest.mark.parametrize("folder", ["2024-05-01", "20240501", "a: b [1]"])
+def test_folders_and_models_of_any_name_are_taken_as_they_are(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("livescope.train.command.run_train", lambda _config, overrides, *_rest: given.extend(overrides))
+    run("train", CONFIGS / "finetune.yaml", "--from", folder, "--out", folder)
+    settings = load_train_settings(CONFIGS / "finetune.yaml", given)
+    assert (settings.start, settings.out) == (folder, Path(folder))
+
+
+def test_a_config_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: x\n# 0.65 µm\ndata: []\n".encode("latin-1"))
+    for words in (
+        ("train", path),
+        ("evaluate", "simulated", path, "--out", tmp_path / "sheet"),
+        ("run", path, "--headless"),
+    ):
+        with pytest.raises(SettingsError, match=r"latin\.yaml' is no UTF-8 text \(byte 15, 0xb5\): save it as UTF-8"):
+            run(*words)
+
+
 def test_states_of_one_kind_are_refused_before_any_time_is_spent(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     (folder / "images").mkdir(parents=True)

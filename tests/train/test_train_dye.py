@@ -12,7 +12,8 @@ from livescope.calls import State
 from livescope.errors import SourceError
 from livescope.train import sources
 from livescope.train.data import UNKNOWN
-from livescope.train.dye import Thresholds, label, measure, propose, read_pairs, register
+from livescope.train.dye import Pair, Thresholds, doubt, label, measure, propose, read_pairs, register
+from livescope.train.evaluate import evaluate
 from livescope.train.nuclei import find_nuclei
 
 SHIFT = (-5, 3)
@@ -72,6 +73,62 @@ def test_proposed_thresholds_part_the_modes(tmp_path: Path) -> None:
     lines = propose(read_pairs(tmp_path))
     assert 1.0 < lines.live_field < 1.6 < lines.dead_field + 0.2 < 4.2
     assert 1.0 < lines.live_ring < lines.dead_ring < 4
+
+
+def stained(times: float, fields: int, seed: int) -> list[Pair]:
+    """Fields of 16 nuclei each, whose dead dye is about so many times the background."""
+    rng, pairs = np.random.default_rng(seed), []
+    y, x = np.mgrid[:200, :200]
+    for k in range(fields):
+        dead, nuclei = rng.normal(100.0, 3.0, y.shape), np.zeros(y.shape, np.intp)
+        for number, (cy, cx) in enumerate([(r, c) for r in (25, 75, 125, 175) for c in (25, 75, 125, 175)], start=1):
+            nuclei[np.hypot(y - cy, x - cx) < 10] = number
+            dead[nuclei == number] *= times * np.exp(rng.normal(0, 0.25))
+        nuclear = np.where(nuclei > 0, 1000, 50).astype(np.uint16)
+        light = np.full(y.shape, 1000, np.uint16)
+        pairs.append(Pair(f"{k}", f"{k}", light, dead.clip(0).astype(np.uint16), nuclear, nuclei, (0, 0), drawn=True))
+    return pairs
+
+
+def states(pairs: list[Pair], lines: Thresholds) -> dict[State, int]:
+    state = np.concatenate([field.state for field in label(pairs, lines)])
+    return {one: int(np.sum(state == one)) for one in (State.LIVE, State.DEAD)}
+
+
+def test_no_nucleus_of_a_kill_control_is_proposed_as_live() -> None:
+    killed, untreated = stained(10, 6, 0), stained(1, 6, 1)
+    assert states(killed, propose(killed)) == {State.LIVE: 0, State.DEAD: 96}
+    lines = propose([*killed, *untreated])
+    assert lines.live_field < 1.6
+    found = states(untreated, lines)
+    assert found[State.LIVE] > 60
+    assert found[State.DEAD] <= 2
+    assert "96 dead: so few live ones do not show where the lines belong" in doubt(label(killed, propose(killed)))
+    assert doubt(label([*killed, *untreated], lines)) == ""
+
+
+def test_lines_are_proposed_from_some_nuclei_only() -> None:
+    pairs = stained(1, 2, 0)
+    none = [replace(pair, nuclei=np.zeros_like(pair.nuclei)) for pair in pairs]
+    with pytest.raises(SourceError, match="0 nuclei in 2 fields are too few to propose"):
+        propose(none)
+    one = replace(pairs[0], nuclei=(pairs[0].nuclei == 1).astype(np.intp))
+    with pytest.raises(SourceError, match="1 nuclei in 3 fields are too few to propose"):
+        propose([one, *none])
+
+
+def test_a_sheet_shows_the_lines_that_its_truth_hangs_on(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for pair in stained(10, 1, 0):
+        for channel in ("brightfield", "dead", "nuclear"):
+            name = f"field.{channel}{'' if channel == 'brightfield' else '_dye'}.tif"
+            imsave(tmp_path / "data" / name, getattr(pair, channel), check_contrast=False)
+        imsave(tmp_path / "data" / "field.nuclei.tif", pair.nuclei.astype(np.uint16), check_contrast=False)
+    sheet = evaluate("adherent", tmp_path / "data", tmp_path / "sheet", pixel_um=0.65)
+    assert sheet["data"]["thresholds"]["dead_field"] == 1.6
+    assert "so few live ones" in sheet["warnings"][0]
+    assert (tmp_path / "sheet" / "dye.png").is_file()
+    assert "dead dye of every nucleus" in (tmp_path / "sheet" / "sheet.html").read_text()
 
 
 def test_without_drawn_nuclei_they_are_found(tmp_path: Path) -> None:

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from skimage.io import imsave
 
+import livescope
 from livescope.detect.bundle import Bundle, load_bundle, write_card
 from livescope.detect.calibrate import calibration_error, fit_temperature, risk_band
 from livescope.errors import ModelError, SettingsError, SourceError
+from livescope.train.command import run_calibrate
 from livescope.train.data import Field, fingerprint, simulated_fields
 from livescope.train.evaluate import seen_path
 from livescope.train.recalibrate import recalibrate
@@ -74,6 +81,7 @@ def test_a_mis_scaled_model_is_calibrated_on_control_fields(tmp_path: Path, fiel
     wrong = mis_scaled(tmp_path, 4.0)
     done = recalibrate(str(wrong.onnx_path), store(fields, tmp_path / "controls"), tmp_path / "new.onnx", pixel_um=0.65)
     assert done.ece is not None
+    assert "wrong.seen.txt is missing" in done.notes[0]
     assert done.ece[1] < 0.6 * done.ece[0]
     assert done.temperature[1] < 0.6 * done.temperature[0]
     again = load_bundle(tmp_path / "new.onnx")
@@ -107,3 +115,61 @@ def test_too_few_cells_and_bad_places_are_refused(tmp_path: Path, fields: list[F
     for out in (own, tmp_path / "new.txt"):
         with pytest.raises(SettingsError, match="never changed in place"):
             recalibrate("simulated", tmp_path / "live", out)
+
+
+def test_data_of_a_config_are_taken_together_and_what_the_model_has_seen_is_left_out(
+    tmp_path: Path, fields: list[Field]
+) -> None:
+    model = mis_scaled(tmp_path, 1.0).onnx_path
+    first, second = store(fields[:3], tmp_path / "first"), store(fields[3:], tmp_path / "second")
+    config = tmp_path / "controls.yaml"
+    entries = [{"kind": "coco", "path": str(one), "group": "file_name"} for one in (first, second)]
+    config.write_text(json.dumps({"data": entries}))
+    seen_path(model).write_text(f"{fingerprint(fields[0])}\n")
+    told: list[str] = []
+    done = recalibrate(str(model), config, tmp_path / "new.onnx", pixel_um=0.65, report=told.append)
+    assert "1 of 6 fields are left out: the model has seen pictures of their groups" in told
+    assert "2 of 3 fields of kind coco in 'first'" in done.bundle.card.trained_on
+    assert "3 of 3 fields of kind coco in 'second'" in done.bundle.card.trained_on
+    assert {fingerprint(field) for field in fields} <= set(seen_path(done.bundle.onnx_path).read_text().split())
+    with pytest.raises(SourceError, match="trained or calibrated on every group"):
+        recalibrate(str(done.bundle.onnx_path), first, tmp_path / "again.onnx", pixel_um=0.65)
+
+
+def with_states_flipped(field: Field, part: float) -> Field:
+    flipped = np.random.default_rng(len(field.state)).random(len(field.state)) < part
+    return replace(field, state=np.where(flipped, 3 - field.state, field.state).astype(np.uint8))
+
+
+def test_what_is_wrong_among_the_calls_given_is_said(tmp_path: Path, fields: list[Field]) -> None:
+    said = Console(record=True, width=400)
+    doubtful = store([with_states_flipped(field, 0.2) for field in fields], tmp_path / "doubtful")
+    run_calibrate("simulated", doubtful, tmp_path / "new.onnx", 0.01, 0.65, said)
+    text = said.export_text()
+    assert re.search(r"[12]\d\.\d% of the calls given wrong", text)
+    assert "more calls are wrong than --risk 0.01 lets through" in text
+
+
+def test_calls_no_better_than_chance_make_no_model(tmp_path: Path, fields: list[Field]) -> None:
+    swapped = store([with_states_flipped(field, 1.0) for field in fields], tmp_path / "swapped")
+    with pytest.raises(ModelError, match=r"no better than chance .*sensitivity 0\.0.*nothing was written"):
+        recalibrate("simulated", swapped, tmp_path / "new.onnx", pixel_um=0.65)
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_halves_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """Groups were once numbered by `hash`, which Python draws anew in each process."""
+    code = (
+        "import numpy as np; from livescope.detect.bundle import load_bundle; from livescope.train import recalibrate\n"
+        "from livescope.train.scoring import Matched; rng, ones = np.random.default_rng(0), []\n"
+        "for k in range(9):\n"
+        "    p, dead = rng.random(20), rng.random(20) < 0.5; p = (p + k * dead) / (k + 1)\n"
+        "    empty = np.empty(0, int); state = np.where(dead, 2, 1)\n"
+        "    ones.append(Matched(f'f{k}', f'well {k}', p, p, state.astype(np.uint8), state, p, empty))\n"
+        "print(recalibrate._chances(load_bundle('simulated'), ones, 0.01))"
+    )
+    said = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(livescope.__file__).parents[1])}
+        said.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
+    assert len(said) == 1
