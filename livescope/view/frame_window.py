@@ -63,6 +63,9 @@ class Shown(Protocol):
     def latest_analysis(self) -> Analysis | None:
         """Newest analysed frame."""
 
+    def record_of(self, frame: Frame) -> Path | None:
+        """Record that holds a frame, None if none does."""
+
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """(seconds, viability) pairs."""
 
@@ -128,7 +131,7 @@ class FrameWindow(QMainWindow):
             self.canvas,
             self.feed,
             self.commands,
-            self.record_path,
+            shown.record_of,
             self.tell,
             self.errors.append,
             lambda write: self._guarded("saving a correction", write),
@@ -205,6 +208,7 @@ class FrameWindow(QMainWindow):
         status, analysis, frame = self.shown.status(), self.feed.latest_analysis(), self.shown.latest_frame()
         self.side.show_status(status, analysis, frame)
         self.side.show_cells(analysis)
+        self.side.curve_note.setVisible(bool(self.feed.standing))
         if self._ticks % _CURVE_EVERY == 0:
             self.side.show_curve(self.shown.viability_curve(), self.curves_by_place())
         self._ticks += 1

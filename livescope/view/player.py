@@ -143,6 +143,10 @@ class RecordPlayer:
         """Return the newest analysed frame up to the one shown."""
         return self._analysis
 
+    def record_of(self, _frame: Frame) -> Path:
+        """Return the record: all frames are of it."""
+        return self.path
+
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """Viability of the whole run against seconds since its first frame."""
         return self._curve

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSlider,
 
 from livescope.calls import Viability  # noqa: E402
 from livescope.places import Place  # noqa: E402
+from livescope.record.corrections import LOG  # noqa: E402
 from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
 from livescope.view.correcting import LOOK_RADII  # noqa: E402
@@ -55,6 +56,8 @@ class RecordWindow(FrameWindow):
         super().__init__(player, view, memory, player.path.parent)
         self.setWindowTitle(f"{player.path.name} \u2013 livescope")
         self.place.setText(f"record  {player.path}")
+        if (player.path / LOG).exists():
+            self.correcting.open(player.path)
 
     def make_bar(self) -> Any:
         """Make the bar with play, slider and speed."""

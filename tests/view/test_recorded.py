@@ -115,6 +115,29 @@ def test_cells_at_the_border_count_by_the_rule_of_the_run(
     window.close()
 
 
+def test_corrections_of_former_sessions_hold_at_once_and_can_be_undone(
+    qtbot: Any, record: Path, window: RecordWindow
+) -> None:
+    _await_frame(qtbot, window, 0)
+    qtbot.waitUntil(lambda: window.canvas.calls.drawing is not None)
+    calls = window.canvas.calls.drawing.analysis.calls
+    window.correcting.on.setChecked(True)
+    window.feed.corrector.set_state(calls, [0, 1], DEAD)  # a box: one thing said
+    window.feed.corrector.set_state(calls, [0], State.UNCERTAIN)
+    window.close()
+    again = RecordWindow(RecordPlayer(record), ViewSettings())
+    qtbot.addWidget(again)
+    again.show()
+    qtbot.waitUntil(lambda: [again.side.cells.counts[s].number for s in State] == ["0", "1", "1"])
+    qtbot.waitUntil(lambda: again.message == "3 corrections")
+    qtbot.waitUntil(lambda: not again.side.curve_note.isHidden())
+    for numbers in (["0", "2", "0"], ["2", "0", "0"]):
+        qtbot.waitUntil(lambda: again.canvas.calls.drawing is not None)
+        again.correcting.undo()
+        qtbot.waitUntil(lambda numbers=numbers: [again.side.cells.counts[s].number for s in State] == numbers)
+    again.close()
+
+
 def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
     window.bar.slider.setValue(7)
     _await_frame(qtbot, window, 7)
