@@ -220,6 +220,11 @@ class FrameWindow(QMainWindow):
         if self.canvas.picture is None:
             self.canvas.set_hint(self.hint(status))
 
+    def report(self, text: str, trace: str) -> None:
+        """Show an error on the banner, its traceback among the details to copy. Any thread."""
+        self.banner.details.append(trace)
+        self.errors.append(text)
+
     @property
     def message(self) -> str:
         """The line at the bottom of the window."""

@@ -29,7 +29,7 @@ from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.player import RecordPlayer  # noqa: E402
 from livescope.view.theme import THEMES, Theme  # noqa: E402
 
-__all__ = ["RecordWindow", "view_record"]
+__all__ = ["RecordWindow", "show_record", "view_record"]
 
 _SPEEDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
 
@@ -206,12 +206,19 @@ def view_record(path: Path) -> int:
     DisplayError
         There is no display, or Qt is not installed.
     """
-    from livescope.session import Session
-    from livescope.view.window import application, run_window, show
+    from livescope.view.window import application
 
     application()
+    return show_record(RecordPlayer(path))
+
+
+def show_record(player: RecordPlayer) -> int:
+    """Show a recorded run, and what is opened in its place; wants a QApplication. Returns the exit code."""
+    from livescope.session import Session
+    from livescope.view.window import run_window, show
+
     with collected_here():
-        window = RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini")
+        window = RecordWindow(player, ViewSettings(), user_config_path("livescope") / "window.ini")
         code = run_window(window)
         if window.opening.wanted is None:
             return code
