@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QMainWindow, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from livescope.calls import Analysis, State, Viability
@@ -39,6 +39,8 @@ from livescope.view.theme import THEMES, apply_theme
 
 __all__ = ["FrameWindow", "Shown"]
 
+_SIZE = QSize(1280, 800)
+"""Where the screen is that large."""
 _STATUS_MS = 200
 _CURVE_EVERY = 5
 """The curve is drawn every fifth status: it changes slowly."""
@@ -124,7 +126,7 @@ class FrameWindow(QMainWindow):
         self.place = ElidedLabel()
         """What is written or read, at the bottom right."""
         self.setWindowTitle("livescope")
-        self.resize(1280, 800)
+        self.resize(_SIZE.boundedTo(self.screen().availableGeometry().size()))
         self.feed = CorrectedFeed(shown, shown.settings.detector.border)
         self._add_actions()
         self.correcting = CorrectingMode(
@@ -285,7 +287,7 @@ class FrameWindow(QMainWindow):
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Stay as wide as the bar, whose width is known now; the layout of a main window does not ask it."""
         super().showEvent(event)
-        self.setMinimumWidth(self.bar.minimumSizeHint().width())
+        self.setMinimumWidth(max(part.minimumSizeHint().width() for part in (self.bar, self.centralWidget())))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End timer and threads before anything they use goes; remember the layout."""

@@ -101,6 +101,11 @@ class RecordPlayer:
         """Seconds from the first frame of the run to the one asked for."""
         return float(self._times_s[self._wanted])
 
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame of the run to the last one."""
+        return float(self._times_s[-1])
+
     def seek(self, number: int) -> None:
         """Go to a frame; numbers outside the run go to its ends."""
         self._wanted = min(max(number, 0), self.count - 1)

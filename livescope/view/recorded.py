@@ -24,6 +24,7 @@ from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
 from livescope.view.correcting import LOOK_RADII  # noqa: E402
 from livescope.view.doubts import Doubt, doubts_of  # noqa: E402
+from livescope.view.folding import FoldingRow  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
 from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.player import RecordPlayer  # noqa: E402
@@ -143,6 +144,7 @@ class PlayerBar(QWidget):
         self.play.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Frame of the run")
+        self.slider.setMinimumWidth(120)
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.time = QLabel()
         self.speed = QComboBox()
@@ -158,7 +160,7 @@ class PlayerBar(QWidget):
         layout.addWidget(self.play)
         layout.addWidget(self.slider, 1)
         layout.addWidget(self.time)
-        for widget in (self.speed, *view_buttons, menu):
+        for widget in (self.speed, FoldingRow(view_buttons, layout.spacing()), menu):
             layout.addWidget(widget)
         self.play.clicked.connect(lambda: player.play(not player.playing))
         self.slider.valueChanged.connect(player.seek)
@@ -180,6 +182,8 @@ class PlayerBar(QWidget):
             self.slider.setValue(player.number)
         self.slider.blockSignals(False)
         self.time.setText(f"{player.number + 1} / {player.count}   {_clock(player.elapsed_s)}")
+        widest = f"{player.count} / {player.count}   {_clock(max(player.duration_s, 3600))}"
+        self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance(widest))
         if player.playing is not self._playing:
             self._playing = player.playing
             self.play.setText("Pause" if player.playing else "Play")

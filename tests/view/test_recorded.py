@@ -160,6 +160,16 @@ def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
     assert window.player.number == 9
 
 
+def test_slider_and_clock_keep_their_room(qtbot: Any, window: RecordWindow) -> None:
+    window.resize(window.minimumWidth(), 600)
+    qtbot.keyClick(window, Qt.Key.Key_End)
+    _await_frame(qtbot, window, 9)
+    qtbot.waitUntil(lambda: window.bar.time.text().startswith("10 / 10"))
+    assert window.bar.slider.width() >= 120
+    assert window.bar.time.width() >= window.bar.time.sizeHint().width()
+    assert window.bar.width() == window.width()
+
+
 def test_playing_goes_to_the_end_and_begins_again(qtbot: Any, window: RecordWindow) -> None:
     window.bar.speed.setCurrentIndex(window.bar.speed.findData(2.0))
     qtbot.mouseClick(window.bar.play, Qt.MouseButton.LeftButton)

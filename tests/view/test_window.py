@@ -35,6 +35,7 @@ LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
 def window(qtbot: Any, scripted: Any) -> Iterator[MainWindow]:
     window = MainWindow(scripted)
     qtbot.addWidget(window)
+    window.resize(1280, 800)  # the offscreen screen is smaller
     window.show()
     qtbot.waitExposed(window)
     yield window
@@ -97,6 +98,33 @@ def test_docks_do_not_make_the_window_wider(qtbot: Any, window: MainWindow) -> N
     qtbot.wait(50)
     assert window.width() == window.minimumWidth()
     assert window.bar.width() == window.width()
+
+
+def test_a_small_screen_is_enough(qtbot: Any, window: MainWindow) -> None:
+    def shown() -> list[str]:
+        return [button.text() for button in window.bar.findChildren(QToolButton) if button.isVisible()]
+
+    window.resize(1280, 700)
+    qtbot.waitUntil(lambda: shown() == ["ROI", "Full", "Calls", "Outlines", "Markers", "Trails", "Fit", "Menu"])
+    window.resize(1000, 700)
+    qtbot.waitUntil(lambda: window.width() == 1000 and shown()[:1] + shown()[-1:] == ["ROI", "Menu"])
+    assert len(shown()) < 8
+    window.resize(100, 700)
+    qtbot.waitUntil(lambda: shown() == ["Menu"])
+    assert window.width() <= 800
+    menu = next(b for b in window.bar.findChildren(QToolButton) if b.isVisible()).menu()
+    assert {window.region, window.outlines, window.trails, window.fit} <= {*menu.actions()}  # still at hand
+    window.resize(1280, 700)
+    qtbot.waitUntil(lambda: len(shown()) == 8)
+
+
+def test_the_window_opens_no_larger_than_the_screen(qtbot: Any, scripted: Any) -> None:
+    window = MainWindow(scripted)
+    qtbot.addWidget(window)
+    window.show()
+    assert window.width() <= window.screen().availableGeometry().width()
+    assert window.height() <= window.screen().availableGeometry().height()
+    window.close()
 
 
 def test_a_long_state_is_cut_and_told_in_full(qtbot: Any, window: MainWindow, scripted: Any) -> None:
