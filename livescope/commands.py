@@ -5,8 +5,6 @@ Owns the order in which a command calls the rooms. Options and help are in `live
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,18 +16,12 @@ from livescope.headless import exit_code, print_summary, run_headless, summarise
 from livescope.outputs import make_room
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
+from livescope.view.display import has_display
 from livescope.view.monitor import monitoring
 
-__all__ = ["demo", "has_display", "run"]
+__all__ = ["demo", "run"]
 
 _console = Console()
-
-
-def has_display() -> bool:
-    """Whether a window can be opened here. On Linux that takes an X or Wayland display."""
-    if sys.platform != "linux":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def demo(out: Path, headless: bool, overrides: Sequence[str], summary: Path | None) -> int:
@@ -59,14 +51,12 @@ def run(
         if path is not None:
             make_room(option, path)
     started_s = time.perf_counter()
-    with (
-        Session(settings, allow_actions=allow_actions) as session,
-        monitoring(session, settings.view.monitor) as monitor,
-    ):
-        if monitor is not None:
-            _console.print(f"monitor: {monitor.url}", soft_wrap=True)
+    with Session(settings, allow_actions=allow_actions) as session:
         if headless:
-            figures = run_headless(session, _console)
+            with monitoring(session, settings.view.monitor) as monitor:
+                if monitor is not None:
+                    _console.print(f"monitor: {monitor.url}", soft_wrap=True)
+                figures = run_headless(session, _console)
         else:
             from livescope.view.window import show
 

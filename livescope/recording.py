@@ -56,6 +56,8 @@ class Recording:
         self._disk_asked_s = -_DISK_POLL_S
         self._disk_free: int | None = None
         self._written: set[Path] = set()
+        self._times_s: dict[Path, tuple[float, float]] = {}
+        """When the first and the newest frame of each record arrived."""
         self.path: Path | None = None
         """The newest record."""
 
@@ -170,7 +172,19 @@ class Recording:
     def put(self, frame: Frame) -> bool:
         """Store a frame (acquisition thread); False if the recorder refused it, which it has counted."""
         recorder = self._recorder
-        return recorder is None or recorder.put(frame)
+        if recorder is None:
+            return True
+        self._times_s[recorder.path] = self._times_s.get(recorder.path, (frame.time_s,))[0], frame.time_s
+        return recorder.put(frame)
+
+    def record_of(self, frame: Frame) -> Path | None:
+        """Return the record that a frame of this session belongs to, None if it came while none was open (any thread).
+
+        By its time of arrival: numbers begin again at 0 with each run, and a record may end before its run.
+        """
+        times_s = self._times_s.copy().items()
+        held = (path for path, (first_s, last_s) in times_s if first_s <= frame.time_s <= last_s)
+        return next(held, None) if frame.index >= 0 else None  # a snap is in no record
 
     def put_analysis(self, analysis: Analysis, truth: Truth | None) -> None:
         """Store the calls of a frame, and the truth where the source knows it (detector thread)."""

@@ -194,6 +194,10 @@ class Session(Running):
         """Return the newest analysed frame with its calls, None before the first."""
         return self._run.newest_analysis
 
+    def record_of(self, frame: Frame) -> Path | None:
+        """Return the record that a frame went into, None if it was not recorded."""
+        return self._recording.record_of(frame)
+
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """Viability against seconds since the start of the run, thinned to a bounded number of points."""
         return self._run.curve.items()

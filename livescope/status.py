@@ -37,9 +37,9 @@ class Status:
     delivered, recorded, analysed, shown
         Frames handed on by the loop, truly on disk, called, painted.
     deaths
-        Cells seen alive in this run and declared dead since.
+        Cells seen alive in this run and declared dead since; None where nobody knows.
     lost
-        Frames lost or skipped by cause (`livescope.frames.LossCause`).
+        Frames lost or skipped by cause (`livescope.frames.LossCause`); a played record may not know all of them.
     fps_acquired, fps_analysed, fps_shown
         Frames a second over the last two seconds.
     latency_ms
@@ -82,6 +82,6 @@ class Status:
     busy: str | None
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
-    deaths: int = 0
+    deaths: int | None = 0
     cadence: str = ""
     actions: tuple[dict[str, Any], ...] = ()

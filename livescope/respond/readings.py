@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from livescope.assay.pooled import BorderRule
 from livescope.assay.viability import viability_of_counts
 from livescope.calls import Viability
@@ -18,7 +20,7 @@ from livescope.respond.counts import counts_of
 from livescope.respond.focus import FocusMeter
 from livescope.respond.rules import Reading
 
-__all__ = ["Readings", "readings_of_record", "shift_of"]
+__all__ = ["Readings", "deaths_by_frame", "readings_of_record", "shift_of"]
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule
     border
         Which cells at the border count; None takes what the run was told.
     """
-    died, counts = _deaths_by_frame(record), counts_of(record, border)
+    died, counts = deaths_by_frame(record), counts_of(record, border)
     readings, meter, shift = Readings(), FocusMeter(), shift_of(record)
     for number in range(len(record)):
         if record.place(number).index not in counts:
@@ -134,17 +136,13 @@ def shift_of(record: Record) -> dict[int, float]:
     return dict(zip(table["frame"].to_pylist(), table["distance"].to_pylist(), strict=True))
 
 
-def _deaths_by_frame(record: Record) -> Mapping[int, int]:
+def deaths_by_frame(record: Record) -> Mapping[int, int]:
     """Count, by frame, the tracks that were dead there for the first time and had been seen alive."""
     if "fates" not in record.tables:
         return {}
-    table = record.table("fates").sort_by("frame")
-    counts: dict[int, int] = {}
-    known: set[int] = set()
-    columns = (table[name].to_pylist() for name in ("frame", "track", "declared", "arrived_dead"))
-    for frame, track, declared, arrived_dead in zip(*columns, strict=True):
-        if declared and track not in known:
-            known.add(track)
-            if not arrived_dead:
-                counts[frame] = counts.get(frame, 0) + 1
-    return counts
+    table = record.table("fates")
+    dead = table.filter(table["declared"]).sort_by("frame")
+    _, first = np.unique(dead["track"].to_numpy(), return_index=True)
+    died = first[~dead["arrived_dead"].to_numpy()[first]]
+    frames, counts = np.unique(dead["frame"].to_numpy()[died], return_counts=True)
+    return dict(zip(frames.tolist(), counts.tolist(), strict=True))

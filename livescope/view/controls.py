@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from livescope.status import SessionState, Status
+from livescope.view.folding import FoldingRow
 from livescope.view.theme import Theme
 
 __all__ = ["ControlBar", "draw_icon"]
@@ -37,7 +38,7 @@ class ControlBar(QWidget):
     theme
         Colours of the icons.
     view_buttons
-        Buttons of the picture, shown behind those of the session.
+        Buttons of the picture, shown behind those of the session as far as there is room.
     menu
         Button shown at the end.
     """
@@ -174,8 +175,7 @@ class ControlBar(QWidget):
         layout.addWidget(label)
         layout.addWidget(self.exposure)
         layout.addSpacing(6)
-        for button in view_buttons:
-            layout.addWidget(button)
+        layout.addWidget(FoldingRow(view_buttons, layout.spacing()))
         layout.addSpacing(6)
         layout.addWidget(self.state, 1)
         layout.addSpacing(10)

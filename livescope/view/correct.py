@@ -9,7 +9,9 @@ import getpass
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -44,12 +46,14 @@ class Corrector:
     """
 
     def __init__(self, record: Path, write: Callable[[Callable[[], None]], object]) -> None:
+        self.record = record
         self.log = CorrectionLog(record)
         self._run_write = write
         self._author = getpass.getuser()
-        self._done: list[tuple[Correction, ...]] = []
-        self._undone: list[tuple[Correction, ...]] = []
         self._standing = self.log.standing
+        acts = groupby(self._standing, key=lambda line: (line.author, line.wall_time))
+        self._done = [tuple(lines) for _, lines in acts]  # what a box said was said at one time
+        self._undone: list[tuple[Correction, ...]] = []
         self._originals: dict[int, CellCalls] = {}
 
     @property
@@ -80,11 +84,13 @@ class Corrector:
 
     def set_state(self, calls: CellCalls, rows: Sequence[int], state: State) -> None:
         """Say what some cells are."""
-        self._take([self._line("state", calls, row, state) for row in rows])
+        now = time.time()
+        self._take([self._line("state", calls, row, state, now) for row in rows])
 
     def remove(self, calls: CellCalls, rows: Sequence[int]) -> None:
         """Say that some calls are no cells."""
-        self._take([self._line("remove", calls, row, None) for row in rows])
+        now = time.time()
+        self._take([self._line("remove", calls, row, None, now) for row in rows])
 
     def add_cell(self, calls: CellCalls, y_px: float, x_px: float, state: State) -> None:
         """Say that a cell was missed; it is as large as the others."""
@@ -120,14 +126,14 @@ class Corrector:
         self._run_write(lambda: self.log.save(new))
         return new
 
-    def _line(self, kind: str, calls: CellCalls, row: int, state: State | None) -> Correction:
+    def _line(self, kind: str, calls: CellCalls, row: int, state: State | None, now: float) -> Correction:
         y_px, x_px = float(calls.y_px[row]), float(calls.x_px[row])
         original = self._originals.get(calls.frame_index, calls)
         (same,) = np.nonzero((original.y_px == calls.y_px[row]) & (original.x_px == calls.x_px[row]))
         called = State(int(original.state[same[0]])) if len(same) else None
         p_dead = float(original.p_dead[same[0]]) if len(same) else None
         radius_px = float(np.median(calls.radii_px[row]))
-        track, now = int(calls.track[row]), time.time()
+        track = int(calls.track[row])
         return Correction(
             0, kind, calls.frame_index, track, y_px, x_px, radius_px, state, called, p_dead, self._author, now
         )
@@ -137,8 +143,15 @@ class Corrector:
         return replace(kept, author=self._author, wall_time=time.time(), undone=line.number)
 
 
+class RecordedFeed(FrameFeed, Protocol):
+    """Frames and calls, and which record they are in."""
+
+    def record_of(self, frame: Frame) -> Path | None:
+        """Record that holds a frame, None if none does."""
+
+
 class CorrectedFeed:
-    """What is shown, with the corrections of a corrector. Any thread.
+    """What is shown, with the corrections of a corrector where they belong: on the frames of its record. Any thread.
 
     Parameters
     ----------
@@ -148,11 +161,17 @@ class CorrectedFeed:
         Which cells at the border the run counts.
     """
 
-    def __init__(self, shown: FrameFeed, border: BorderRule) -> None:
+    def __init__(self, shown: RecordedFeed, border: BorderRule) -> None:
         self._shown, self._border = shown, border
         self.corrector: Corrector | None = None
         """Whose corrections are applied; None shows the calls as they are."""
         self._last: tuple[Analysis, tuple[Correction, ...], Analysis] | None = None
+
+    @property
+    def standing(self) -> tuple[Correction, ...]:
+        """The corrections that hold for what is shown."""
+        corrector = self._corrector_for(self._shown.latest_analysis())
+        return () if corrector is None else corrector.standing
 
     def latest_frame(self) -> Frame | None:
         """Return the newest frame."""
@@ -160,10 +179,18 @@ class CorrectedFeed:
 
     def latest_analysis(self) -> Analysis | None:
         """Return the newest analysis as corrected: the same object until calls or corrections change."""
-        analysis, corrector, last = self._shown.latest_analysis(), self.corrector, self._last
+        analysis, last = self._shown.latest_analysis(), self._last
+        corrector = self._corrector_for(analysis)
         if analysis is None or corrector is None:
             return analysis
         standing = corrector.standing
         if last is None or last[0] is not analysis or last[1] is not standing:
             self._last = last = (analysis, standing, corrector.apply(analysis, self._border))
         return last[2]
+
+    def _corrector_for(self, analysis: Analysis | None) -> Corrector | None:
+        """Return the corrector if the frame lies in its record: tracks of another run have the same numbers."""
+        corrector = self.corrector
+        if analysis is None or corrector is None or self._shown.record_of(analysis.frame) != corrector.record:
+            return None
+        return corrector

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QMenu
 
 from livescope.calls import CellCalls, State
 from livescope.errors import RecordError
+from livescope.frames import Frame
 from livescope.view.actions import Actions
 from livescope.view.canvas import Canvas
 from livescope.view.correct import CorrectedFeed, Corrector
@@ -27,6 +28,7 @@ LOOK_RADII = 8.0
 """A cell to be looked at is shown with so many of its radii to each side."""
 
 _HOW = "click flips, box for many, Shift+click adds, right click removes; wheel zooms, middle button pans"
+_NOT_RECORDED = "this frame is not recorded, and corrections are stored with the record: press Record (R) first"
 
 
 class CorrectingMode(QObject):
@@ -36,8 +38,8 @@ class CorrectingMode(QObject):
     ----------
     canvas, feed, actions
         Of the window.
-    record
-        Says where the record is, None while nothing is recorded.
+    record_of
+        Says which record holds a frame, None if none does.
     tell, fail
         Show a line of text; show an error.
     write
@@ -49,15 +51,14 @@ class CorrectingMode(QObject):
         canvas: Canvas,
         feed: CorrectedFeed,
         actions: Actions,
-        record: Callable[[], Path | None],
+        record_of: Callable[[Frame], Path | None],
         tell: Callable[[str], None],
         fail: Callable[[str], None],
         write: Callable[[Callable[[], None]], object],
     ) -> None:
         super().__init__(canvas)
-        self._canvas, self._feed, self._record, self._tell, self._fail = canvas, feed, record, tell, fail
+        self._canvas, self._feed, self._record_of, self._tell, self._fail = canvas, feed, record_of, tell, fail
         self._write = write
-        self._path: Path | None = None
         self._looked: set[int] = set()
         add = actions.add
         self.on = add("Corrections", "Correct calls with the mouse", "K", self._switch, checked=False)
@@ -81,8 +82,7 @@ class CorrectingMode(QObject):
         if calls is None:
             return
         order = np.argsort(np.abs(calls.p_dead - 0.5))
-        corrector = self._feed.corrector
-        said = set() if corrector is None else {line.track for line in corrector.standing if line.track >= 0}
+        said = {line.track for line in self._feed.standing if line.track >= 0}
         left = [row for row in order.tolist() if self._key(calls, row) not in self._looked | said]
         if not left:
             self._looked.clear()
@@ -105,19 +105,28 @@ class CorrectingMode(QObject):
         if on or was_on:
             self._tell(_HOW if on else "")
 
-    def _open(self) -> Corrector | None:
-        path = self._record()
-        if path is None or not path.exists():
-            self._tell("corrections are stored with the record: press Record (R) first")
-            return None
-        if path != self._path:
+    def open(self, record: Path) -> Corrector | None:
+        """Let the corrections of a record hold, those of former sessions among them; None if its log is damaged."""
+        corrector = self._feed.corrector
+        if corrector is None or corrector.record != record:
             try:
-                self._feed.corrector = Corrector(path, self._write)
+                corrector = self._feed.corrector = Corrector(record, self._write)
             except RecordError as error:
                 self._fail(str(error))
                 return None
-            self._path = path
-        return self._feed.corrector
+            if corrector.count:
+                self._tell(_told(corrector))
+        return corrector
+
+    def _open(self) -> Corrector | None:
+        """Open the record that holds the drawn frame; if none does, say so."""
+        drawing, picture = self._canvas.calls.drawing, self._canvas.picture
+        drawn = picture if drawing is None else drawing.analysis
+        record = None if drawn is None else self._record_of(drawn.frame)
+        if record is None:
+            self._tell(_NOT_RECORDED)
+            return None
+        return self.open(record)
 
     def _calls(self) -> CellCalls | None:
         drawing = self._canvas.calls.drawing
@@ -130,7 +139,7 @@ class CorrectingMode(QObject):
         before = corrector.standing
         act(corrector)
         if corrector.standing is not before:
-            self._tell(f"{corrector.count} corrections")
+            self._tell(_told(corrector))
 
     def _say(self, act: Callable[[Corrector], object], _checked: bool = False) -> None:
         """Do what a menu entry says; Qt hands over whether it is checked."""
@@ -180,3 +189,7 @@ class CorrectingMode(QObject):
         """Tell cells apart: by track, or by frame and row where cells are not followed."""
         track = int(calls.track[row])
         return track if track >= 0 else -1 - (calls.frame_index * 100_000 + row)
+
+
+def _told(corrector: Corrector) -> str:
+    return f"{corrector.count} correction{'' if corrector.count == 1 else 's'}"

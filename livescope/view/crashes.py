@@ -11,25 +11,28 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from livescope.view.frame_window import FrameWindow
+__all__ = ["Reporting", "crashes_reported"]
 
-__all__ = ["crashes_reported"]
+_NEXT = "This is an error in livescope; what runs goes on. Please report it with the details."
 
-_NEXT = "This is an error in livescope; the run goes on. Please report it with the details."
+
+class Reporting(Protocol):
+    """A window that can say what went wrong."""
+
+    def report(self, text: str, trace: str) -> None:
+        """Show a message, and keep the traceback that belongs to it. Any thread."""
 
 
 @contextmanager
-def crashes_reported(window: FrameWindow) -> Iterator[None]:
-    """Show what slots of the window and other threads raise on its banner, the traceback among the details to copy."""
+def crashes_reported(window: Reporting) -> Iterator[None]:
+    """Have a window show what its slots and other threads raise."""
     hook, thread_hook = sys.excepthook, threading.excepthook
 
     def tell(where: str, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         text = "".join(traceback.format_exception_only(kind, error)).strip()
-        window.banner.details.append("".join(traceback.format_exception(kind, error, trace)))
-        window.errors.append(f"{where}{text}. {_NEXT}")
+        window.report(f"{where}{text}. {_NEXT}", "".join(traceback.format_exception(kind, error, trace)))
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         tell("", kind, error, trace)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QMainWindow, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from livescope.calls import Analysis, State, Viability
@@ -39,6 +39,8 @@ from livescope.view.theme import THEMES, apply_theme
 
 __all__ = ["FrameWindow", "Shown"]
 
+_SIZE = QSize(1280, 800)
+"""Where the screen is that large."""
 _STATUS_MS = 200
 _CURVE_EVERY = 5
 """The curve is drawn every fifth status: it changes slowly."""
@@ -62,6 +64,9 @@ class Shown(Protocol):
 
     def latest_analysis(self) -> Analysis | None:
         """Newest analysed frame."""
+
+    def record_of(self, frame: Frame) -> Path | None:
+        """Record that holds a frame, None if none does."""
 
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """(seconds, viability) pairs."""
@@ -121,14 +126,14 @@ class FrameWindow(QMainWindow):
         self.place = ElidedLabel()
         """What is written or read, at the bottom right."""
         self.setWindowTitle("livescope")
-        self.resize(1280, 800)
+        self.resize(_SIZE.boundedTo(self.screen().availableGeometry().size()))
         self.feed = CorrectedFeed(shown, shown.settings.detector.border)
         self._add_actions()
         self.correcting = CorrectingMode(
             self.canvas,
             self.feed,
             self.commands,
-            self.record_path,
+            shown.record_of,
             self.tell,
             self.errors.append,
             lambda write: self._guarded("saving a correction", write),
@@ -205,6 +210,7 @@ class FrameWindow(QMainWindow):
         status, analysis, frame = self.shown.status(), self.feed.latest_analysis(), self.shown.latest_frame()
         self.side.show_status(status, analysis, frame)
         self.side.show_cells(analysis)
+        self.side.curve_note.setVisible(bool(self.feed.standing))
         if self._ticks % _CURVE_EVERY == 0:
             self.side.show_curve(self.shown.viability_curve(), self.curves_by_place())
         self._ticks += 1
@@ -215,6 +221,11 @@ class FrameWindow(QMainWindow):
             self.map.map.show_places(*self.places())
         if self.canvas.picture is None:
             self.canvas.set_hint(self.hint(status))
+
+    def report(self, text: str, trace: str) -> None:
+        """Show an error on the banner, its traceback among the details to copy. Any thread."""
+        self.banner.details.append(trace)
+        self.errors.append(text)
 
     @property
     def message(self) -> str:
@@ -276,7 +287,7 @@ class FrameWindow(QMainWindow):
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Stay as wide as the bar, whose width is known now; the layout of a main window does not ask it."""
         super().showEvent(event)
-        self.setMinimumWidth(self.bar.minimumSizeHint().width())
+        self.setMinimumWidth(max(part.minimumSizeHint().width() for part in (self.bar, self.centralWidget())))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """End timer and threads before anything they use goes; remember the layout."""

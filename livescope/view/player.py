@@ -19,13 +19,14 @@ from livescope.calls import Analysis, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.detect.detector import BackendInfo
 from livescope.errors import ModelError, RecordError
-from livescope.frames import Frame, LossCause
+from livescope.frames import Frame
 from livescope.meters import RateMeter
 from livescope.places import Place, PlaceTable
 from livescope.record.reader import Record, open_record
 from livescope.respond.counts import counts_of
 from livescope.settings import Settings
 from livescope.status import SessionState, Status
+from livescope.view.account import Account, account_of
 
 __all__ = ["RecordPlayer"]
 
@@ -51,12 +52,14 @@ class RecordPlayer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._record = open_record(path)
+        self._live = self._record.live
         self._rates: tuple[float | None, float | None] = (None, None)
         self._times_s = np.empty(0)
         self._analysed = np.empty(0, bool)
         self._curve: list[tuple[float, Viability]] = []
         self._curves_by_place: dict[str, list[tuple[float, Viability]]] = {}
-        self._lost = dict.fromkeys((cause.value for cause in LossCause), 0)
+        self._account = Account()
+        self._lost_by_core = 0
         self._look()
         if not len(self._times_s):
             raise RecordError(f"record {str(path)!r} holds no frame; there is nothing to show.")
@@ -98,6 +101,11 @@ class RecordPlayer:
         """Seconds from the first frame of the run to the one asked for."""
         return float(self._times_s[self._wanted])
 
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame of the run to the last one."""
+        return float(self._times_s[-1])
+
     def seek(self, number: int) -> None:
         """Go to a frame; numbers outside the run go to its ends."""
         self._wanted = min(max(number, 0), self.count - 1)
@@ -114,7 +122,7 @@ class RecordPlayer:
 
     def play(self, on: bool) -> None:
         """Play at `set_speed`, or stop. At the end of the run playing begins again at its start."""
-        self.seek(0 if on and self._wanted == self.count - 1 and not self._record.live else self._wanted)
+        self.seek(0 if on and self._wanted == self.count - 1 and not self._live else self._wanted)
         self._playing = on
 
     def set_speed(self, speed: float) -> None:
@@ -143,6 +151,10 @@ class RecordPlayer:
         """Return the newest analysed frame up to the one shown."""
         return self._analysis
 
+    def record_of(self, _frame: Frame) -> Path:
+        """Return the record: all frames are of it."""
+        return self.path
+
     def viability_curve(self) -> list[tuple[float, Viability]]:
         """Viability of the whole run against seconds since its first frame."""
         return self._curve
@@ -161,11 +173,12 @@ class RecordPlayer:
         return Status(
             state=SessionState.IDLE,
             reason=None,
-            delivered=self.count,
+            delivered=max(self._account.delivered, self.count),
             recorded=self.count,
             analysed=int(self._analysed.sum()),
             shown=self._shown,
-            lost=self._lost,
+            lost={"core": self._lost_by_core} | self._account.lost,
+            deaths=self._account.deaths,
             fps_acquired=self._fps,
             fps_analysed=self._fps * float(self._analysed.mean()),
             fps_shown=self._shown_rate.rate_hz(),
@@ -178,8 +191,8 @@ class RecordPlayer:
             model=self._model,
             exposure_ms=None if self._frame is None else self._frame.exposure_ms,
             busy=None,
-            warnings=(),
-            errors=() if self._error is None else (self._error,),
+            warnings=self._account.warnings,
+            errors=(*self._account.errors, *filter(None, (self._error,))),
         )
 
     # ---- reading thread --------------------------------------------------------------------------------------------
@@ -188,19 +201,21 @@ class RecordPlayer:
         self._load(self._wanted)  # seen before the model is looked up, which takes a quarter of a second
         self._rates = _rates_of(self._record)
         self._analysis = None  # counted anew with them
+        self._read_account()
         look_s = time.perf_counter() + _FOLLOW_S
         done = -1
         while not self._closing:
             if self._playing:
                 self._advance()
-            if self._record.live and time.perf_counter() >= look_s:
+            if self._live and time.perf_counter() >= look_s:
+                self._live = self._record.live  # then once more: for the last frames, and how the run ended
                 self._follow()
                 look_s = time.perf_counter() + _FOLLOW_S
             if self._wanted != done:
                 done = self._wanted
                 self._load(done)
             elif not self._playing:
-                self._wake.wait(_FOLLOW_S if self._record.live else None)
+                self._wake.wait(_FOLLOW_S if self._live else None)
                 self._wake.clear()
             else:
                 self._wake.wait(_TICK_S)
@@ -210,7 +225,7 @@ class RecordPlayer:
         since_s, from_s = self._anchor
         now_s = from_s + (time.perf_counter() - since_s) * self._speed
         self._wanted = max(int(np.searchsorted(self._times_s, now_s, side="right")) - 1, 0)
-        if self._wanted == self.count - 1 and not self._record.live:
+        if self._wanted == self.count - 1 and not self._live:
             self._playing = False
 
     def _load(self, number: int) -> None:
@@ -239,8 +254,15 @@ class RecordPlayer:
         at_end = self._wanted == self.count - 1
         self._record.refresh()
         self._look()
+        self._read_account()
         if at_end:
             self._wanted = self.count - 1
+
+    def _read_account(self) -> None:
+        try:
+            self._account = account_of(self._record)
+        except Exception as error:  # noqa: BLE001 - boundary of the reading thread: frames are shown all the same
+            self._account = Account(errors=(f"losses and deaths cannot be read: {type(error).__name__}: {error}",))
 
     def _look(self) -> None:
         """Take from the journal what the window needs of all frames at once."""
@@ -257,7 +279,7 @@ class RecordPlayer:
                 curve.append((float(seconds), viability_of_counts(*counts[index])))
                 by_place.setdefault(place or "", []).append(curve[-1])
         self._curve, self._curves_by_place = curve, {name: points for name, points in by_place.items() if name}
-        self._lost = self._lost | {"core": int(table["lost_before"].to_numpy().sum())}
+        self._lost_by_core = int(table["lost_before"].to_numpy().sum())
         self._places = PlaceTable(table, counts)
         self._analysed, self._times_s = analysed, elapsed_s
 

@@ -70,6 +70,10 @@ class SidePanel(QWidget):
         self.curve_of.hide()
         self.curve_of.currentIndexChanged.connect(lambda _: self.show_curve(*self._curves))
         self._curves: tuple[Curve, dict[str, Curve]] = ([], {})
+        self.curve_note = QLabel("As the model called the cells, without the corrections.")
+        self.curve_note.setObjectName("note")
+        self.curve_note.setWordWrap(True)
+        self.curve_note.hide()
         self.warnings = QLabel()
         """What the user is to know, also after the banner was dismissed."""
         self.warnings.setObjectName("warnings")
@@ -82,7 +86,7 @@ class SidePanel(QWidget):
         layout.setSpacing(8)
         layout.addWidget(_card("VIABILITY", self.cells))
         layout.addWidget(self._warning_card)
-        layout.addWidget(_card(self._curve_title, self.curve_of, self.chart))
+        layout.addWidget(_card(self._curve_title, self.curve_of, self.chart, self.curve_note))
         layout.addWidget(_card("CONFIDENCE", self.confidence))
         layout.addWidget(_card("FRAMES", self._rates(), self._rows(_FRAMES + _SYSTEM)))
         layout.addStretch(1)
@@ -124,14 +128,14 @@ class SidePanel(QWidget):
             "shown": f"{status.fps_shown:.1f}",
             "latency": "\u2013" if latency is None else f"{latency[0]:.0f} / {latency[1]:.0f} ms",
             "delivered": f"{status.delivered:,} / {status.recorded:,}",
-            "lost": f"{lost['core']:,} / {lost['camera']:,}",
-            "refused": f"{lost['recorder']:,}",
-            "skipped": f"{lost['analysis']:,} / {lost['display']:,}",
+            "lost": f"{_count(lost.get('core'))} / {_count(lost.get('camera'))}",
+            "refused": _count(lost.get("recorder")),
+            "skipped": f"{_count(lost.get('analysis'))} / {_count(lost.get('display'))}",
             "model": status.model,
             "backend": "\u2013" if backend is None else f"{backend.backend}, {backend.device}, {backend.precision}",
             "calls": _calls_text(analysis, newest),
             "cadence": status.cadence or "\u2013",
-            "deaths": f"{status.deaths:,}",
+            "deaths": _count(status.deaths),
             "place": _place_text(newest),
             "queue": f"{100 * status.queue_fill:.0f} %" if status.recording else "not recording",
             "disk": _disk_text(status, newest),
@@ -140,8 +144,8 @@ class SidePanel(QWidget):
             self.values[key].setText(text)
         self.warnings.setText("\n".join(status.warnings[-_WARNINGS_SHOWN:]))
         self._warning_card.setVisible(bool(status.warnings))
-        self._raise("lost", "true" if lost["core"] or lost["camera"] else "")
-        self._raise("refused", "true" if lost["recorder"] else "")
+        self._raise("lost", "true" if lost.get("core") or lost.get("camera") else "")
+        self._raise("refused", "true" if lost.get("recorder") else "")
         self._raise("queue", "caution" if status.queue_fill > 0.5 else "")
         low_disk = status.disk_free_bytes is not None and status.disk_free_bytes < _LOW_DISK_BYTES
         self._raise("disk", "caution" if low_disk else "")
@@ -202,6 +206,10 @@ def _card(title: str | QLabel, *bodies: QWidget) -> Any:
     for body in bodies:
         layout.addWidget(body)
     return card
+
+
+def _count(number: int | None) -> str:
+    return "\u2013" if number is None else f"{number:,}"
 
 
 def _calls_text(analysis: Analysis | None, newest: Frame | None) -> str:

@@ -19,16 +19,18 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSlider,
 
 from livescope.calls import Viability  # noqa: E402
 from livescope.places import Place  # noqa: E402
+from livescope.record.corrections import LOG  # noqa: E402
 from livescope.settings import ViewSettings  # noqa: E402
 from livescope.view.controls import draw_icon  # noqa: E402
 from livescope.view.correcting import LOOK_RADII  # noqa: E402
 from livescope.view.doubts import Doubt, doubts_of  # noqa: E402
+from livescope.view.folding import FoldingRow  # noqa: E402
 from livescope.view.frame_window import FrameWindow  # noqa: E402
 from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.player import RecordPlayer  # noqa: E402
 from livescope.view.theme import THEMES, Theme  # noqa: E402
 
-__all__ = ["RecordWindow", "view_record"]
+__all__ = ["RecordWindow", "show_record", "view_record"]
 
 _SPEEDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
 
@@ -55,6 +57,8 @@ class RecordWindow(FrameWindow):
         super().__init__(player, view, memory, player.path.parent)
         self.setWindowTitle(f"{player.path.name} \u2013 livescope")
         self.place.setText(f"record  {player.path}")
+        if (player.path / LOG).exists():
+            self.correcting.open(player.path)
 
     def make_bar(self) -> Any:
         """Make the bar with play, slider and speed."""
@@ -140,6 +144,7 @@ class PlayerBar(QWidget):
         self.play.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Frame of the run")
+        self.slider.setMinimumWidth(120)
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.time = QLabel()
         self.speed = QComboBox()
@@ -155,7 +160,7 @@ class PlayerBar(QWidget):
         layout.addWidget(self.play)
         layout.addWidget(self.slider, 1)
         layout.addWidget(self.time)
-        for widget in (self.speed, *view_buttons, menu):
+        for widget in (self.speed, FoldingRow(view_buttons, layout.spacing()), menu):
             layout.addWidget(widget)
         self.play.clicked.connect(lambda: player.play(not player.playing))
         self.slider.valueChanged.connect(player.seek)
@@ -177,6 +182,8 @@ class PlayerBar(QWidget):
             self.slider.setValue(player.number)
         self.slider.blockSignals(False)
         self.time.setText(f"{player.number + 1} / {player.count}   {_clock(player.elapsed_s)}")
+        widest = f"{player.count} / {player.count}   {_clock(max(player.duration_s, 3600))}"
+        self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance(widest))
         if player.playing is not self._playing:
             self._playing = player.playing
             self.play.setText("Pause" if player.playing else "Play")
@@ -203,12 +210,19 @@ def view_record(path: Path) -> int:
     DisplayError
         There is no display, or Qt is not installed.
     """
-    from livescope.session import Session
-    from livescope.view.window import application, run_window, show
+    from livescope.view.window import application
 
     application()
+    return show_record(RecordPlayer(path))
+
+
+def show_record(player: RecordPlayer) -> int:
+    """Show a recorded run, and what is opened in its place; wants a QApplication. Returns the exit code."""
+    from livescope.session import Session
+    from livescope.view.window import run_window, show
+
     with collected_here():
-        window = RecordWindow(RecordPlayer(path), ViewSettings(), user_config_path("livescope") / "window.ini")
+        window = RecordWindow(player, ViewSettings(), user_config_path("livescope") / "window.ini")
         code = run_window(window)
         if window.opening.wanted is None:
             return code

@@ -113,6 +113,7 @@ def _style_sheet(theme: Theme) -> str:
     #card {{ background: {theme.panel}; border: 1px solid {theme.line}; border-radius: 8px; }}
     #title {{ color: {theme.muted}; font-size: 11px; font-weight: 600; letter-spacing: 1px; }}
     #name, #note {{ color: {theme.muted}; font-size: 12px; }}
+    #name[alarm="true"] {{ color: {theme.alarm}; font-weight: 600; }}
     #value {{ font-size: 12px; }}
     #warnings {{ font-size: 12px; color: {theme.caution}; }}
     #value[alarm="true"] {{ color: {theme.alarm}; font-weight: 600; }}

@@ -54,6 +54,8 @@ class TrainPanel(QWidget):
         self._seconds: list[tuple[int, float]] = []
         self._losses: list[tuple[int, float, float]] = []
         self._stepping = False
+        self._begun = False
+        """Whether the job that runs is a training: the trainer draws labels too."""
         self.stage = QLabel("Nothing runs yet.")
         self.stage.setWordWrap(True)
         self.left = QLabel()
@@ -68,22 +70,26 @@ class TrainPanel(QWidget):
         trainer.stepped.connect(self._stepped)
         trainer.failed.connect(self._failed)
         trainer.cancelled.connect(self._cancelled)
-        trainer.ended.connect(self._show_button)
+        trainer.ended.connect(self._ended)
 
-    def begin(self, resumed: bool) -> None:
-        """Look like a training that has just begun."""
+    def begin(self, config: Path, resumed: bool) -> None:
+        """Train, or go on with a training that was cut off."""
         if not resumed:
             self._losses = []
-        self._seconds, self._stepping = [], True
+        self._seconds, self._stepping, self._begun = [], True, True
         self.stage.setText("starting")
         self.left.setText("")
         self.bar.setRange(0, 0)
+        self._trainer.train(config)
         self._show_button()
 
+    def show_idle(self, resumable: bool) -> None:
+        """Say that nothing runs, and whether a training that was cut off can go on."""
+        cut_off = "An earlier training of this name was cut off; it goes on where it was."
+        self.stage.setText(cut_off if resumable else "Nothing runs yet.")
+
     def show_resumable(self, resumable: bool) -> None:
-        """Say that a training that was cut off can go on."""
-        if resumable and not self._trainer.running:
-            self.stage.setText("An earlier training of this name was cut off; it goes on where it was.")
+        """Name the button by whether a training that was cut off can go on."""
         self.run.setText("Go on" if resumable else "Start")
 
     def _lay_out(self, theme: Theme) -> None:
@@ -123,7 +129,13 @@ class TrainPanel(QWidget):
         if not self._trainer.running and self.bar.maximum() == 0:
             self.bar.setRange(0, 1)
 
+    def _ended(self) -> None:
+        self._begun = False
+        self._show_button()
+
     def _told(self, what: str) -> None:
+        if not self._begun:
+            return
         self.stage.setText(what)
         if self._trainer.running and not self._stepping:
             self.bar.setRange(0, 0)  # export, calibration and validation have no steps to count
@@ -147,12 +159,14 @@ class TrainPanel(QWidget):
         self.left.setText(f"step {step} of {steps}{remaining}")
 
     def _failed(self, why: str) -> None:
-        self.stage.setText(why)
-        self.left.setText("")
+        if self._begun:
+            self.stage.setText(why)
+            self.left.setText("")
 
     def _cancelled(self) -> None:
-        self.stage.setText("Cancelled. What was learnt so far is kept: Go on takes it up again.")
-        self.left.setText("")
+        if self._begun:
+            self.stage.setText("Cancelled. What was learnt so far is kept: Go on takes it up again.")
+            self.left.setText("")
 
 
 class MadePanel(QWidget):

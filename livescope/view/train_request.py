@@ -96,6 +96,14 @@ class TrainRequest:
         return self.out / f"{self.name}.checkpoint.pt"
 
     @property
+    def resumable(self) -> bool:
+        """Whether there is a training that can go on."""
+        try:
+            return self.checkpoint.is_file()
+        except OSError:  # a folder that may not be looked into
+            return False
+
+    @property
     def gather(self) -> tuple[str, ...]:
         """Folder and endings of channels that must be gathered first, empty where there is no need."""
         if self.kind != "dye_pairs" or self.channels in (None, _PLAIN):
@@ -203,8 +211,17 @@ def kind_of(folder: Path) -> Kind:
     Raises
     ------
     SourceError
-        Nothing that is known; or a record without corrections.
+        There is no such folder, or it may not be looked into; nothing that is known; or a record without corrections.
     """
+    try:
+        if not folder.is_dir():
+            raise SourceError(f"there is no folder {str(folder)!r}.")
+        return _kind_of(folder)
+    except OSError as error:
+        raise SourceError(f"{str(folder)!r} cannot be read: {error.strerror}.") from None
+
+
+def _kind_of(folder: Path) -> Kind:
     if is_record(folder):
         count = len(CorrectionLog(folder).standing)
         if not count:

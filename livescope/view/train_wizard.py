@@ -153,7 +153,7 @@ class DataPage(QWizardPage):
         ends = tuple(combo.currentText() for combo in self.channels)
         self._of.change(
             kind=self._kind,
-            folder=Path(self.folder.text()),
+            folder=_path(self.folder.text()),
             channels=ends if self._kind == "dye_pairs" else None,
             group=self.group.currentData() if grouped else None,
             pixel_um=self.pixel.value() or None,
@@ -180,16 +180,13 @@ class DataPage(QWizardPage):
             self.folder.setText(chosen)
 
     def _look(self, text: str) -> None:
-        folder, self._kind = Path(text), None
+        folder, self._kind = _path(text), None
         self.details.hide()
-        if not text or not folder.is_dir():
-            self.found.setText(f"There is no folder {text!r}." if text else "")
-        else:
-            try:
-                self._kind = kind_of(folder)
-                self.found.setText(f"Found: {_KINDS[self._kind]}.")
-            except LivescopeError as error:
-                self.found.setText(str(error))
+        try:
+            self._kind = kind_of(folder) if text.strip() else None
+            self.found.setText("" if self._kind is None else f"Found: {_KINDS[self._kind]}.")
+        except LivescopeError as error:
+            self.found.setText(str(error))
         if self._kind is not None:
             self._show_details(folder)
         self._changed()
@@ -216,7 +213,7 @@ class DataPage(QWizardPage):
         self.completeChanged.emit()
 
     def _names(self) -> list[str]:
-        folder = Path(self.folder.text())
+        folder = _path(self.folder.text())
         if self._kind == "masks":
             return [path.stem for path in (folder / "images").glob("*.*")]
         end = self.channels[0].currentText()
@@ -288,11 +285,21 @@ class TrainPage(QWizardPage):
         self.made = None
         self._of.change(
             name=self.name.text().strip(),
-            out=Path(self.out.text().strip()),
+            out=_path(self.out.text()),
             start=self.start.currentData(),
             thorough=self.effort.currentData(),
         )
+        self.said.setText("" if self._named else "A name of letters, digits, dots, dashes and underscores, please.")
+        self.panel.show_idle(self._resumable)
         self._show_state()
+
+    @property
+    def _named(self) -> bool:
+        return bool(re.fullmatch(r"[A-Za-z0-9_.-]+", self._of.request.name))
+
+    @property
+    def _resumable(self) -> bool:
+        return self.made is None and self._of.request.resumable
 
     def _train(self) -> None:
         request = self._of.request
@@ -302,8 +309,7 @@ class TrainPage(QWizardPage):
             self.said.setText(str(error))
             return
         self.said.setText(f"The same without a window:  livescope train {config}")
-        self._of.trainer.train(config)
-        self.panel.begin(request.checkpoint.is_file())
+        self.panel.begin(config, self._resumable)
         self._show_state()
 
     def _take_made(self, made: dict[str, Any]) -> None:
@@ -313,12 +319,9 @@ class TrainPage(QWizardPage):
         running = self._of.trainer.running
         for widget in (self.name, self.out, self.start, self.effort):
             widget.setEnabled(not running)
-        named = bool(re.fullmatch(r"[A-Za-z0-9_.-]+", self._of.request.name))
-        self.panel.run.setEnabled(running or named)
-        if not named:
-            self.said.setText("A name of letters, digits, dots, dashes and underscores, please.")
+        self.panel.run.setEnabled(running or self._named)
         if not running:
-            self.panel.show_resumable(self.made is None and self._of.request.checkpoint.is_file())
+            self.panel.show_resumable(self._resumable)
         if self.made is not None:
             self.panel.stage.setText("Done. Next shows how good it is.")
         back = self._of.button(QWizard.WizardButton.BackButton)
@@ -349,6 +352,15 @@ class MadePage(QWizardPage):
     def tell(self, text: str) -> None:
         """Say what came of using it."""
         self.panel.answer.setText(text)
+
+
+def _path(text: str) -> Path:
+    """Return what a user typed as a path; ``~`` is the home folder."""
+    path = Path(text.strip())
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~NAME of nobody here
+        return path
 
 
 def _pixel_box() -> Any:

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from livescope.acquire.changes import FullFrame  # noqa: E402
 from livescope.calls import Viability  # noqa: E402
-from livescope.errors import LivescopeError  # noqa: E402
+from livescope.errors import DisplayError, LivescopeError  # noqa: E402
 from livescope.places import Place, places_in_plan  # noqa: E402
 from livescope.status import SessionState, Status  # noqa: E402
 from livescope.view.controls import ControlBar  # noqa: E402
@@ -34,11 +34,13 @@ from livescope.view.frame_window import FrameWindow  # noqa: E402
 from livescope.view.garbage import collected_here  # noqa: E402
 from livescope.view.interrupt import interruptible  # noqa: E402
 from livescope.view.memory import WindowMemory  # noqa: E402
+from livescope.view.monitor import monitoring  # noqa: E402
 from livescope.view.region import roi_of_box  # noqa: E402
 from livescope.view.theme import THEMES  # noqa: E402
 
 if TYPE_CHECKING:
     from livescope.session import Session
+    from livescope.view.start import StartPage
 
 __all__ = ["MainWindow", "run_window", "show"]
 
@@ -241,13 +243,28 @@ def _prompt() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-def run_window(window: FrameWindow) -> int:
+def run_window(window: FrameWindow | StartPage) -> int:
     """Show a window until it is closed, by hand, Ctrl-C or SIGTERM; returns the exit code."""
     window.set_theme(window.theme_name)
     with crashes_reported(window), interruptible() as signals, _prompt():
         window.show()
         code = int(QApplication.instance().exec())
     return signals[0] if signals else code
+
+
+@contextmanager
+def _monitored(session: Session, window: MainWindow) -> Iterator[None]:
+    """Serve the page for browsers that the session's settings ask for; the window says where, or why not."""
+    with ExitStack() as page:
+        try:
+            monitor = page.enter_context(monitoring(session, session.settings.view.monitor))
+        except DisplayError as error:  # e.g. the port is taken; that ends no run at a microscope
+            window.errors.append(str(error))
+        else:
+            if monitor is not None:
+                window.tell(f"monitor: {monitor.url}")
+                print(f"monitor: {monitor.url}", flush=True)
+        yield
 
 
 def show(session: Session) -> int:
@@ -274,8 +291,9 @@ def show(session: Session) -> int:
     with collected_here(), ExitStack() as others:
         while True:
             window = MainWindow(session, user_config_path("livescope") / "window.ini")
-            session.start()
-            code = run_window(window)
+            with _monitored(session, window):
+                session.start()
+                code = run_window(window)
             if window.opening.wanted is None:
                 return code
             session.close()

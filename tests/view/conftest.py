@@ -93,6 +93,8 @@ class ScriptedSession:
         self.curve: list[tuple[float, Viability]] = []
         self.fields: dict[str, object] = {}
         self.book = ScriptedBook()
+        self.records: dict[float, Path] = {}
+        """Records of frames that are not in the one of `status`, by `Frame.time_s`."""
 
     core: object | None = None
 
@@ -141,6 +143,9 @@ class ScriptedSession:
 
     def latest_analysis(self) -> Analysis | None:
         return self.analysis
+
+    def record_of(self, frame: Frame) -> Path | None:
+        return self.records.get(frame.time_s, self.status().record) if self.status().recording else None
 
     def viability_curve(self) -> list[tuple[float, Viability]]:
         return self.curve

@@ -135,6 +135,35 @@ def test_without_a_record_nothing_can_be_corrected(qtbot: Any, window: MainWindo
     assert "press Record" in window.message
 
 
+def test_corrections_end_with_their_record(
+    qtbot: Any, correcting: MainWindow, scripted: Any, new_frame: Any, new_analysis: Any, tmp_path: Path
+) -> None:
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: _states(correcting) == [DEAD, DEAD, UNCERTAIN])
+    qtbot.waitUntil(lambda: not correcting.side.curve_note.isHidden())  # the curve is the model's
+    second = tmp_path / "second"
+    second.mkdir()
+    frame = new_frame(3)
+    scripted.records[frame.time_s] = second  # another run: frames and tracks begin again
+    scripted.frame, scripted.analysis = frame, new_analysis(frame, [LIVE, DEAD, UNCERTAIN])
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, DEAD, UNCERTAIN])
+    qtbot.waitUntil(lambda: correcting.side.curve_note.isHidden())
+    _click(qtbot, correcting, 70, 50)
+    qtbot.waitUntil(lambda: _states(correcting) == [LIVE, LIVE, UNCERTAIN])
+    qtbot.waitUntil(lambda: len(CorrectionLog(second)) == 1)
+    assert len(CorrectionLog(tmp_path)) == 1
+
+
+def test_a_frame_after_the_end_of_the_record_is_not_corrected(
+    qtbot: Any, correcting: MainWindow, scripted: Any, tmp_path: Path
+) -> None:
+    scripted.fields = {"record": tmp_path, "recording": False}
+    _click(qtbot, correcting, 30, 50)
+    qtbot.waitUntil(lambda: "not recorded" in correcting.message)
+    assert _states(correcting) == [LIVE, DEAD, UNCERTAIN]
+    assert len(CorrectionLog(tmp_path)) == 0
+
+
 def test_corrections_that_cannot_be_saved_are_an_error(qtbot: Any, correcting: MainWindow, tmp_path: Path) -> None:
     (tmp_path / "corrections").write_text("a file where the folder should be")
     _click(qtbot, correcting, 30, 50)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,7 +177,46 @@ def test_the_first_page_takes_drops_and_opens_the_wizard(qtbot: Any, tmp_path: P
     qtbot.mouseClick(page.buttons["train"], Qt.MouseButton.LeftButton)
     assert page._wizard.isVisible()
     drop(page, record)
-    assert page.wanted == record
+    qtbot.waitUntil(lambda: isinstance(page.wanted, RecordPlayer) and not page.isVisible())
+    assert page.wanted.path == record
+    page.wanted.close()
+
+
+def test_the_first_page_stays_and_says_in_red_what_cannot_be_opened(qtbot: Any, tmp_path: Path) -> None:
+    page = StartPage()
+    qtbot.addWidget(page)
+    page.show()
+    (tmp_path / "latin.yaml").write_bytes("# \u00b5m".encode("latin-1"))
+    drop(page, tmp_path / "latin.yaml")
+    assert "latin.yaml" in page.said.text()
+    settings = RecordSettings(min_free_mb=0)
+    empty = tmp_path / "empty.ome.zarr"
+    Recorder(empty, settings, LossLedger(), run_settings=Settings(), on_error=print).close({})
+    page.open(empty)
+    qtbot.waitUntil(lambda: "holds no frame" in page.said.text())
+    assert page.said.property("alarm") == "true"
+    assert page.isVisible()
+    page.close()
+
+
+def test_a_record_that_is_read_when_the_first_page_is_gone_is_closed(qtbot: Any, record: Path) -> None:
+    page = StartPage()
+    qtbot.addWidget(page)
+    page.show()
+    page.open(record)
+    page.close()
+    assert page.wanted is None
+
+
+def test_the_cards_of_the_first_page_never_overlap(qtbot: Any) -> None:
+    page = StartPage()
+    qtbot.addWidget(page)
+    page.resize(300, 200)
+    page.show()
+    qtbot.waitExposed(page)
+    boxes = [widget.geometry() for widget in (*page.buttons.values(), page.said)]
+    assert not any(a.intersects(b) for a, b in itertools.combinations(boxes, 2))
+    page.close()
 
 
 def test_from_the_first_page_to_a_record_and_from_there_to_a_session(
@@ -200,6 +242,29 @@ def test_from_the_first_page_to_a_record_and_from_there_to_a_session(
     assert show_start() == 0
     timer.stop()
     assert [settings.source.kind for settings in shown] == ["simulated"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send")
+def test_ctrl_c_ends_the_first_page(qapp: Any) -> None:
+    QTimer.singleShot(300, lambda: signal.raise_signal(signal.SIGINT))
+    assert show_start() == 128 + signal.SIGINT
+
+
+def test_the_first_page_shows_what_its_slots_raise(qapp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: None)
+    monkeypatch.setattr(StartPage, "_train", lambda self: 1 // 0)
+
+    def look() -> None:
+        (page,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, StartPage) and w.isVisible()]
+        page.buttons["train"].click()
+        QApplication.processEvents()
+        said.append(page.said.text())
+        page.close()
+
+    QTimer.singleShot(300, look)
+    assert show_start() == 0
+    assert said[0].startswith("ZeroDivisionError")
 
 
 def test_the_first_page_can_be_closed(qapp: Any) -> None:

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 
 from livescope.calls import State
 from livescope.errors import RecordError
-from livescope.frames import Frame, LossLedger
+from livescope.frames import Frame, LossCause, LossLedger
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings, ViewSettings
 from livescope.view.player import RecordPlayer
@@ -23,13 +23,18 @@ LIVE, DEAD = State.LIVE, State.DEAD
 
 
 @pytest.fixture
-def recorder(tmp_path: Path) -> Iterator[Recorder]:
+def ledger() -> LossLedger:
+    return LossLedger()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, ledger: LossLedger) -> Iterator[Recorder]:
     settings = RecordSettings(min_free_mb=0, chunk_px=64)
     errors: list[Exception] = []
     recorder = Recorder(
         tmp_path / "run.ome.zarr",
         settings,
-        LossLedger(),
+        ledger,
         run_settings=Settings(record=settings),
         on_error=errors.append,
     )
@@ -115,6 +120,29 @@ def test_cells_at_the_border_count_by_the_rule_of_the_run(
     window.close()
 
 
+def test_corrections_of_former_sessions_hold_at_once_and_can_be_undone(
+    qtbot: Any, record: Path, window: RecordWindow
+) -> None:
+    _await_frame(qtbot, window, 0)
+    qtbot.waitUntil(lambda: window.canvas.calls.drawing is not None)
+    calls = window.canvas.calls.drawing.analysis.calls
+    window.correcting.on.setChecked(True)
+    window.feed.corrector.set_state(calls, [0, 1], DEAD)  # a box: one thing said
+    window.feed.corrector.set_state(calls, [0], State.UNCERTAIN)
+    window.close()
+    again = RecordWindow(RecordPlayer(record), ViewSettings())
+    qtbot.addWidget(again)
+    again.show()
+    qtbot.waitUntil(lambda: [again.side.cells.counts[s].number for s in State] == ["0", "1", "1"])
+    qtbot.waitUntil(lambda: again.message == "3 corrections")
+    qtbot.waitUntil(lambda: not again.side.curve_note.isHidden())
+    for numbers in (["0", "2", "0"], ["2", "0", "0"]):
+        qtbot.waitUntil(lambda: again.canvas.calls.drawing is not None)
+        again.correcting.undo()
+        qtbot.waitUntil(lambda numbers=numbers: [again.side.cells.counts[s].number for s in State] == numbers)
+    again.close()
+
+
 def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
     window.bar.slider.setValue(7)
     _await_frame(qtbot, window, 7)
@@ -130,6 +158,16 @@ def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
     _await_frame(qtbot, window, 9)
     qtbot.keyClick(window, Qt.Key.Key_Right)
     assert window.player.number == 9
+
+
+def test_slider_and_clock_keep_their_room(qtbot: Any, window: RecordWindow) -> None:
+    window.resize(window.minimumWidth(), 600)
+    qtbot.keyClick(window, Qt.Key.Key_End)
+    _await_frame(qtbot, window, 9)
+    qtbot.waitUntil(lambda: window.bar.time.text().startswith("10 / 10"))
+    assert window.bar.slider.width() >= 120
+    assert window.bar.time.width() >= window.bar.time.sizeHint().width()
+    assert window.bar.width() == window.width()
 
 
 def test_playing_goes_to_the_end_and_begins_again(qtbot: Any, window: RecordWindow) -> None:
@@ -163,6 +201,38 @@ def test_a_run_that_goes_on_is_followed(
     put(4)
     qtbot.waitUntil(lambda: window.player.count == 5)
     assert window.player.number == 0  # who looks at an old frame is left there
+    value = window.side.values
+    assert [value[name].text() for name in ("refused", "deaths")] == ["\u2013", "\u2013"]  # not known yet
+    put(5)
+    recorder.close({"warnings": ["the lamp went out"]})
+    qtbot.waitUntil(lambda: window.player.count == 6)
+    qtbot.waitUntil(lambda: value["refused"].text() == "0")
+    qtbot.waitUntil(lambda: "the lamp went out" in window.side.warnings.text())
+    window.close()
+
+
+def test_what_the_run_lost_and_who_died_is_shown(
+    qtbot: Any, recorder: Recorder, put: Callable[[int], None], ledger: LossLedger
+) -> None:
+    ledger.deliver(0, "Camera", 10)
+    ledger.lose(LossCause.RECORDER, 0, "Camera", 3)
+    ledger.lose(LossCause.DISPLAY, 1, "Camera", 4)
+    for index in range(3):
+        put(index)
+        track, declared = np.array([1, 2, 3]), np.array([index > 0, True, index > 1])
+        arrived_dead = np.array([False, True, False])
+        columns = {"frame": np.full(3, index), "track": track, "declared": declared, "arrived_dead": arrived_dead}
+        recorder.put_table("fates", columns)
+    recorder.close({"errors": ["the disk was full"]})
+    window = RecordWindow(RecordPlayer(recorder.path), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    value = window.side.values
+    qtbot.waitUntil(lambda: value["refused"].text() == "3")
+    assert value["delivered"].text() == "10 / 3"
+    assert value["skipped"].text() == "0 / 4"
+    assert value["deaths"].text() == "2"
+    assert window.banner.text == "in this run: the disk was full"
     window.close()
 
 

@@ -133,6 +133,61 @@ def test_what_cannot_be_trained_on_is_told(qtbot: Any, wizard: TrainWizard, tmp_
     assert not wizard.label_page.isComplete()
 
 
+def test_the_home_folder_is_known_by_its_tilde(
+    wizard: TrainWizard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_boxes(tmp_path / "data", 1)
+    wizard.data_page.folder.setText("~/data")
+    assert "boxes" in wizard.data_page.found.text()
+    assert wizard.data_page.validatePage()
+    assert wizard.request.folder == tmp_path / "data"
+    wizard.data_page.folder.setText("~nobody-of-this-name")
+    assert "no folder" in wizard.data_page.found.text()
+
+
+def test_a_folder_that_may_not_be_searched_is_told(
+    wizard: TrainWizard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # root, as whom tests may run, is refused nothing
+    wizard.data_page.folder.setText(str(tmp_path))
+    assert "Permission denied" in wizard.data_page.found.text()
+    assert not wizard.train_page._resumable
+
+
+def test_the_train_page_speaks_of_trainings_and_names_only(wizard: TrainWizard) -> None:
+    page = wizard.train_page
+    page.name.setText("no good")
+    assert "A name of letters" in page.said.text()
+    assert not page.panel.run.isEnabled()
+    page.name.setText("good")
+    assert page.said.text() == ""
+    assert page.panel.run.isEnabled()
+    before = page.panel.stage.text()
+    for speak in (lambda: wizard.trainer.told.emit("reading"), lambda: wizard.trainer.failed.emit("no pictures")):
+        speak()  # of the job that draws labels
+        assert page.panel.stage.text() == before
+    wizard.trainer.cancelled.emit()
+    assert page.panel.stage.text() == before
+
+
+def test_without_pytorch_the_train_page_says_so(
+    wizard: TrainWizard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_boxes(tmp_path / "data", 1)
+    wizard.change(kind="coco", folder=tmp_path / "data", pixel_um=0.65)
+    monkeypatch.setattr("livescope.view.trainer.importlib.util.find_spec", lambda name: None)
+    page = wizard.train_page
+    page.name.setText("good")
+    page.panel.run.click()
+    assert "PyTorch" in page.panel.stage.text()
+    assert page.panel.run.text() == "Start"
+
+
 @pytest.mark.timeout(300)
 def test_a_failure_of_the_process_is_told(qtbot: Any, wizard: TrainWizard, tmp_path: Path) -> None:
     with qtbot.waitSignal(wizard.trainer.failed, timeout=PATIENCE_MS) as failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +35,7 @@ LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
 def window(qtbot: Any, scripted: Any) -> Iterator[MainWindow]:
     window = MainWindow(scripted)
     qtbot.addWidget(window)
+    window.resize(1280, 800)  # the offscreen screen is smaller
     window.show()
     qtbot.waitExposed(window)
     yield window
@@ -96,6 +98,33 @@ def test_docks_do_not_make_the_window_wider(qtbot: Any, window: MainWindow) -> N
     qtbot.wait(50)
     assert window.width() == window.minimumWidth()
     assert window.bar.width() == window.width()
+
+
+def test_a_small_screen_is_enough(qtbot: Any, window: MainWindow) -> None:
+    def shown() -> list[str]:
+        return [button.text() for button in window.bar.findChildren(QToolButton) if button.isVisible()]
+
+    window.resize(1280, 700)
+    qtbot.waitUntil(lambda: shown() == ["ROI", "Full", "Calls", "Outlines", "Markers", "Trails", "Fit", "Menu"])
+    window.resize(1000, 700)
+    qtbot.waitUntil(lambda: window.width() == 1000 and shown()[:1] + shown()[-1:] == ["ROI", "Menu"])
+    assert len(shown()) < 8
+    window.resize(100, 700)
+    qtbot.waitUntil(lambda: shown() == ["Menu"])
+    assert window.width() <= 800
+    menu = next(b for b in window.bar.findChildren(QToolButton) if b.isVisible()).menu()
+    assert {window.region, window.outlines, window.trails, window.fit} <= {*menu.actions()}  # still at hand
+    window.resize(1280, 700)
+    qtbot.waitUntil(lambda: len(shown()) == 8)
+
+
+def test_the_window_opens_no_larger_than_the_screen(qtbot: Any, scripted: Any) -> None:
+    window = MainWindow(scripted)
+    qtbot.addWidget(window)
+    window.show()
+    assert window.width() <= window.screen().availableGeometry().width()
+    assert window.height() <= window.screen().availableGeometry().height()
+    window.close()
 
 
 def test_a_long_state_is_cut_and_told_in_full(qtbot: Any, window: MainWindow, scripted: Any) -> None:
@@ -357,11 +386,36 @@ def test_show_starts_the_session_loses_no_traceback_and_returns_at_close(
     assert scripted.asked == [("start",)]
     assert told == ["a thread failed", "a slot failed"]
     (banner,) = banners
-    assert banner.startswith("ValueError: a slot failed. This is an error in livescope; the run goes on.")
+    assert banner.startswith("ValueError: a slot failed. This is an error in livescope; what runs goes on.")
     copied = QApplication.clipboard().text()
     assert "thread helper: ValueError: a thread failed" in copied
     assert copied.count("Traceback (most recent call last)") == 2
     assert "in raise_in_a_thread" in copied
+
+
+def test_every_session_of_a_window_has_its_monitor(
+    qapp: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever way it was opened: from the first page, or in place of another."""
+    monkeypatch.setattr("livescope.view.window.user_config_path", lambda name: tmp_path / name)
+    taken = socket.create_server(("127.0.0.1", 0))
+    messages: list[str] = []
+
+    def look() -> None:
+        for window in [w for w in qapp.topLevelWidgets() if isinstance(w, MainWindow) and w.isVisible()]:
+            if window.message.startswith("monitor: ") or window.banner.text:
+                messages.append(window.message or window.banner.text)
+                window.close()
+
+    timer = QTimer()
+    timer.timeout.connect(look)
+    timer.start(50)
+    for port in (0, taken.getsockname()[1]):
+        assert show(type(scripted)(monitor={"port": port})) == 0
+    timer.stop()
+    taken.close()
+    assert messages[0] == capsys.readouterr().out.strip()
+    assert "cannot listen" in messages[1]
 
 
 def test_missing_libraries_of_qt_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,6 +433,16 @@ def test_no_display_is_one_clear_error(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env={"PATH": "/usr/bin"}, capture_output=True, text=True)
     assert "--headless" in done.stdout
     assert "DISPLAY" in done.stdout, done.stderr
+
+
+def test_a_display_that_is_gone_is_known_before_qt_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux can lack a display")
+    for name in ("QT_QPA_PLATFORM", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":77")
+    with pytest.raises(DisplayError, match=r"nothing answers at DISPLAY=:77.*--headless"):
+        require_display()
 
 
 def test_a_class_is_hidden_by_its_count_and_by_its_key(
