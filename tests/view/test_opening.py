@@ -214,7 +214,10 @@ def test_the_cards_of_the_first_page_never_overlap(qtbot: Any) -> None:
     page.resize(300, 200)
     page.show()
     qtbot.waitExposed(page)
-    boxes = [widget.geometry() for widget in (*page.buttons.values(), page.said)]
+    page.said.setText("what is wrong with this file " * 40)
+    said = page.said
+    qtbot.waitUntil(lambda: said.height() >= said.heightForWidth(said.width()))
+    boxes = [widget.geometry() for widget in (*page.buttons.values(), said)]
     assert not any(a.intersects(b) for a, b in itertools.combinations(boxes, 2))
     page.close()
 
