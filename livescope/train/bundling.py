@@ -181,6 +181,11 @@ def _check(parts: Sequence[Part], settings: TrainSettings) -> None:
     count = sum(len(part.train) for part in parts)
     if not any(len(field.state) for part in parts for field in part.train):
         raise SourceError(f"in none of the {count} fields for training a cell is marked; label some.")
+    if settings.start is None and all(field.picked for part in parts for field in (*part.train, *part.valid)):
+        raise SourceError(
+            "only cells that somebody corrected are marked, which teach no network from chance: start from the one "
+            "that they correct (start, or --from), or look at every cell of those frames and say reviewed: true."
+        )
     live, dead = _states(parts, "train", "valid")
     if bool(live) != bool(dead) and settings.start is None:
         raise SourceError(

@@ -153,9 +153,11 @@ def test_picked_cells_train_a_network_but_say_nothing_of_it(record: Path, tmp_pa
     settings = TrainSettings.model_validate(
         {"name": "mended", "out": tmp_path, "start": "simulated", "data": data, "fit": fit}
     )
+    with pytest.raises(SourceError, match="--from"):
+        make_bundle(settings.model_copy(update={"start": None}))
     made = make_bundle(settings)
     card, start = made.bundle.card, load_bundle("simulated").card
     assert card.validation == ()
     assert card.sensitivity is None
     assert (card.temperature, card.uncertain) == (max(start.temperature, 1.0), start.uncertain)
-    assert card.p_cell == 0.5
+    assert card.p_cell == start.p_cell
