@@ -55,7 +55,11 @@ def read_yaml(text: str) -> Any:
     yaml.YAMLError
         It is none.
     """
-    return yaml.load(text, Loader=_Loader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def validate(make: Callable[[Any], Made], tree: Any) -> Made:
