@@ -183,7 +183,8 @@ class PlayerBar(QWidget):
         self.slider.blockSignals(False)
         self.time.setText(f"{player.number + 1} / {player.count}   {_clock(player.elapsed_s)}")
         widest = f"{player.count} / {player.count}   {_clock(max(player.duration_s, 3600))}"
-        self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance(widest))
+        # a label asks for a pixel or two more than its letters advance
+        self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance(widest) + 2)
         if player.playing is not self._playing:
             self._playing = player.playing
             self.play.setText("Pause" if player.playing else "Play")
