@@ -51,6 +51,8 @@ class DoseResponse:
         Points.
     bounded
         True if half the effect lies inside the range of doses; otherwise the EC50 is an extrapolation.
+    determined
+        False if the EC50's interval reaches more than a hundredfold beyond the doses: they tell nothing of it.
     """
 
     bottom: Estimate
@@ -61,6 +63,7 @@ class DoseResponse:
     residual: float
     n: int
     bounded: bool
+    determined: bool
     covariance: Floats
 
     def predict(self, dose: ArrayLike) -> Floats:
@@ -197,5 +200,6 @@ def _result(p: Floats, covariance: Floats, residual: float, x: Floats, n: int) -
         residual=residual,
         n=n,
         bounded=bool(x[x > 0].min() <= ec50 <= x.max()),
+        determined=bool(low >= x[x > 0].min() / 100 and high <= 100 * x.max()),
         covariance=covariance,
     )

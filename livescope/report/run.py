@@ -211,7 +211,9 @@ def _doses(run: RunFacts, plate: Plate) -> str:
             continue
         parts.append(figures.dose_curve(compound, unit, dose, response, fit))
         beyond = "" if fit.bounded else " (outside the doses: an extrapolation)"
-        ec50 = f"{fit.ec50.value:.3g} ({fit.ec50.low:.3g} to {fit.ec50.high:.3g}) {unit}{beyond}"
+        ec50 = "not determined by these doses"
+        if fit.determined:
+            ec50 = f"{fit.ec50.value:.3g} ({fit.ec50.low:.3g} to {fit.ec50.high:.3g}) {unit}{beyond}"
         plateaus = f"{fit.top.value:.2f} to {fit.bottom.value:.2f}"
         rows.append((compound, ec50, f"{fit.slope.value:.2f}", plateaus, str(fit.n)))
     if not parts:
@@ -220,6 +222,8 @@ def _doses(run: RunFacts, plate: Plate) -> str:
         f"<p>Viability {_when(run)}.</p>"
         + "".join(parts)
         + table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
+        + "<p>Where the doses end near half the effect its interval is too narrow: in simulated assays it held the "
+        "true dose in 87 % of cases where they end at it, in 74 % where they end at half of it.</p>"
     )
 
 

@@ -58,6 +58,14 @@ def test_an_ec50_beyond_the_doses_is_said_to_be_one() -> None:
     assert not fit_dose_response(dose, response).bounded
 
 
+def test_an_ec50_that_the_doses_say_nothing_of_is_said_to_be_none() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.03, 21)
+    dose = np.repeat([0.03, 0.1, 0.3, 1, 3, 10, 30], 3)
+    assert fit_dose_response(dose, 0.1 + 0.8 / (1 + dose) + noise).determined
+    early = dose / 60  # all below half the effect
+    assert not fit_dose_response(early, 0.1 + 0.8 / (1 + early) + noise).determined
+
+
 def test_too_few_doses_are_refused_with_what_there_is() -> None:
     with pytest.raises(AssayError, match=r"four doses.*\[0.0, 1.0\]"):
         fit_dose_response([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
