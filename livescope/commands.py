@@ -55,7 +55,7 @@ def run(
         if headless:
             with monitoring(session, settings.view.monitor) as monitor:
                 if monitor is not None:
-                    _console.print(f"monitor: {monitor.url}", soft_wrap=True)
+                    _console.print(f"monitor: {monitor.url}", soft_wrap=True, markup=False)
                 figures = run_headless(session, _console)
         else:
             from livescope.view.window import show

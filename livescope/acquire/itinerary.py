@@ -206,7 +206,7 @@ class Itinerary:
     def _end_visits(self) -> None:
         """See which visits are over, now that the plan's next event is known, and let follow what rules want."""
         for name, visit in list(self._in_work.items()):
-            if self._goes_on(name, visit):
+            if self._is_over(name, visit):
                 del self._in_work[name]
                 self._visit_beside(name, visit)
         for name, why in self._wanted_again:
@@ -214,7 +214,7 @@ class Itinerary:
                 self._again += [_once_more(event, why) for event in self._visits[name].events]
         self._wanted_again = [wanted for wanted in self._wanted_again if wanted[0] in self._in_work]
 
-    def _goes_on(self, name: str | None, visit: _Visit) -> bool:
+    def _is_over(self, name: str | None, visit: _Visit) -> bool:
         """True where the plan's next event is no part of this visit, nor comes before the rest of it."""
         event = self._drawn
         if event is None or _round(event) != visit.round:

@@ -71,7 +71,7 @@ class Canvas(pg.GraphicsView):
         self.box.sigTransformChanged.connect(self._tell_step)
         self._step = 1
         self.setCentralItem(self.box)
-        self.setMinimumSize(320, 240)
+        self.setMinimumSize(400, 240)  # beside each other: the box of levels and the scale bar
         self.setMouseTracking(True)
         self.setAccessibleName("Live picture")
 
