@@ -157,6 +157,8 @@ class WidgetCore:
         self._session, self._on_busy = session, on_busy
         self._relay = _Relay()
         self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
+        self._chips: dict[str, tuple[int, int]] = {}
+        """Width and height in pixels of the region that each camera had when it was first asked for."""
         self._pending: Counter[str] = Counter()
         self._focus_um: float | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="livescope-reader")
@@ -219,6 +221,8 @@ class WidgetCore:
         future = self._reader.submit(self._hold_and, lambda: method(*args, **kwargs))
         value = self._await(future)
         self._known[key] = value
+        if name == "getROI" and args:
+            self._chips.setdefault(args[0], (value[2], value[3]))
         return value
 
     def _hold_and(self, do: Callable[[], Any]) -> Any:
@@ -291,6 +295,8 @@ class WidgetCore:
 
     def _forward(self, name: str, *args: Any) -> None:
         """Pass on an event, on the thread on which the core emits it."""
+        if name == "roiSet" and not args[0]:  # the core does not name a camera that is written in Python
+            args = (self.core.getCameraDevice(), *args[1:])
         self._relay.told.emit(partial(self._emit, name, args))
 
     def _emit(self, name: str, args: tuple[Any, ...]) -> None:
@@ -298,7 +304,21 @@ class WidgetCore:
             self._known["getProperty", args[:2]] = args[2]
         elif name == "systemConfigurationLoaded":
             self._known.clear()
+            self._chips.clear()
+        elif name == "roiSet" and not self._takes(*args):
+            return
         getattr(self.events, name).emit(*args)
+
+    def _takes(self, camera: str, x_px: int, y_px: int, width_px: int, height_px: int) -> bool:
+        """Whether the widget of regions can take one.
+
+        It leaves out a camera that stands for several, and raises at its name. At a region beyond what it took for the
+        whole chip, as it found it when it was made, it opens a box that waits for a person, and sets the region back.
+        """
+        if any("Physical Camera" in prop for prop in self._read("getDevicePropertyNames", camera)):
+            return False
+        chip = self._chips.get(camera)
+        return chip is None or (x_px + width_px <= chip[0] and y_px + height_px <= chip[1])
 
     def _gather(self) -> None:
         """Reader thread: device by device, so that a camera that runs need not wait long."""

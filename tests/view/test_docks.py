@@ -15,7 +15,7 @@ import useq
 from pymmcore_plus.experimental.unicore import XYStageDevice
 from pymmcore_widgets import PropertyWidget, StageWidget
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QMessageBox
 
 from livescope.acquire.changes import Preset, Property, Roi
 from livescope.acquire.core import close_core, open_core
@@ -126,6 +126,44 @@ def test_events_of_the_core_come_on_the_gui_thread(qtbot: Any, window: MainWindo
     other.join()
     qtbot.waitUntil(lambda: (here, ("Camera", "Binning", "2")) in seen)
     assert {thread for thread, _ in seen} == {here}
+
+
+def test_the_region_of_a_python_camera_comes_to_its_dock(qtbot: Any) -> None:
+    """The core names no camera there, which the dock raised at."""
+    with Session(Settings.model_validate({"simulation": {"width": 256, "height": 192}})) as session:
+        window = MainWindow(session)
+        qtbot.addWidget(window)
+        window.show()
+        session.start().result()
+        dock = _open(qtbot, window, "Camera ROI")
+        session.change(Roi(16, 32, 128, 96)).result()
+        (camera,) = dock.value()
+        qtbot.waitUntil(lambda: dock.value()[camera].roi[:4] == (16, 32, 128, 96))
+        window.close()
+
+
+def test_a_region_beyond_the_one_that_its_dock_began_with_opens_no_box(
+    qtbot: Any, window: MainWindow, core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QMessageBox, "critical", lambda *said: pytest.fail(str(said[1:])))
+    core.setROI(16, 16, 64, 64)
+    dock = _open(qtbot, window, "Camera ROI")
+    core.setROI(0, 0, 128, 128)
+    core.setROI(8, 8, 32, 32)
+    assert dock.value()["Camera"].roi[:4] == (8, 8, 32, 32)
+    assert tuple(core.getROI()) == (8, 8, 32, 32)
+
+
+def test_the_region_of_several_cameras_is_not_for_their_dock(
+    qtbot: Any, window: MainWindow, core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock = _open(qtbot, window, "Camera ROI")
+    widgets = window.docks.core
+    names = ("Physical Camera 1", "Physical Camera 2")
+    monkeypatch.setitem(widgets._known, ("getDevicePropertyNames", ("Multi Camera",)), names)
+    core.events.roiSet.emit("Multi Camera", 16, 32, 128, 96)
+    core.events.roiSet.emit("Camera", 8, 8, 64, 64)
+    assert dock.value()["Camera"].roi[:4] == (8, 8, 64, 64)
 
 
 def test_plan_is_written_and_run_by_the_session(
