@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from livescope.acquire.aside import Aside
+from livescope.acquire.autofocus import Autofocus
 from livescope.acquire.camera_state import Light
-from livescope.acquire.changes import Change, wait_ready
+from livescope.acquire.changes import Change
 from livescope.acquire.health import HealthEvent, Pulse, Watchdog
-from livescope.acquire.itinerary import Itinerary, position_of, site_of
+from livescope.acquire.itinerary import Itinerary, position_of
 from livescope.acquire.plan import action_of, changes_of, load_plan
 from livescope.acquire.recovery import attempts_until_back, darken
 from livescope.acquire.states import SegmentNote, StreamState
@@ -83,8 +84,7 @@ class PlannedRun(LiveStream):
         self._added: deque[useq.MDAEvent | _Asked] = deque()
         self._timed: useq.MDAEvent | None = None
         """The event that set the timer back last."""
-        self._refocus_um: dict[str | None, float] = {}
-        """By how much autofocus moved the focus, by position of the plan."""
+        self._autofocus = Autofocus(core, self.lock)
         self._turn = threading.Condition()
         self._cancelled = threading.Event()
         self._paused = False
@@ -113,7 +113,7 @@ class PlannedRun(LiveStream):
             self._refuse_unknown_channels()
             self.itinerary = Itinerary(self._plan, self._plan_s)
             self._cancelled.clear()
-            self._refocus_um.clear()
+            self._autofocus = Autofocus(self.core, self.lock)
             self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
             self.error = None
@@ -165,6 +165,11 @@ class PlannedRun(LiveStream):
                 self._added.append(asked)
                 self._turn.notify_all()
         return asked.done
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not as it should be although frames come."""
+        return (*super().warnings, *self._autofocus.warnings)
 
     def replan(self, change: Callable[[Itinerary], None]) -> None:
         """Change what is left of the plan, e.g. `Itinerary.skip`; a plan that waits looks at once."""
@@ -318,16 +323,17 @@ class PlannedRun(LiveStream):
             action = action_of(event)
             with self.lock:
                 before = self._shape()
-                for change in changes_of(event, self._refocus_um.get(site_of(event), 0.0)):
+                for change in changes_of(event, self._autofocus.moved_um(event)):
                     self._apply(change)
                 if self._shape() != before:
                     self._new_segment(f"event {dict(event.index)}")
                 self._keep_shutter(event.keep_shutter_open)
                 if action == "hardware_autofocus":
-                    self._focus(event)
+                    self._autofocus.focus(event)
                     return
                 self.camera.position = position_of(event)
-                frame = self._take({**{str(axis): k for axis, k in event.index.items()}, **event.metadata})
+                indices = {str(axis): k for axis, k in event.index.items()}
+                frame = self._take({**indices, **self._autofocus.metadata(event), **event.metadata})
             self._taken += 1
             self._hand_on(frame)
         finally:
@@ -378,26 +384,6 @@ class PlannedRun(LiveStream):
             tags = {**self.core.snap_metadata(), **tags}
         index, self._counters.index = self._counters.index, self._counters.index + 1
         return self.camera.frame(pixels, tags, self.camera.label, index=index, segment=self.segment)
-
-    def _focus(self, event: useq.MDAEvent) -> None:
-        """Focus, and keep by how much for later events at this position: each moves to its planned z first."""
-        core, action = cast(Any, self.core), cast("useq.HardwareAutofocus", event.action)
-        device, drive = core.getAutoFocusDevice(), core.getFocusDevice()
-        if not (device and drive):
-            lacks = "focus drive" if device else "autofocus device"
-            raise AcquisitionError(f"the plan asks for hardware autofocus, but the core has no {lacks}.")
-        motor, offset_um = action.autofocus_device_name, action.autofocus_motor_offset
-        if offset_um is not None:
-            if motor:
-                core.setPosition(motor, offset_um)
-            else:
-                core.setAutoFocusOffset(offset_um)
-            wait_ready(core, self.lock, (motor or device,))
-        before_um = core.getPosition()
-        core.fullFocus()
-        wait_ready(core, self.lock, (device, drive))
-        site = site_of(event)
-        self._refocus_um[site] = self._refocus_um.get(site, 0.0) + core.getPosition() - before_um
 
     def _keep_shutter(self, keep: bool) -> None:
         """Hold the shutter open over several events, or let it follow the camera again."""

@@ -24,14 +24,15 @@ from livescope.errors import SettingsError, SourceError
 from livescope.frames import FrameSpec
 from livescope.train.calibrate import StateCalibration, best_p_cell, fit_state, uncertain_band
 from livescope.train.data import Field, fingerprint
-from livescope.train.dealing import Part, deal, seen_by
-from livescope.train.evaluate import call_fields, seen_path
+from livescope.train.dealing import Part, deal
+from livescope.train.evaluate import call_fields
 from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
 from livescope.train.fit import History, fit
 from livescope.train.network import StarNet, from_weights
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
+from livescope.train.seen import read_seen, seen_path, seen_whole, write_seen
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
 from livescope.train.state_weights import state_weights
@@ -99,7 +100,7 @@ def make_bundle(
     """
     origin = None if settings.start is None else load_bundle(settings.start)
     given = datasets or [read(one) for one in settings.data]
-    fresh = iter(deal([one for one in given if isinstance(one, Dataset)], settings, seen_by(origin) or ()))
+    fresh = iter(deal([one for one in given if isinstance(one, Dataset)], settings, read_seen(origin)))
     parts = [one if isinstance(one, Part) else next(fresh) for one in given]
     _check(parts, settings)
     learn, check = (_examples(parts, settings, which) for which in ("train", "valid"))
@@ -127,14 +128,15 @@ def _write(
     network: StarNet, parts: Sequence[Part], settings: TrainSettings, path: Path, start: Bundle | None
 ) -> tuple[list[tuple[Part, Scores]], tuple[str, ...]]:
     """Write the bundle at a path; returns the data sets that it was measured on, with the scores, and the notes."""
-    seen = seen_by(start)
-    used = {fingerprint(field) for part in parts for field in (*part.train, *part.valid)}.union(seen or ())
-    seen_path(path).write_text("".join(f"{one}\n" for one in sorted(used)), encoding="ascii")
+    used = {fingerprint(field) for part in parts for field in (*part.train, *part.valid)}
+    known = seen_whole(start)
+    write_seen(used | read_seen(start), path, known)
     bundle, borrowed = _calibrated(network, parts, settings, path, start)
     apart, unknown = "in training or calibration", ""
-    if start is not None and seen is None:
+    if start is not None and not known:
         apart += f" here (what {start.name} was trained on is not known)"
-        unknown = f"{seen_path(start.onnx_path).name} is missing: {start.name} may have been trained on the test fields"
+        lacks = "does not name all" if seen_path(start.onnx_path).is_file() else "is missing"
+        unknown = f"{seen_path(start.onnx_path).name} {lacks}: {start.name} may have been trained on the test fields"
     tested, rows, unmeasured = _tested(bundle, parts, settings.border_px, apart)
     told = (unknown, *(part.note for part in parts), _too_few(parts)[2], borrowed, *unmeasured)
     notes = tuple(dict.fromkeys(one for one in told if one))
@@ -272,7 +274,7 @@ def _calibrated(
         )
         return write(temperature=max(temperature, 1.0), uncertain=band), borrowed
     state = fit_state(matched, even=not complete)
-    learnt = seen_by(start) or frozenset()
+    learnt = read_seen(start)
     if few_of_a_state or any(fingerprint(field) in learnt for part in parts for field in part.valid):
         # fields that were learnt from flatter: they must not make the calls any surer
         state = StateCalibration(state.bias, max(state.temperature, 1.0))

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from livescope.detect.bundle import Bundle
 from livescope.errors import SourceError
 from livescope.train.data import Field, fingerprint, split_groups
-from livescope.train.evaluate import seen_path
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset
 
-__all__ = ["Part", "deal", "seen_by"]
+__all__ = ["Part", "deal"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,14 +29,6 @@ class Part:
     valid: list[Field]
     test: list[Field]
     note: str = ""
-
-
-def seen_by(start: Bundle | None) -> frozenset[str] | None:
-    """Fingerprints of the fields that a network was trained or calibrated on; none of no network, None if unknown."""
-    if start is None:
-        return frozenset()
-    path = seen_path(start.onnx_path)
-    return frozenset(path.read_text(encoding="ascii").split()) if path.is_file() else None
 
 
 def deal(datasets: Sequence[Dataset], settings: TrainSettings, seen: Collection[str] = ()) -> list[Part]:

@@ -24,9 +24,10 @@ from livescope.frames import Frame
 from livescope.outputs import make_room
 from livescope.settings import MAX_CELLS, DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
-from livescope.train.data import Field, fingerprint
+from livescope.train.data import Field
 from livescope.train.instances import outline_scores
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, reliability, score
+from livescope.train.seen import unknown_training, unseen
 from livescope.train.shifts import SHIFTS
 from livescope.train.sources import Dataset, OneOf, entries_of, read, settings_of, with_group
 
@@ -34,10 +35,7 @@ __all__ = [
     "call_fields",
     "evaluate",
     "evaluate_all",
-    "seen_path",
     "sheet_of",
-    "unknown_training",
-    "unseen",
     "write_sheet",
 ]
 
@@ -50,11 +48,6 @@ _NOTHING: dict[str, Any] = {
     **{name: [] for name in ("reliability", "risk_coverage", "groups", "shift")},
 }
 """The figures of cells that were picked by what a model had called wrong."""
-
-
-def seen_path(onnx_path: Path) -> Path:
-    """Path of the list of fingerprints of the fields that a network was trained or calibrated on."""
-    return onnx_path.with_suffix(".seen.txt")
 
 
 def call_fields(
@@ -207,26 +200,6 @@ def write_sheet(sheet: dict[str, Any], out: Path, dataset: Dataset) -> None:
     if dataset.thresholds is not None:
         figures = [draw_dye(dataset.measured, dataset.thresholds, out / "dye.png"), *figures]
     write_page(sheet, figures, out / "sheet.html")
-
-
-def unseen(bundle: Bundle, fields: Sequence[Field]) -> tuple[list[Field], int]:
-    """Leave out every group of which the model has seen a field; returns the others, and how many fields went."""
-    path = seen_path(bundle.onnx_path)
-    seen = set(path.read_text(encoding="ascii").split()) if path.is_file() else set()
-    known = {field.group for field in fields if fingerprint(field) in seen}
-    kept = [field for field in fields if field.group not in known]
-    return kept, len(fields) - len(kept)
-
-
-def unknown_training(bundle: Bundle) -> list[str]:
-    """Say that nothing can be left out as seen, because the list of what the model has seen is missing."""
-    path = seen_path(bundle.onnx_path)
-    if path.is_file():
-        return []
-    return [
-        f"{path.name} is missing: nobody knows which pictures model {bundle.name!r} has learnt from. On those it is "
-        "surer and better than on others."
-    ]
 
 
 def sheet_of(

@@ -21,9 +21,10 @@ from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.outputs import make_room
 from livescope.train.calibrate import known_states
 from livescope.train.data import UNKNOWN, Field, fingerprint
-from livescope.train.evaluate import call_fields, seen_path, unknown_training, unseen
+from livescope.train.evaluate import call_fields
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, match_field
+from livescope.train.seen import read_seen, seen_whole, unknown_training, unseen, write_seen
 from livescope.train.sources import Dataset, entries_of, read
 
 __all__ = ["Recalibrated", "recalibrate"]
@@ -291,10 +292,8 @@ def _write(bundle: Bundle, out: Path, changed: dict[str, object], labelled: Sequ
     """Write the bundle anew, with the fields that set its chances among those it has seen."""
     try:
         shutil.copyfile(bundle.onnx_path, out)
-        seen = seen_path(bundle.onnx_path)
-        known = set(seen.read_text(encoding="ascii").split()) if seen.is_file() else set()
-        known |= {fingerprint(field) for field in labelled}
-        seen_path(out).write_text("".join(f"{one}\n" for one in sorted(known)), encoding="ascii")
+        known = read_seen(bundle).union(fingerprint(field) for field in labelled)
+        write_seen(known, out, seen_whole(bundle))
         # the 8-bit version was judged with the old band
         write_card(bundle.card.model_copy(update={**changed, "name": out.stem, "int8": None}), out)
     except OSError as error:

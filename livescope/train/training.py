@@ -5,6 +5,8 @@ Owns the order: settings, pictures of the dye's thresholds, training, losses, va
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,9 +31,9 @@ def train(
     """Train, or fine-tune, a network on labelled data and validate it on groups kept out.
 
     Writes into the config's `out`: NAME.onnx with NAME.card.yaml (the bundle), NAME.losses.png, NAME.dye.png (of dye
-    pairs: the thresholds, to be looked at), NAME.sheet/ (validation sheet), NAME.seen.txt (what it was trained on, and
-    what the network that it began from was), and while it runs NAME.checkpoint.pt, from which the same command goes on
-    after an interruption.
+    pairs: the thresholds, to be looked at), NAME.sheet/ (validation sheet; those of an earlier network of the name are
+    deleted), NAME.seen.txt (what it was trained on, and what the network that it began from was), and while it runs
+    NAME.checkpoint.pt, from which the same command goes on after an interruption.
 
     Parameters
     ----------
@@ -70,11 +72,19 @@ def train(
     tell(f"training {settings.fit.steps} steps on {sum(len(dataset.fields) for dataset in datasets)} fields")
     made = make_bundle(settings, datasets, report=report, resume=resume)
     draw_history(made.history, settings.out / f"{settings.name}.losses.png")
+    _drop_sheets(settings)
     for number, (dataset, fields) in enumerate(made.tests):
         tell(f"validation sheet: {dataset.described}")
         sheet = sheet_of(made.bundle, dataset, fields, tell)
         write_sheet(sheet, settings.out / f"{settings.name}.sheet{number or ''}", dataset)
     return made
+
+
+def _drop_sheets(settings: TrainSettings) -> None:
+    """Delete the sheets of an earlier network of this name: it is overwritten, and they say nothing of the new one."""
+    for sheet in settings.out.glob("*/sheet.json"):
+        if re.fullmatch(re.escape(settings.name) + r"\.sheet\d*", sheet.parent.name):
+            shutil.rmtree(sheet.parent)
 
 
 def _writable(settings: TrainSettings) -> None:

@@ -394,6 +394,36 @@ def test_the_motor_of_the_autofocus_is_set_by_its_name(demo_core: Any, sink: Any
     assert sink.frames[0].z_um == pytest.approx(10.0, abs=0.05)
 
 
+def test_autofocus_that_fails_is_tried_again_and_ends_no_run(
+    demo_core: Any, sink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # fails once and then finds; fails for good, far away; then finds at both
+    outcomes = iter([None, 4.0, None, None, None, 1.0, 2.0])
+
+    def focus() -> None:
+        moved_um = next(outcomes)
+        demo_core.setPosition(demo_core.getPosition() + (9.0 if moved_um is None else moved_um))
+        if moved_um is None:
+            raise RuntimeError("no reflex found")
+
+    monkeypatch.setattr(demo_core, "fullFocus", focus)
+    planned = run(sink, demo_core, focused(None, None))
+    planned.start()
+    assert planned.wait(60), planned.error
+    assert planned.state is StreamState.ENDED, planned.error
+    assert next(outcomes, "none left") == "none left"
+    where = [(frame.position, (frame.metadata or {}).get("autofocus_failed")) for frame in sink.frames]
+    assert where == [
+        *((f"A1_{k:04d}", None) for k in (0, 1)),
+        *((f"A2_{k:04d}", "no reflex found") for k in (0, 1)),
+        *((f"A1_{k:04d}", None) for k in (0, 1)),
+        *((f"A2_{k:04d}", None) for k in (0, 1)),
+    ]
+    (warning,) = planned.warnings
+    assert warning == "hardware autofocus failed at 'A2' (no reflex found); the run goes on with the focus before"
+    assert [f.z_um for f in sink.frames[2:4]] == pytest.approx([20, 20], abs=0.05), "put back to where it was"
+
+
 def test_autofocus_without_a_device_ends_the_run_in_words(demo_core: Any, sink: Any) -> None:
     demo_core.setAutoFocusDevice("")
     planned = run(sink, demo_core, focused(None, None))

@@ -110,8 +110,8 @@ def test_the_outliner_labels_what_the_analyser_called(tmp_path: Path) -> None:
 
 def test_refined_outlines_fit_real_cells_better_than_rays(data_dir: Path) -> None:
     """On the Usiigaci fields that the bundled network was not trained on: .91 against .77 when this was written."""
-    from livescope.train.evaluate import seen_path
     from livescope.train.instances import Instances, match_instances, painted
+    from livescope.train.seen import seen_path
 
     bundle = load_bundle("adherent")
     seen = seen_path(bundle.onnx_path).read_text().split()

@@ -19,9 +19,9 @@ from livescope.train import __main__ as lines
 from livescope.train import bundling
 from livescope.train.bundling import Made, make_bundle
 from livescope.train.data import UNKNOWN, Field, fingerprint
-from livescope.train.dealing import deal, seen_by
-from livescope.train.evaluate import seen_path
+from livescope.train.dealing import deal
 from livescope.train.network import StarNet
+from livescope.train.seen import read_seen, seen_path, seen_whole
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset
 
@@ -60,16 +60,15 @@ def emptied(field: Field) -> Field:
 
 
 def test_a_second_training_never_tests_on_what_the_first_has_seen(tmp_path: Path, first: Bundle) -> None:
-    seen = seen_by(first)
-    assert seen is not None
+    seen = read_seen(first)
     assert len(seen) == 16
     made = make_bundle(tuning(tmp_path, first, border_px=50), [dataset(30)])
     ((_, tested),) = made.tests
     assert tested
     assert not {fingerprint(field) for field in tested} & seen
-    after = seen_by(made.bundle)
-    assert after is not None
+    after = read_seen(made.bundle)
     assert seen < after
+    assert seen_whole(made.bundle)
     assert not {fingerprint(field) for field in tested} & after
     card = made.bundle.card
     assert "no group of theirs in training or calibration; whole frames" in card.validation[0].data
@@ -82,7 +81,7 @@ def test_a_second_training_never_tests_on_what_the_first_has_seen(tmp_path: Path
 @pytest.mark.usefixtures("unexported")
 def test_where_the_start_has_seen_all_no_figure_is_claimed(tmp_path: Path, first: Bundle) -> None:
     known = dataset(20)
-    seen = seen_by(first) or frozenset()
+    seen = read_seen(first)
     known = replace(known, fields=[field for field in known.fields if fingerprint(field) in seen])
     made = make_bundle(tuning(tmp_path, first), [known])
     assert (made.tests, made.scores, made.bundle.card.validation) == ((), (), ())
@@ -102,6 +101,8 @@ def test_a_start_that_does_not_say_what_it_has_seen_is_named(tmp_path: Path, fir
     made = make_bundle(tuning(tmp_path, load_bundle(elsewhere)), [dataset(12)])
     assert "here (what discs was trained on is not known)" in made.bundle.card.validation[0].data
     assert made.notes[0] == "discs.seen.txt is missing: discs may have been trained on the test fields"
+    assert not seen_whole(made.bundle), "what comes of it does not know either"
+    assert len(read_seen(made.bundle)) == 10
 
 
 @pytest.mark.usefixtures("unexported")
@@ -121,7 +122,7 @@ def test_without_marks_of_both_states_the_start_s_chances_stand(tmp_path: Path, 
 @pytest.mark.usefixtures("unexported")
 def test_nothing_to_measure_is_said_and_no_row_of_the_card(tmp_path: Path, first: Bundle) -> None:
     told, some = tuning(tmp_path, first), dataset(30)
-    (part,) = deal([some], told, seen_by(first) or ())
+    (part,) = deal([some], told, read_seen(first))
     tested = {field.group for field in part.test}
     made = make_bundle(told, [altered(some, lambda field: emptied(field) if field.group in tested else field)])
     assert (made.tests, made.bundle.card.validation) == ((), ())

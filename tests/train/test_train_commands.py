@@ -68,6 +68,9 @@ def test_data_in_a_folder_named_by_its_day(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
+    for name in ("tiny.sheet1", "tiny.sheet.mine", "tiny2.sheet"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "sheet.json").write_text("of another network")
     said = run("train", config, "--from", "simulated", "--set", "fit.seed=1")
     assert "step 2 of 2" in said
     assert "warning Of the validation fields the" in said
@@ -79,6 +82,8 @@ def test_fine_tuned_and_evaluated(tmp_path: Path, config: Path) -> None:
     assert card.shift is not None
     assert (tmp_path / "models" / "tiny.losses.png").stat().st_size > 1000
     assert (tmp_path / "models" / "tiny.sheet" / "sheet.html").is_file()
+    sheets = {path.name for path in (tmp_path / "models").iterdir() if path.is_dir()}
+    assert sheets == {"tiny.sheet", "tiny.sheet.mine", "tiny2.sheet"}, "that of an overwritten network is gone"
     said = run("evaluate", model, config, "--out", tmp_path / "sheet")
     assert "detection F1" in said
     sheet = json.loads((tmp_path / "sheet" / "sheet.json").read_text())

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from livescope.detect.bundle import load_bundle
 from livescope.errors import SourceError
 from livescope.train.data import Field, fingerprint, split_groups
-from livescope.train.dealing import Part, deal, seen_by
+from livescope.train.dealing import Part, deal
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, Simulated
 
@@ -99,10 +95,3 @@ def test_a_picture_seen_in_one_data_set_keeps_its_group_from_the_test_of_another
     parts = deal([dataset(one), dataset(other)], SETTINGS, {fingerprint(field) for field in one[:6]})
     assert groups_of([f for part in parts for f in part.test]) <= {"exp6", "exp7", "exp8"}
     assert all(part.test for part in parts)
-
-
-def test_what_a_network_has_seen_is_known_nothing_or_unknown(tmp_path: Path) -> None:
-    assert seen_by(None) == frozenset()
-    bundle = load_bundle("suspension")
-    assert len(seen_by(bundle) or ()) == 1643
-    assert seen_by(replace(bundle, onnx_path=tmp_path / "elsewhere.onnx")) is None

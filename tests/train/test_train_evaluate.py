@@ -14,7 +14,8 @@ from livescope.errors import SettingsError, SourceError
 from livescope.settings import SimulationSettings
 from livescope.simulate.optics import render_field
 from livescope.train.data import Field, fingerprint, simulated_fields
-from livescope.train.evaluate import call_fields, evaluate, seen_path, sheet_of
+from livescope.train.evaluate import call_fields, evaluate, sheet_of
+from livescope.train.seen import seen_path
 from livescope.train.shifts import SHIFTS
 from livescope.train.sources import Dataset
 

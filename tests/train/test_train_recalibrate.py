@@ -19,8 +19,8 @@ from livescope.detect.calibrate import calibration_error, fit_temperature, risk_
 from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.train.command import run_calibrate
 from livescope.train.data import Field, fingerprint, simulated_fields
-from livescope.train.evaluate import seen_path
 from livescope.train.recalibrate import recalibrate
+from livescope.train.seen import seen_path, unknown_training
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_a_mis_scaled_model_is_calibrated_on_control_fields(tmp_path: Path, fiel
     assert "control" in again.card.trained_on or "refitted" in again.card.trained_on
     assert load_bundle(wrong.onnx_path).card == wrong.card
     assert {fingerprint(field) for field in fields} <= set(seen_path(again.onnx_path).read_text().split())
+    assert "new.seen.txt does not name them all" in unknown_training(again)[0]
     assert again.card.shift is not None
     assert len(again.card.shift.subsets) == 2
 
