@@ -14,9 +14,9 @@ from rich.console import Console
 
 from livescope.headless import exit_code, print_summary, run_headless, summarise, write_summary
 from livescope.outputs import make_room
+from livescope.qt_libraries import has_display
 from livescope.session import Session
 from livescope.settings import Settings, load_settings
-from livescope.view.display import has_display
 from livescope.view.monitor import monitoring
 
 __all__ = ["demo", "run"]

@@ -1,6 +1,7 @@
-"""The system libraries that Qt's wheels expect on Linux: which are missing, and how to get them.
+"""What Qt expects of a Linux: system libraries, which are missing and how to get them, and a display that answers.
 
-Owns the list. On Windows and macOS the wheels bring everything.
+Owns the list and the asking, without Qt, which ends the process where something is missing. On Windows and macOS the
+wheels bring everything.
 """
 
 from __future__ import annotations
@@ -81,3 +82,29 @@ def _loads(soname: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def has_display() -> bool:
+    """Whether there is a display that answers. On Linux that takes X or Wayland."""
+    if sys.platform != "linux" or os.environ.get("WAYLAND_DISPLAY"):
+        return True
+    return bool(os.environ.get("DISPLAY")) and _x_answers()
+
+
+def _x_answers() -> bool:
+    """Connect to DISPLAY as Qt will, which aborts the process where nothing answers; takes a millisecond."""
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError:
+        return True  # Qt cannot do without it either, and says so
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    answers = not xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    return answers
+
+
+def without_display() -> str:
+    """Say why there is no display."""
+    display = os.environ.get("DISPLAY")
+    return f"nothing answers at DISPLAY={display}" if display else "neither DISPLAY nor WAYLAND_DISPLAY is set"

@@ -92,12 +92,9 @@ def window() -> Iterator[Check]:
         yield Check("Qt", Verdict.WARNING, f"does not start: {said}", f"{step}; or run with --headless")
         return
     yield Check("Qt", Verdict.OK, f"PySide6 {_version('PySide6-Essentials')} starts (offscreen)")
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        found, step = (
-            "none: neither DISPLAY nor WAYLAND_DISPLAY is set",
-            "run with --headless, or from a desktop session",
-        )
-        yield Check("display", Verdict.WARNING, found, step)
+    if not qt_libraries.has_display():
+        step = "run with --headless, or from a desktop session"
+        yield Check("display", Verdict.WARNING, f"none: {qt_libraries.without_display()}", step)
         return
     code = (
         "from qtpy.QtWidgets import QApplication; a = QApplication([]); s = a.primaryScreen(); "

@@ -87,7 +87,8 @@ def propose(settings: TrainSettings, out: Path) -> dict[str, Any]:
     Returns
     -------
     ``fields``, ``groups``, ``live``, ``dead``, ``unknown`` (cells whose label says nothing of the state), ``pictures``
-    (paths, of at most twelve fields evenly chosen), and of dye pairs ``histogram`` (path) and ``thresholds``.
+    (paths, of at most twelve fields evenly chosen), ``notes`` (what must be told of the labels), and of dye pairs
+    ``histogram`` (path) and ``thresholds``.
 
     Raises
     ------
@@ -106,6 +107,7 @@ def propose(settings: TrainSettings, out: Path) -> dict[str, Any]:
         "dead": int(np.sum(states == State.DEAD)),
         "unknown": int(np.sum(states == UNKNOWN)),
         "pictures": [str(_draw_labels(field, out / f"{k:02}.labels.png")) for k, field in enumerate(chosen)],
+        "notes": [note for dataset in datasets for note in dataset.notes],
         **_dye_facts(datasets, out),
     }
 

@@ -29,6 +29,7 @@ LOOK_RADII = 8.0
 
 _HOW = "click flips, box for many, Shift+click adds, right click removes; wheel zooms, middle button pans"
 _NOT_RECORDED = "this frame is not recorded, and corrections are stored with the record: press Record (R) first"
+_NOT_YET = "the frame shown is from before the recording: try again once the next one is there"
 
 
 class CorrectingMode(QObject):
@@ -38,8 +39,8 @@ class CorrectingMode(QObject):
     ----------
     canvas, feed, actions
         Of the window.
-    record_of
-        Says which record holds a frame, None if none does.
+    record_of, recording
+        Say which record holds a frame, None if none does; whether frames that come now are recorded.
     tell, fail
         Show a line of text; show an error.
     write
@@ -52,14 +53,17 @@ class CorrectingMode(QObject):
         feed: CorrectedFeed,
         actions: Actions,
         record_of: Callable[[Frame], Path | None],
+        recording: Callable[[], bool],
         tell: Callable[[str], None],
         fail: Callable[[str], None],
         write: Callable[[Callable[[], None]], object],
     ) -> None:
         super().__init__(canvas)
         self._canvas, self._feed, self._record_of, self._tell, self._fail = canvas, feed, record_of, tell, fail
-        self._write = write
+        self._recording, self._write = recording, write
         self._looked: set[int] = set()
+        self._looked_in: tuple[Path | None, int] = (None, 0)
+        """Record and frame in which cells were looked at last."""
         add = actions.add
         self.on = add("Corrections", "Correct calls with the mouse", "K", self._switch, checked=False)
         add("Corrections", "Undo", "Ctrl+Z", self.undo)
@@ -81,6 +85,7 @@ class CorrectingMode(QObject):
         calls = self._calls()
         if calls is None:
             return
+        self._forget_other_runs(calls)
         order = np.argsort(np.abs(calls.p_dead - 0.5))
         said = {line.track for line in self._feed.standing if line.track >= 0}
         left = [row for row in order.tolist() if self._key(calls, row) not in self._looked | said]
@@ -95,6 +100,13 @@ class CorrectingMode(QObject):
         self._tell(
             f"{State(int(calls.state[row])).label}, probability of dead {calls.p_dead[row]:.2f}; {len(left) - 1} left"
         )
+
+    def _forget_other_runs(self, calls: CellCalls) -> None:
+        """Tracks and frames of another run have the same numbers."""
+        record, before = self._drawn_record(), self._looked_in
+        if record != before[0] or (record is None and calls.frame_index < before[1]):
+            self._looked.clear()
+        self._looked_in = record, calls.frame_index
 
     def _switch(self, on: bool) -> None:
         if on and self._open() is None:
@@ -120,13 +132,16 @@ class CorrectingMode(QObject):
 
     def _open(self) -> Corrector | None:
         """Open the record that holds the drawn frame; if none does, say so."""
-        drawing, picture = self._canvas.calls.drawing, self._canvas.picture
-        drawn = picture if drawing is None else drawing.analysis
-        record = None if drawn is None else self._record_of(drawn.frame)
+        record = self._drawn_record()
         if record is None:
-            self._tell(_NOT_RECORDED)
+            self._tell(_NOT_YET if self._recording() else _NOT_RECORDED)
             return None
         return self.open(record)
+
+    def _drawn_record(self) -> Path | None:
+        drawing, picture = self._canvas.calls.drawing, self._canvas.picture
+        drawn = picture if drawing is None else drawing.analysis
+        return None if drawn is None else self._record_of(drawn.frame)
 
     def _calls(self) -> CellCalls | None:
         drawing = self._canvas.calls.drawing

@@ -1,11 +1,10 @@
 """Whether a window can be opened here, asked before Qt is imported: Qt itself would end the process instead of raising.
 
-Owns the check and its message. Which libraries Qt needs is known to `livescope.qt_libraries`.
+Owns the message. Which libraries Qt needs, and whether a display answers, is known to `livescope.qt_libraries`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import sys
@@ -13,7 +12,7 @@ import sys
 from livescope import qt_libraries
 from livescope.errors import DisplayError
 
-__all__ = ["choose_binding", "has_display", "require_display"]
+__all__ = ["choose_binding", "require_display"]
 
 _WITHOUT = "`livescope run` and `livescope demo` need no window with --headless"
 
@@ -24,26 +23,6 @@ def choose_binding() -> None:
         os.environ["QT_API"] = "pyside6" if importlib.util.find_spec("PySide6") else "pyqt6"
     names = {"pyside6": "PySide6", "pyqt6": "PyQt6"}
     os.environ["PYQTGRAPH_QT_LIB"] = names.get(os.environ["QT_API"].lower(), "PySide6")
-
-
-def has_display() -> bool:
-    """Whether there is a display that answers. On Linux that takes X or Wayland."""
-    if sys.platform != "linux" or os.environ.get("WAYLAND_DISPLAY"):
-        return True
-    return bool(os.environ.get("DISPLAY")) and _x_answers()
-
-
-def _x_answers() -> bool:
-    """Connect to DISPLAY as Qt will, which aborts the process where nothing answers; takes a millisecond."""
-    try:
-        xcb = ctypes.CDLL("libxcb.so.1")
-    except OSError:
-        return True  # Qt cannot do without it either, and says so
-    xcb.xcb_connect.restype = ctypes.c_void_p
-    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
-    answers = not xcb.xcb_connection_has_error(connection)
-    xcb.xcb_disconnect(connection)
-    return answers
 
 
 def require_display() -> None:
@@ -61,9 +40,8 @@ def require_display() -> None:
     if sys.platform != "linux":
         return
     platform = os.environ.get("QT_QPA_PLATFORM", "")
-    if platform in ("", "xcb") and not has_display():
-        display = os.environ.get("DISPLAY")
-        why = f"nothing answers at DISPLAY={display}" if display else "neither DISPLAY nor WAYLAND_DISPLAY is set"
+    if platform in ("", "xcb") and not qt_libraries.has_display():
+        why = qt_libraries.without_display()
         raise DisplayError(f"no display: {why}. Start from a desktop session (over ssh: `ssh -X`); {_WITHOUT}.")
     missing = qt_libraries.missing(window=platform in ("", "xcb") and bool(os.environ.get("DISPLAY")))
     if missing:

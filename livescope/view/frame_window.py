@@ -134,6 +134,7 @@ class FrameWindow(QMainWindow):
             self.feed,
             self.commands,
             shown.record_of,
+            lambda: shown.status().recording,
             self.tell,
             self.errors.append,
             lambda write: self._guarded("saving a correction", write),

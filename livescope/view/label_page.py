@@ -50,6 +50,7 @@ class LabelPage(QWizardPage):
         self.setSubTitle("Live: solid blue. Dead: dashed orange. Dotted pink: a cell whose state nobody knows.")
         self.counts = QLabel()
         self.counts.setWordWrap(True)
+        self.counts.setTextFormat(Qt.TextFormat.PlainText)  # names of files may look like markup
         self.picture = ScaledPicture()
         self.histogram = ScaledPicture()
         self.before, self.next, self.again = QPushButton("\u25c0"), QPushButton("\u25b6"), QPushButton("Show again")
@@ -166,7 +167,7 @@ class LabelPage(QWizardPage):
             text += f" At least {_LEAST_GROUPS} groups are needed: to learn, to adjust and to judge."
         elif not found["live"] or not found["dead"]:
             text += " Only one state is marked: such a network cannot tell live from dead."
-        self.counts.setText(text)
+        self.counts.setText("\n".join([text, *(f"Mind: {note}" for note in found["notes"])]))
         self._turn(0)
 
     def _turn(self, by: int) -> None:

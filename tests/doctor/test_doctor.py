@@ -37,6 +37,15 @@ def test_every_line_that_is_not_well_has_a_next_step() -> None:
     assert [check for check in checks if check.verdict is not Verdict.OK and not check.next_step] == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
+def test_a_display_that_does_not_answer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":77")
+    display = list(machine.window())[-1]
+    assert (display.verdict, display.found) == (Verdict.WARNING, "none: nothing answers at DISPLAY=:77")
+    assert "--headless" in display.next_step
+
+
 def test_the_table_keeps_words_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     report.gather("window", lambda: [Check("Qt", Verdict.WARNING, "gone", 'pip install "livescope[viewer]"')])

@@ -17,6 +17,7 @@ from livescope.settings import RecordSettings, Settings
 from livescope.train.bundling import make_bundle
 from livescope.train.data import UNKNOWN
 from livescope.train.evaluate import evaluate
+from livescope.train.proposal import propose
 from livescope.train.recalibrate import recalibrate
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Records, read, settings_of
@@ -137,6 +138,8 @@ def test_picked_cells_measure_nothing_and_set_no_chances(record: Path, tmp_path:
     assert done.watched
     assert done.ece is None
     assert "reviewed: true" in done.notes[0]
+    shown = propose(TrainSettings(name="mine", data=(Records(path=record),)), tmp_path / "labels")
+    assert "reviewed: true" in shown["notes"][0]
     config = tmp_path / "reviewed.yaml"
     config.write_text(f"data: [{{kind: records, path: {json.dumps(str(record))}, reviewed: true}}]")
     with pytest.raises(ModelError, match="0 live and 0 dead labelled cells"):  # the states count, but this is noise

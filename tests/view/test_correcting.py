@@ -128,11 +128,33 @@ def test_the_most_uncertain_cell_is_looked_at_first(qtbot: Any, window: MainWind
     assert "begins again" in window.message
 
 
+def test_cells_of_another_run_were_not_looked_at(
+    qtbot: Any, window: MainWindow, scripted: Any, new_frame: Any, new_analysis: Any, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        qtbot.keyClicks(window, "N")
+    assert window.message.endswith("; 1 left")
+    for index, record in ((0, tmp_path / "second"), (9, None), (2, None)):  # recorded, not recorded, and one more
+        frame = new_frame(index)
+        scripted.fields = {"record": record, "recording": record is not None}
+        scripted.frame, scripted.analysis = frame, new_analysis(frame, [LIVE, DEAD, UNCERTAIN])
+        qtbot.waitUntil(lambda frame=frame: window.canvas.calls.drawing.analysis.frame is frame)
+        qtbot.keyClicks(window, "N")
+        assert window.message.endswith("; 2 left")
+
+
 def test_without_a_record_nothing_can_be_corrected(qtbot: Any, window: MainWindow, scripted: Any) -> None:
     scripted.fields = {}
     qtbot.keyClicks(window, "K")
     assert not window.canvas.picking
     assert "press Record" in window.message
+
+
+def test_just_after_record_the_user_is_not_told_to_press_it(qtbot: Any, window: MainWindow, scripted: Any) -> None:
+    scripted.fields = {"record": None, "recording": True}
+    qtbot.keyClicks(window, "K")
+    assert not window.canvas.picking
+    assert window.message.startswith("the frame shown is from before the recording")
 
 
 def test_corrections_end_with_their_record(

@@ -79,6 +79,11 @@ def test_from_pictures_over_cancel_and_go_on_to_a_network(qtbot: Any, wizard: Tr
     qtbot.waitUntil(wizard.label_page.isComplete, timeout=PATIENCE_MS)
     assert wizard.label_page.counts.text().startswith("3 pictures in 3 groups")
     assert not wizard.label_page.picture.pixmap().isNull()
+    assert "Mind:" not in wizard.label_page.counts.text()
+    found = wizard.label_page._proposed
+    assert found is not None
+    wizard.trainer.proposed.emit({**found, "notes": ["few are dead"]})
+    assert wizard.label_page.counts.text().endswith("\nMind: few are dead")
     wizard.next()
     page = wizard.train_page
     assert page.name.text() == "data-network"
