@@ -1,4 +1,4 @@
-"""Kinetics of death: accumulation, Kaplan-Meier, log-rank, rate and lag.
+"""Kinetics of death: accumulation, Kaplan-Meier, log-rank, wells against wells, rate and lag.
 
 Owns what follows from each cell's time of death, which comes from `livescope.track.fate`. A cell is at risk after it
 came into sight, up to its death or last sight. That is why the estimates are not lifelines': its log-rank test takes
@@ -14,11 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
-from scipy.stats import chi2
+from scipy.stats import chi2, f_oneway
 
 from livescope.errors import AssayError
 
-__all__ = ["DeathRate", "LagDeath", "Lives", "Survival", "death_rate", "fit_lag_death", "kaplan_meier", "log_rank"]
+__all__ = [
+    "BetweenWells",
+    "DeathRate",
+    "LagDeath",
+    "Lives",
+    "Survival",
+    "between_wells",
+    "death_rate",
+    "fit_lag_death",
+    "kaplan_meier",
+    "log_rank",
+]
 
 Floats = NDArray[np.float64]
 
@@ -35,21 +46,32 @@ class Lives:
         (n,) first sight of the cell alive, and its death or its last sight.
     died
         (n,) bool, True where `exit_h` is a death; else the cell was lost from sight or lived to the end.
+    well
+        (n,) names of the wells, None where they are not known.
     """
 
     entry_h: Floats
     exit_h: Floats
     died: NDArray[np.bool_]
+    well: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
-        if not (len(self.entry_h) == len(self.exit_h) == len(self.died)):
-            raise ValueError(f"lengths differ: {len(self.entry_h)}, {len(self.exit_h)}, {len(self.died)}")
+        lengths = [len(one) for one in (self.entry_h, self.exit_h, self.died, self.well) if one is not None]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"lengths differ: {lengths}")
 
     def __len__(self) -> int:
         return len(self.died)
 
     @classmethod
-    def of_tracks(cls, first_s: ArrayLike, last_s: ArrayLike, death_s: ArrayLike, arrived_dead: ArrayLike) -> Lives:
+    def of_tracks(
+        cls,
+        first_s: ArrayLike,
+        last_s: ArrayLike,
+        death_s: ArrayLike,
+        arrived_dead: ArrayLike,
+        well: NDArray[np.str_] | None = None,
+    ) -> Lives:
         """Take tracks as `Fates` describe them; cells dead when first seen tell nothing of the time of death.
 
         Parameters
@@ -60,13 +82,15 @@ class Lives:
             (n,) time of death, NaN for the living.
         arrived_dead
             (n,) bool.
+        well
+            (n,) names, None where they are not known.
         """
         first, last, death = (np.asarray(times, float) / 3600 for times in (first_s, last_s, death_s))
         died = np.isfinite(death)
         end = np.where(died, np.maximum(death, first), last)
         # a track of one frame is watched for no time
         keep = ~np.asarray(arrived_dead, bool) & (end > first)
-        return cls(first[keep], end[keep], died[keep])
+        return cls(first[keep], end[keep], died[keep], None if well is None else well[keep])
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,6 +114,25 @@ class Survival:
     median_h: float
     n: int
     deaths: int
+
+
+@dataclass(slots=True, frozen=True)
+class BetweenWells:
+    """Conditions compared with their wells for replicates, by one-way analysis of variance.
+
+    Attributes
+    ----------
+    f, between, within, p
+        F, its degrees of freedom, and p.
+    left_out
+        Conditions of a single well, or of wells without a name: they were not compared.
+    """
+
+    f: float
+    between: int
+    within: int
+    p: float
+    left_out: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -206,6 +249,53 @@ def log_rank(groups: Mapping[str, Lives]) -> tuple[float, float]:
     free = spread > 1e-9 * spread.max()
     statistic = float(((excess @ axes)[free] ** 2 / spread[free]).sum())
     return statistic, float(chi2.sf(statistic, free.sum())) if free.any() else 1.0
+
+
+def between_wells(groups: Mapping[str, Lives]) -> BetweenWells:
+    """Test whether all groups of two wells or more die alike, with wells, not cells, for replicates.
+
+    Cells of one well have medium, seeding and neighbours in common, and a test that takes them as independent finds
+    differences between any two wells. Here each well gives one number: the logarithm of its deaths over those that it
+    had if all cells died alike (the pooled cumulative hazard over the times for which its cells were watched, Nelson
+    and Aalen), a half added to both. They are compared by one-way analysis of variance (of two groups: a t-test).
+
+    Raises
+    ------
+    AssayError
+        Fewer than two groups have cells in two wells or more, nobody died, or wells of a group do not differ.
+
+    Examples
+    --------
+    >>> def wells(*hours):
+    ...     names = np.repeat([f"A{k}" for k in range(len(hours))], [len(some) for some in hours])
+    ...     ends = np.concatenate(hours).astype(float)
+    ...     return Lives(np.zeros(len(ends)), ends, np.ones(len(ends), bool), names)
+    >>> test = between_wells({"long": wells([6, 7, 9], [5, 8, 9]), "short": wells([1, 2, 3], [2, 3, 4])})
+    >>> (test.between, test.within, test.p < 0.05)
+    (1, 2, True)
+    """
+    filled = {
+        name: lives for name, lives in groups.items() if lives.well is not None and len(np.unique(lives.well)) > 1
+    }
+    if len(filled) < 2:
+        raise AssayError(f"it takes cells in two wells of two conditions; {list(filled) or 'no condition'} has them.")
+    if not any(lives.died.any() for lives in filled.values()):
+        raise AssayError("nobody died.")
+    hours, at_risk, deaths = _risk_sets(list(filled.values()))
+    hazard = np.append(0.0, np.cumsum(deaths.sum(axis=0) / at_risk.sum(axis=0)))
+
+    def excess(lives: Lives, well: str) -> float:
+        own = lives.well == well
+        upto, since = (np.searchsorted(hours, times[own], side="right") for times in (lives.exit_h, lives.entry_h))
+        expected = float((hazard[upto] - hazard[since]).sum())
+        return math.log((lives.died[own].sum() + 0.5) / (expected + 0.5))
+
+    left_out = tuple(name for name, lives in groups.items() if len(lives) and name not in filled)
+    ratios = [[excess(lives, well) for well in np.unique(lives.well).tolist()] for lives in filled.values()]  # type: ignore[arg-type]
+    if max(np.ptp(some) for some in ratios) < 1e-12:
+        raise AssayError("wells of the same condition do not differ, so that nothing says what is chance.")
+    f, p = f_oneway(*ratios)
+    return BetweenWells(float(f), len(ratios) - 1, sum(map(len, ratios)) - len(ratios), float(p), left_out)
 
 
 def _risk_sets(groups: Sequence[Lives]) -> tuple[Floats, Floats, Floats]:

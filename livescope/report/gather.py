@@ -179,7 +179,7 @@ def gather(
         n_analysed=len(analysed),
         n_positions=len({row["position"] for row in frames}),
         curves=_curves(analysed, card),
-        lives={name: Lives.of_tracks(*columns) for name, columns in followed.by_condition.items()},
+        lives=followed.by_condition,
         resurrected=followed.resurrected,
         tracks=followed.tracks,
         undeclared=followed.undeclared,
@@ -269,14 +269,14 @@ def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viabi
 
 @dataclass(slots=True)
 class _FollowedCells:
-    by_condition: dict[str, tuple[Floats, Floats, Floats, NDArray[np.bool_]]]
+    by_condition: dict[str, Lives]
     tracks: int = 0
     resurrected: int = 0
     undeclared: int = 0
 
 
 def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float) -> _FollowedCells:
-    """Return first and last sight, death and "dead on arrival" of every track, by condition; seconds of the run."""
+    """Return when every track was watched and died, by condition."""
     if "fates" not in record.tables or not frames:
         return _FollowedCells({})
     table = record.table("fates")
@@ -306,8 +306,15 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
     # declared dead without a time, though it was seen alive: nothing is known of when
     arrived = columns["arrived_dead"].astype(bool) | (declared & ~timed)
     condition = np.array([frames[int(k)]["condition"] or "" for k in frame[last]], dtype=object)
+    well = np.array([frames[int(k)]["well"] or "" for k in frame[last]])
     by_condition = {
-        str(name): (seconds[first][rows], seconds[last][rows], death_s[rows], arrived[rows])
+        str(name): Lives.of_tracks(
+            seconds[first][rows],
+            seconds[last][rows],
+            death_s[rows],
+            arrived[rows],
+            well[rows] if (well[rows] != "").all() else None,
+        )
         for name in dict.fromkeys(condition.tolist())
         if name and (rows := condition == name).any()
     }

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from livescope.assay.dose import fit_dose_response, z_prime
 from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
-from livescope.assay.survival import Lives, Survival, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.assay.survival import Lives, Survival, between_wells, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.report import figures
@@ -244,7 +244,7 @@ def _deaths(run: RunFacts) -> str:
         ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
     )
     if len(lives) > 1:
-        text += f"<p>Log-rank test that all conditions die alike: {_log_rank(lives)}.</p>"
+        text += _compared(lives)
     if run.undeclared:
         text += paragraph(
             f"{run.undeclared} of these deaths were likelier than not when the cell was last seen, but not declared "
@@ -263,9 +263,25 @@ def _median(survival: Survival) -> str:
     return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else end
 
 
-def _log_rank(lives: Mapping[str, Lives]) -> str:
+def _compared(lives: Mapping[str, Lives]) -> str:
+    """Say whether all die alike: by wells where there are enough of them, and by cells."""
+    try:
+        wells = between_wells(lives)
+    except AssayError as error:
+        by_wells = f"Wells could not be taken for replicates: {error}"
+    else:
+        by_wells = (
+            "Test that all die alike, with wells for replicates (deaths of a well over those expected, analysis of "
+            f"variance): F({wells.between}, {wells.within}) = {wells.f:.2f}, p = {wells.p:.2g}."
+        )
+        if wells.left_out:
+            by_wells += f" Left out, for they are of one well: {', '.join(wells.left_out)}."
     statistic, p = log_rank(lives)
-    return f"{statistic:.2f}, p = {p:.2g} (cells taken as independent; where wells of one condition differ, too small)"
+    by_cells = (
+        f"Log-rank test: {statistic:.2f}, p = {p:.2g}. It takes cells as independent: where wells of one condition "
+        "differ its p is too small."
+    )
+    return paragraph(by_wells) + paragraph(by_cells)
 
 
 def _lag(run: RunFacts, name: str) -> str:
@@ -370,8 +386,8 @@ def _methods(run: RunFacts) -> str:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
             "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            "and conditions compared by the log-rank test, in both of which a cell is at risk from its "
-            "first sight on (Klein and Moeschberger 2003)."
+            "and conditions compared with wells for replicates (deaths over those expected, analysis of variance) "
+            "and by the log-rank test; a cell is at risk from its first sight on (Klein and Moeschberger 2003)."
         )
     if run.wells:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
@@ -393,7 +409,7 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
 
 def _compared_survival(lives: Mapping[str, Lives]) -> str:
     curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
-    return f"{curves}<p>Log-rank test that all die alike: {_log_rank(lives)}.</p>"
+    return curves + _compared(lives)
 
 
 def _corrected(v: Viability) -> str:
@@ -433,12 +449,16 @@ def _write_tables(run: RunFacts, page: Path, name: str) -> list[Path]:
     lives = page.with_name(f"{name}.lives.parquet")
     columns = {
         "condition": [name for name, group in run.lives.items() for _ in range(len(group))],
+        "well": [well for group in run.lives.values() for well in _wells_of(group)],
         "entry_h": [float(v) for group in run.lives.values() for v in group.entry_h],
         "exit_h": [float(v) for group in run.lives.values() for v in group.exit_h],
         "died": [bool(v) for group in run.lives.values() for v in group.died],
     }
-    schema = pa.schema(
-        [("condition", pa.string()), ("entry_h", pa.float64()), ("exit_h", pa.float64()), ("died", pa.bool_())]
-    )
+    hours = [("entry_h", pa.float64()), ("exit_h", pa.float64())]
+    schema = pa.schema([("condition", pa.string()), ("well", pa.string()), *hours, ("died", pa.bool_())])
     pq.write_table(pa.table(columns, schema=schema), lives)
     return [frames, lives]
+
+
+def _wells_of(lives: Lives) -> list[str | None]:
+    return [None] * len(lives) if lives.well is None else lives.well.tolist()

@@ -139,6 +139,8 @@ def test_page_stands_alone_and_says_the_main_things(plate_run: Path) -> None:
     assert "Pattarone" in words
     assert re.search(r"Z' of the controls at the end: 0\.\d\d", words)
     assert "Log-rank test" in words
+    assert re.search(r"with wells for replicates .*: F\(\d, \d\) = \d+\.\d\d, p = ", words)
+    assert "Left out, for they are of one well: killer 0.1 uM, killer 1 uM, killer 10 uM, killer 100 uM." in words
     assert not re.search(r"\bnan\b", words)
 
 
