@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from livescope.acquire.itinerary import position_of
-from livescope.acquire.stream_core import NoShutter
+from livescope.acquire.stream_core import NoShutter, Taken
 from livescope.errors import AcquisitionError
 
 __all__ = ["AttachedCore"]
@@ -116,9 +116,9 @@ class AttachedCore(NoShutter):
                     break
         raise IndexError("no new frame in the ring")
 
-    def place_of(self, tags: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """Field and channel as the owner's plan names them; a live view names none."""
-        return tags.get("position"), tags.get("channel")
+    def taken(self, tags: Mapping[str, Any]) -> Taken:
+        """What the owner's plan and engine say of a frame; of a live view nothing is said."""
+        return Taken(**{name: tags.get(name) for name in Taken._fields})
 
     def isBufferOverflowed(self) -> bool:
         """The owner's ring is the owner's affair; losses show in the numbers."""
@@ -283,7 +283,11 @@ class AttachedCore(NoShutter):
         """The owner's planned run has taken a frame; on its thread, so only put it down."""
         tags: dict[str, Any] = {str(axis): k for axis, k in event.index.items()}
         tags["Camera"] = str(metadata.get("camera_device") or self._core.getCameraDevice())
+        # the engine says where the stage was only if it was told to, and not within a hardware sequence
+        stage = {axis: getattr(event, f"{axis}_pos") for axis in "xyz"} | dict(metadata.get("position") or {})
+        tags |= {f"{axis}_um": float(stage[axis]) for axis in "xyz" if stage.get(axis) is not None}
         tags["position"], tags["channel"] = position_of(event), event.channel and event.channel.config
+        tags["exposure_ms"] = metadata.get("exposure_ms")
         self._planned.append((pixels.copy(), tags))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from livescope.acquire.lock import CameraLock
-from livescope.acquire.stream_core import StreamCore
+from livescope.acquire.stream_core import StreamCore, Taken
 from livescope.errors import CoreError, FrameError, one_of
 from livescope.frames import PIXEL_DTYPES, Frame, Pixels
 from livescope.settings import CameraSettings
@@ -47,6 +47,7 @@ class CameraState:
         self._x_um: float | None = None
         self._y_um: float | None = None
         self._z_um: float | None = None
+        self._taken = Taken()
         self._own_binning = 1
         self.read()
         self._own_binning = self.binning
@@ -94,6 +95,10 @@ class CameraState:
                 f"the stage did not say where it is: {error}. Frames are stored without a place; check its cable."
             )
 
+    def hear(self, taken: Taken) -> None:
+        """Take over what is known of the next frame; the rest is as it was when last read."""
+        self.position, self.channel, self._taken = taken.position, taken.channel, taken
+
     def frame(
         self,
         pixels: Any,
@@ -124,11 +129,11 @@ class CameraState:
             elapsed_ms=elapsed_ms,
             pixel_um=self.pixel_um,
             position=self.position,
-            x_um=self._x_um,
-            y_um=self._y_um,
-            z_um=self._z_um,
+            x_um=_first(self._taken.x_um, self._x_um),
+            y_um=_first(self._taken.y_um, self._y_um),
+            z_um=_first(self._taken.z_um, self._z_um),
             channel=self.channel,
-            exposure_ms=self.exposure_ms,
+            exposure_ms=_first(self._taken.exposure_ms, self.exposure_ms),
             metadata={**tags, **self.tags} if self.tags else tags,
         )
 
@@ -185,6 +190,10 @@ def _one_channel(pixels: Any) -> Any:
         luma += 29 * pixels[..., 2].astype(np.uint32)
         pixels = (luma >> 8).astype(pixels.dtype)
     return pixels
+
+
+def _first(told: float | None, read: float | None) -> float | None:
+    return read if told is None else told
 
 
 def _binning(core: StreamCore, label: str) -> int:

@@ -210,7 +210,7 @@ class Pump:
         if gap.camera:
             ledger.lose(LossCause.CAMERA, counters.segment, camera, gap.camera)
         if self._tells_places is not None:
-            self._camera.position, self._camera.channel = self._tells_places.place_of(tags)
+            self._camera.hear(self._tells_places.taken(tags))
         try:
             frame = self._camera.frame(
                 pixels,

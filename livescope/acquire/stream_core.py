@@ -7,9 +7,18 @@ Owns the protocols. `CMMCorePlus`, `UniMMCore`, `livescope.simulate.FakeCore` an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["FiniteSource", "MayRest", "NoShutter", "StreamCore", "TellsOfPlaces", "TellsOfSnaps", "camera_labels"]
+__all__ = [
+    "FiniteSource",
+    "MayRest",
+    "NoShutter",
+    "StreamCore",
+    "Taken",
+    "TellsOfPlaces",
+    "TellsOfSnaps",
+    "camera_labels",
+]
 
 
 class StreamCore(Protocol):
@@ -130,12 +139,33 @@ class MayRest(Protocol):
         """True while no frame is to be expected from the camera."""
 
 
+class Taken(NamedTuple):
+    """Where and how a frame was taken, as far as is known of this one frame; None where it is not.
+
+    Attributes
+    ----------
+    position, channel
+        Names of field and channel.
+    x_um, y_um, z_um
+        Place of the stage.
+    exposure_ms
+        Exposure.
+    """
+
+    position: str | None = None
+    channel: str | None = None
+    x_um: float | None = None
+    y_um: float | None = None
+    z_um: float | None = None
+    exposure_ms: float | None = None
+
+
 @runtime_checkable
 class TellsOfPlaces(Protocol):
     """A core whose stage somebody else moves: what it says of a frame tells where the frame was taken."""
 
-    def place_of(self, tags: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """Names of the field and the channel of a frame with these tags, None where there is none."""
+    def taken(self, tags: Mapping[str, Any]) -> Taken:
+        """Where and how a frame with these tags was taken."""
 
 
 class NoShutter:

@@ -133,9 +133,10 @@ def test_fields_and_channels_of_the_owners_plan_are_told_apart(owned: Any, sink:
     plan = useq.MDASequence(
         stage_positions=[{"x": 0, "y": 0, "name": "A1"}, {"x": 90, "y": 0}],
         grid_plan={"rows": 1, "columns": 2, "fov_width": 30, "fov_height": 30},
-        channels=[{"config": channel, "exposure": 2} for channel in channels],
+        channels=[{"config": channel, "exposure": 2 + k} for k, channel in enumerate(channels)],
         z_plan={"relative": [0, 2]},
     )
+    owned.setExposure(7)
     stream = sink.stream(AttachedCore(owned))
     stream.start()
     owned.run_mda(plan).join()
@@ -151,6 +152,15 @@ def test_fields_and_channels_of_the_owners_plan_are_told_apart(owned: Any, sink:
         for channel in channels
         for plane in ("z0000", "z0001")
     ]
+    # where and how each was taken is the engine's word, not that of a poll four times a second
+    events = list(plan)
+    assert [f.exposure_ms for f in sink.frames[:16]] == [event.exposure for event in events]
+    for axis in "xyz":
+        places_um = [getattr(f, f"{axis}_um") for f in sink.frames[:16]]
+        planned_um = [getattr(event, f"{axis}_pos") for event in events]
+        known = [(place, wanted) for place, wanted in zip(places_um, planned_um, strict=True) if wanted is not None]
+        assert [place for place, _ in known] == pytest.approx([wanted for _, wanted in known], abs=0.1)
+    assert sink.frames[16].exposure_ms == pytest.approx(owned.getExposure())
     assert (sink.frames[16].position, sink.frames[16].channel) == (None, None)  # a live view, wherever that is
 
 
