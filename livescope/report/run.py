@@ -383,11 +383,13 @@ def _methods(run: RunFacts) -> str:
             "interval of Lang and Reiczigel (2014)."
         )
     if run.lives:
+        placed = any(lives.well is not None for lives in run.lives.values())
+        by_wells = "with wells for replicates (deaths over those expected, analysis of variance) and " if placed else ""
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
             "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            "and conditions compared with wells for replicates (deaths over those expected, analysis of variance) "
-            "and by the log-rank test; a cell is at risk from its first sight on (Klein and Moeschberger 2003)."
+            f"and conditions compared {by_wells}by the log-rank test; a cell is at risk from its first sight on (Klein "
+            "and Moeschberger 2003)."
         )
     if run.wells:
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
