@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import brentq, least_squares, minimize_scalar
 from scipy.stats import t as student
 
 from livescope.errors import AssayError
@@ -20,10 +20,15 @@ __all__ = ["DoseResponse", "Estimate", "fit_dose_response", "z_prime"]
 
 Floats = NDArray[np.float64]
 
+_FARTHEST = 100.0
+"""How many times beyond the doses half an effect is looked for: what lies farther is not determined by them."""
+_LOG_SLOPES = np.linspace(math.log(0.1), math.log(20.0), 25)
+"""Hill slopes that are tried for each EC50, logarithms."""
+
 
 @dataclass(slots=True, frozen=True)
 class Estimate:
-    """A fitted parameter with its standard error and 95 % interval."""
+    """A fitted parameter with its standard error and 95 % interval, which may be open on one side."""
 
     value: float
     error: float
@@ -42,7 +47,7 @@ class DoseResponse:
     slope
         Hill slope; positive where the response falls with the dose.
     ec50
-        Dose of half the effect, in the unit of the doses; its interval is symmetric on the logarithm.
+        Dose of half the effect, in the unit of the doses; its interval is that of the profile likelihood.
     log10_ec50
         The same as log10.
     residual
@@ -52,7 +57,8 @@ class DoseResponse:
     bounded
         True if half the effect lies inside the range of doses; otherwise the EC50 is an extrapolation.
     determined
-        False if the EC50's interval reaches more than a hundredfold beyond the doses: they tell nothing of it.
+        True if the EC50's interval ends on both sides, within a hundredfold of the doses; else they tell at most that
+        it lies above or below a dose.
     """
 
     bottom: Estimate
@@ -126,7 +132,7 @@ def fit_dose_response(dose: ArrayLike, response: ArrayLike, weights: ArrayLike |
     covariance = _covariance(residuals, best.x, variance)
     if not best.success or not np.isfinite(best.x).all():
         raise AssayError(f"no four-parameter curve fits the responses {y.round(3).tolist()} at doses {x.tolist()}.")
-    return _result(best.x, covariance, math.sqrt(variance), x, len(y))
+    return _result(best.x, covariance, math.sqrt(variance), x, len(y), _ec50_interval(best.x, 2 * best.cost, x, y, w))
 
 
 def z_prime(negative: ArrayLike, positive: ArrayLike) -> float:
@@ -168,6 +174,51 @@ def _covariance(residuals: Callable[[Floats], Floats], p: Floats, variance: floa
     return np.asarray(np.linalg.inv(curvature) * variance, np.float64)
 
 
+def _ec50_interval(p: Floats, least: float, x: Floats, y: Floats, w: Floats) -> tuple[float, float]:
+    """Return the 95 % profile likelihood interval of log(EC50) (Bates and Watts 1988, section 6.1).
+
+    All EC50s are in it at which the best curve fits no worse than chance allows. Unlike the standard error it holds
+    where the doses do not reach the lower plateau; it is infinite where it does not end within `_FARTHEST` of them.
+    """
+    with np.errstate(divide="ignore"):
+        logs = np.log(x)
+    share = w / w.sum()
+    z = y - share @ y
+    whole = float(share @ z**2)
+
+    def squares(log_ec50: float, log_slopes: Floats) -> Floats:
+        """Least sum of squares at some slopes, each with its best plateaus: a straight line's."""
+        power = np.exp(log_slopes)[:, None] * (logs - log_ec50)
+        g = 1 / (1 + np.exp(np.clip(power, -700, 700)))
+        g -= (g @ share)[:, None]
+        spread = g**2 @ share
+        fitted = np.divide((g * z) @ share, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 1e-15)
+        return np.asarray(len(x) * (whole - fitted**2), np.float64)
+
+    def profile(log_ec50: float) -> float:
+        tried = squares(log_ec50, _LOG_SLOPES)
+        k = int(np.argmin(tried))
+        bounds = float(_LOG_SLOPES[max(k - 1, 0)]), float(_LOG_SLOPES[min(k + 1, len(_LOG_SLOPES) - 1)])
+        between = minimize_scalar(lambda s: float(squares(log_ec50, np.array([s]))[0]), bounds=bounds, method="bounded")
+        return min(float(between.fun), float(tried[k]))
+
+    freedom = len(x) - 4
+    ends = math.log(x[x > 0].min() / _FARTHEST), math.log(x.max() * _FARTHEST)
+    best = min(max(float(p[3]), ends[0]), ends[1])
+    most = min(least, profile(best)) * (1 + float(student.ppf(0.975, freedom)) ** 2 / freedom)
+
+    def bound(end: float) -> float:
+        step, inner = math.copysign(0.02, end - best), best
+        while abs(end - inner) > abs(step):
+            outer, step = inner + step, 1.3 * step
+            if profile(outer) > most:
+                return float(brentq(lambda v: profile(v) - most, inner, outer, xtol=1e-4))
+            inner = outer
+        return math.copysign(math.inf, end)
+
+    return bound(ends[0]), bound(ends[1])
+
+
 def _starts(x: Floats, y: Floats) -> list[Floats]:
     """Start from rough guesses: plateaus from the outer doses, two slopes, three EC50s across the doses."""
     doses = np.unique(x)
@@ -176,11 +227,13 @@ def _starts(x: Floats, y: Floats) -> list[Floats]:
     return [np.array([last, first, slope, middle]) for middle in middles for slope in (1.0, 3.0)]
 
 
-def _result(p: Floats, covariance: Floats, residual: float, x: Floats, n: int) -> DoseResponse:
+def _result(
+    p: Floats, covariance: Floats, residual: float, x: Floats, n: int, log_ec50: tuple[float, float]
+) -> DoseResponse:
     if p[2] < 0:  # the same curve written with a positive slope: the plateaus change places
         p = np.array([p[1], p[0], -p[2], p[3]])
         swap = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
-        covariance = swap @ covariance @ swap.T
+        covariance = swap @ covariance @ swap.T if np.isfinite(covariance).all() else covariance
     error = np.sqrt(np.diag(covariance))
     quantile = float(student.ppf(0.975, n - 4))
 
@@ -188,18 +241,18 @@ def _result(p: Floats, covariance: Floats, residual: float, x: Floats, n: int) -
         half = quantile * standard_error
         return Estimate(float(value), float(standard_error), float(value - half), float(value + half))
 
-    logarithm = estimate(p[3] / math.log(10), error[3] / math.log(10))
+    low, high = log_ec50
+    logarithm = Estimate(*(float(v) / math.log(10) for v in (p[3], error[3], low, high)))
     ec50 = math.exp(p[3])
-    low, high = (float(np.exp(min(v * math.log(10), 700.0))) for v in (logarithm.low, logarithm.high))
     return DoseResponse(
         bottom=estimate(p[0], error[0]),
         top=estimate(p[1], error[1]),
         slope=estimate(p[2], error[2]),
-        ec50=Estimate(ec50, float(ec50 * error[3]), low, high),
+        ec50=Estimate(ec50, float(ec50 * error[3]), math.exp(low), math.exp(high)),
         log10_ec50=logarithm,
         residual=residual,
         n=n,
         bounded=bool(x[x > 0].min() <= ec50 <= x.max()),
-        determined=bool(low >= x[x > 0].min() / 100 and high <= 100 * x.max()),
+        determined=math.isfinite(low) and math.isfinite(high),
         covariance=covariance,
     )
