@@ -126,13 +126,13 @@ def fit_dose_response(dose: ArrayLike, response: ArrayLike, weights: ArrayLike |
     def residuals(p: Floats) -> Floats:
         return np.asarray(root_w * (_curve(p, x) - y), np.float64)
 
-    fits = [least_squares(residuals, start, x_scale="jac", max_nfev=2000) for start in _starts(x, y)]
-    best = min(fits, key=lambda fit: float(fit.cost))
+    profile = _Profile(x, y, w)
+    best = least_squares(residuals, profile.start(), x_scale="jac", max_nfev=2000)
     variance = 2 * float(best.cost) / (len(y) - 4)
     covariance = _covariance(residuals, best.x, variance)
     if not best.success or not np.isfinite(best.x).all():
         raise AssayError(f"no four-parameter curve fits the responses {y.round(3).tolist()} at doses {x.tolist()}.")
-    return _result(best.x, covariance, math.sqrt(variance), x, len(y), _ec50_interval(best.x, 2 * best.cost, x, y, w))
+    return _result(best.x, covariance, math.sqrt(variance), x, len(y), profile.interval(float(best.x[3])))
 
 
 def z_prime(negative: ArrayLike, positive: ArrayLike) -> float:
@@ -174,57 +174,74 @@ def _covariance(residuals: Callable[[Floats], Floats], p: Floats, variance: floa
     return np.asarray(np.linalg.inv(curvature) * variance, np.float64)
 
 
-def _ec50_interval(p: Floats, least: float, x: Floats, y: Floats, w: Floats) -> tuple[float, float]:
-    """Return the 95 % profile likelihood interval of log(EC50) (Bates and Watts 1988, section 6.1).
+class _Profile:
+    """Least sum of squares of curves through points, where EC50, or EC50 and slope, are given: plateaus are linear."""
 
-    All EC50s are in it at which the best curve fits no worse than chance allows. Unlike the standard error it holds
-    where the doses do not reach the lower plateau; it is infinite where it does not end within `_FARTHEST` of them.
-    """
-    with np.errstate(divide="ignore"):
-        logs = np.log(x)
-    share = w / w.sum()
-    z = y - share @ y
-    whole = float(share @ z**2)
+    def __init__(self, x: Floats, y: Floats, w: Floats) -> None:
+        with np.errstate(divide="ignore"):
+            self._logs = np.log(x)
+        self._n, self._share, self._mean = len(x), w / w.sum(), float(w @ y / w.sum())
+        self._z = y - self._mean
+        self._whole = float(self._share @ self._z**2)
+        self.ends = math.log(x[x > 0].min() / _FARTHEST), math.log(x.max() * _FARTHEST)
 
-    def squares(log_ec50: float, log_slopes: Floats) -> Floats:
-        """Least sum of squares at some slopes, each with its best plateaus: a straight line's."""
-        power = np.exp(log_slopes)[:, None] * (logs - log_ec50)
-        g = 1 / (1 + np.exp(np.clip(power, -700, 700)))
-        g -= (g @ share)[:, None]
-        spread = g**2 @ share
-        fitted = np.divide((g * z) @ share, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 1e-15)
-        return np.asarray(len(x) * (whole - fitted**2), np.float64)
-
-    def profile(log_ec50: float) -> float:
-        tried = squares(log_ec50, _LOG_SLOPES)
+    def __call__(self, log_ec50: float) -> float:
+        """Least sum of squares at an EC50."""
+        tried = self._squares(log_ec50, _LOG_SLOPES)
         k = int(np.argmin(tried))
         bounds = float(_LOG_SLOPES[max(k - 1, 0)]), float(_LOG_SLOPES[min(k + 1, len(_LOG_SLOPES) - 1)])
-        between = minimize_scalar(lambda s: float(squares(log_ec50, np.array([s]))[0]), bounds=bounds, method="bounded")
+        between = minimize_scalar(
+            lambda slope: float(self._squares(log_ec50, np.array([slope]))[0]), bounds=bounds, method="bounded"
+        )
         return min(float(between.fun), float(tried[k]))
 
-    freedom = len(x) - 4
-    ends = math.log(x[x > 0].min() / _FARTHEST), math.log(x.max() * _FARTHEST)
-    best = min(max(float(p[3]), ends[0]), ends[1])
-    most = min(least, profile(best)) * (1 + float(student.ppf(0.975, freedom)) ** 2 / freedom)
+    def start(self) -> Floats:
+        """Return bottom, top, slope and log(EC50) of the best curve among many."""
+        tried = np.linspace(*self.ends, 60)
+        squares = np.stack([self._squares(float(log_ec50), _LOG_SLOPES) for log_ec50 in tried])
+        row, column = np.unravel_index(int(np.argmin(squares)), squares.shape)
+        slope = math.exp(_LOG_SLOPES[column])
+        g = self._fall(float(tried[row]), np.array([_LOG_SLOPES[column]]))[0]
+        mean = float(self._share @ g)
+        span = float(self._share @ ((g - mean) * self._z)) / max(float(self._share @ (g - mean) ** 2), 1e-15)
+        bottom = self._mean - span * mean
+        return np.array([bottom, bottom + span, slope, tried[row]])
 
-    def bound(end: float) -> float:
-        step, inner = math.copysign(0.02, end - best), best
-        while abs(end - inner) > abs(step):
-            outer, step = inner + step, 1.3 * step
-            if profile(outer) > most:
-                return float(brentq(lambda v: profile(v) - most, inner, outer, xtol=1e-4))
-            inner = outer
-        return math.copysign(math.inf, end)
+    def interval(self, log_ec50: float) -> tuple[float, float]:
+        """Return the 95 % profile likelihood interval of log(EC50) (Bates and Watts 1988, section 6.1).
 
-    return bound(ends[0]), bound(ends[1])
+        All EC50s are in it at which the best curve fits no worse than chance allows. Unlike the standard error it holds
+        where the doses do not reach the lower plateau; it is infinite where it does not end within `_FARTHEST` of them.
+        """
+        best = min(max(log_ec50, self.ends[0]), self.ends[1])
+        freedom = self._n - 4
+        most = self(best) * (1 + float(student.ppf(0.975, freedom)) ** 2 / freedom)
 
+        def bound(end: float, side: float) -> float:
+            step, inner = 0.02 * side, best
+            while abs(end - inner) > abs(step):
+                outer, step = inner + step, 1.3 * step
+                if self(outer) > most:
+                    return float(brentq(lambda v: self(v) - most, inner, outer, xtol=1e-4))
+                inner = outer
+            return math.inf * side
 
-def _starts(x: Floats, y: Floats) -> list[Floats]:
-    """Start from rough guesses: plateaus from the outer doses, two slopes, three EC50s across the doses."""
-    doses = np.unique(x)
-    first, last = y[x == doses[0]].mean(), y[x == doses[-1]].mean()
-    middles = np.quantile(np.log(doses[doses > 0]), [0.25, 0.5, 0.75])
-    return [np.array([last, first, slope, middle]) for middle in middles for slope in (1.0, 3.0)]
+        return bound(self.ends[0], -1.0), bound(self.ends[1], 1.0)
+
+    def _fall(self, log_ec50: float, log_slopes: Floats) -> Floats:
+        """Return (slopes, n) parts of the way from bottom to top."""
+        power = np.exp(log_slopes)[:, None] * (self._logs - log_ec50)
+        return np.asarray(1 / (1 + np.exp(np.clip(power, -700, 700))), np.float64)
+
+    def _squares(self, log_ec50: float, log_slopes: Floats) -> Floats:
+        """Return the least sum of squares at each slope: that of a straight line in `_fall`."""
+        g = self._fall(log_ec50, log_slopes)
+        g -= (g @ self._share)[:, None]
+        spread = g**2 @ self._share
+        fitted = np.divide(
+            (g * self._z) @ self._share, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 1e-15
+        )
+        return np.asarray(np.maximum(self._n * (self._whole - fitted**2), 0.0), np.float64)
 
 
 def _result(
