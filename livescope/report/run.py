@@ -93,6 +93,12 @@ def write_report(
     for name, run in named.items():
         if run.unplaced:
             warn(f"{name}: {_UNPLACED} All cells are taken together.")
+        if run.left_out:
+            warn(f"{name}: {_left_out(run)}")
+        if at_h is not None and run.at_h is None:
+            warn(f"{name}: the run ended after {run.hours:.3g} h, before {at_h:g} h: its wells are shown at the end.")
+        if dye is not None and not run.dye.frames:
+            warn(f"{name}: nothing was compared with channel {dye!r}; the page says why.")
         if len(runs) > 1:
             body.append(f"<h1>{escaped(name)}</h1>")
         body.extend(_run(run, wells))
@@ -130,7 +136,6 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
 
 def _summary(run: RunFacts) -> str:
     backend = run.manifest.get("backend", {})
-    deaths = sum(int(lives.died.sum()) for lives in run.lives.values())
     scale, unit = figures.time_unit(run.hours)
     rows = [
         ("Record", str(run.path)),
@@ -140,7 +145,7 @@ def _summary(run: RunFacts) -> str:
         ("Positions", str(run.n_positions)),
         ("Cells at the border", _BORDER[run.border]),
         ("Model", f"{backend.get('model', 'not known')} on {backend.get('backend', 'not known')}"),
-        ("Cells followed", f"{run.tracks}, {deaths} of them seen to die"),
+        ("Cells followed", f"{run.tracks}, {run.deaths} of them seen to die"),
     ]
     return table(None, rows)
 
@@ -183,9 +188,14 @@ def _plate(run: RunFacts, plate: Plate) -> str:
     ]
     return (
         figures.plate_map(plate.wells, run.wells)
+        + (paragraph(_left_out(run)) if run.left_out else "")
         + f"<p>Z' of the controls {_when(run)}: {words}.</p>"
         + table(("well", "compound", "dose", "control", f"viability {_when(run)} (95 % interval)"), rows)
     )
+
+
+def _left_out(run: RunFacts) -> str:
+    return f"positions in no condition, for their names are no well of the plate map: {', '.join(run.left_out)}."
 
 
 def _when(run: RunFacts) -> str:
@@ -435,7 +445,7 @@ def _names(records: Sequence[Path]) -> list[str]:
         names = ["/".join([*(path.parent.parts[-depth:] if depth else ()), _stem(path)]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    twice = next(str(path) for path in records if list(records).count(path) > 1)
+    twice = next(str(record) for k, record in enumerate(records) if paths[k] in paths[:k])
     raise SettingsError(f"record {twice!r} is given twice; give each once.")
 
 
