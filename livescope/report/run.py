@@ -20,6 +20,7 @@ from livescope.assay.pooled import BorderRule
 from livescope.assay.survival import Lives, Survival, between_wells, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError, SettingsError
+from livescope.frames import LossCause
 from livescope.report import figures
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
@@ -140,6 +141,7 @@ def _summary(run: RunFacts) -> str:
     rows = [
         ("Record", str(run.path)),
         ("Began", str(run.manifest.get("opened", "not known"))),
+        *([("Ended", _unended(run))] if _unended(run) else []),
         ("Length", f"{scale * run.hours:.3g} {unit}, {run.n_frames} frames recorded, {run.n_analysed} analysed"),
         *([("Time", "of the simulated culture, not of the clock")] if run.simulated else []),
         ("Positions", str(run.n_positions)),
@@ -148,6 +150,13 @@ def _summary(run: RunFacts) -> str:
         ("Cells followed", f"{run.tracks}, {run.deaths} of them seen to die"),
     ]
     return table(None, rows)
+
+
+def _unended(run: RunFacts) -> str:
+    """Say why a run has no account of its end, empty where it ended in order."""
+    if run.manifest.get("recovered"):
+        return "it was cut off and recovered"
+    return "" if run.manifest.get("closed") else "not yet, or it was cut off: then run livescope recover"
 
 
 def _viability(run: RunFacts) -> str:
@@ -355,6 +364,13 @@ def _losses(run: RunFacts) -> str:
     text = (
         table(tuple(rows[0]), [tuple(str(v) for v in row.values()) for row in rows]) if rows else "<p>No account.</p>"
     )
+    if unended := _unended(run):
+        counts = run.manifest.get("losses_before", {})
+        lost = ", ".join(f"{cause.value} {counts[cause.value]}" for cause in LossCause if counts.get(cause.value))
+        before = f" Lost before, as far as is known: {lost or 'none'}." if "losses_before" in run.manifest else ""
+        return text + paragraph(
+            f"Of warnings and errors nothing is known, for the run did not end in order: {unended}.{before}"
+        )
     for kind in ("warnings", "errors"):
         entries = run.manifest.get(kind, [])
         text += f"<p>{kind.capitalize()}: {'none' if not entries else ''}</p>"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -295,6 +296,24 @@ def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> Non
     assert "no frame of channel 'Cy9'" in words
     assert "no frame was analysed" in words
     assert "cells were not followed" in words
+
+
+def test_of_a_run_without_an_end_no_warnings_are_denied(tmp_path: Path) -> None:
+    path = record_run(tmp_path / "cut.ome.zarr", {None: 0.5}, frames=12)
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    for more, said in (
+        ({"closed": None}, "not yet, or it was cut off: then run livescope recover"),
+        (
+            {"recovered": True, "losses_before": {"delivered": 9, "core": 3, "camera": 0}},
+            "it was cut off and recovered. Lost before",
+        ),
+    ):
+        (path / "manifest.json").write_text(json.dumps(manifest | more), encoding="utf-8")
+        words = " ".join(read(write_report([path])[0]).words)
+        assert said in words
+        assert "Of warnings and errors nothing is known" in words
+        assert "Warnings: none" not in words
+    assert "as far as is known: core 3." in words
 
 
 def test_wrong_paths_are_one_clear_error(plate_run: Path, tmp_path: Path) -> None:
