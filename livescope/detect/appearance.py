@@ -74,6 +74,8 @@ def _is_an_end(value: int) -> bool:
 
 def unevenness(pixels: Pixels) -> float:
     """Range of the light over the frame, as a part of its level: of a smooth surface through the medians of tiles."""
+    if min(pixels.shape) < 6:
+        return 0.0
     rows, columns = (np.array_split(np.arange(side), 6) for side in pixels.shape)
     step = _step(pixels)
     medians = np.array(

@@ -93,6 +93,10 @@ def test_misuse_is_told(case: str) -> None:
     assert said in warnings_of(*(shown if isinstance(shown, list) else [shown]))
 
 
+def test_a_picture_of_a_few_pixels_is_looked_at() -> None:
+    assert "no cell was found" in warnings_of(np.full((4, 4), 1500, np.uint16))
+
+
 @pytest.mark.parametrize("seed", [101, 102, 103])
 def test_proper_frames_give_no_warning(seed: int) -> None:
     assert warnings_of(simulated(seed=seed, dead_fraction=0.3, defocus_um=1.0)) == ""
