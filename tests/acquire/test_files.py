@@ -55,6 +55,12 @@ def test_a_file_for_each_channel_holds_one(tmp_path: Path) -> None:
     assert len(open_pages(tmp_path / "bright.ome.tif")) == 3
 
 
+def test_what_a_mac_leaves_beside_pictures_is_no_picture(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS)
+    (tmp_path / "._a.tif").write_bytes(b"\x00\x05\x16\x07")
+    assert len(open_pages(tmp_path)) == 1
+
+
 def test_a_folder_that_may_not_be_looked_into(locked_folder: Path) -> None:
     for path in (locked_folder, locked_folder / "a.tif"):
         with pytest.raises(SourceError, match=f"{path.name}' cannot be read: Permission denied"):
