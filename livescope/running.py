@@ -25,7 +25,15 @@ from livescope.recording import Recording
 from livescope.responding import Responding
 from livescope.run_book import RunBook
 from livescope.settings import Settings
-from livescope.source import OpenSource, attach_source, check_camera, expected_spec, open_source, open_stream
+from livescope.source import (
+    OpenSource,
+    attach_source,
+    check_camera,
+    check_channel,
+    expected_spec,
+    open_source,
+    open_stream,
+)
 from livescope.status import SessionState
 
 if TYPE_CHECKING:
@@ -99,11 +107,13 @@ class Running:
     def _make_ready(self, stream: LiveStream) -> None:
         """Refuse a model or a choice that does not fit before the first frame."""
         check_camera(stream, self.settings.detector.camera)
+        if self._owned_elsewhere is None:  # what channels its owner takes is not known beforehand
+            check_channel(stream, self.settings.detector.channel, self._messages.warn)
         self._open_model().prepare(expected_spec(stream))
 
     def _begin(self, stream: LiveStream) -> None:
         detecting, run = self._open_model(), self._run
-        run.channel = self.settings.detector.channel or stream.first_channel
+        run.channel = self.settings.detector.channel or next(iter(stream.channels), None)
         detecting.respond = self._responding.begin(stream)
         detecting.begin(run, self.settings.track)
         stream.start(self.settings.run.frames)

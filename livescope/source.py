@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from livescope.acquire.stream import LiveStream, StreamCore
     from livescope.simulate.truth import Truth
 
-__all__ = ["OpenSource", "attach_source", "check_camera", "expected_spec", "open_source", "open_stream"]
+__all__ = [
+    "OpenSource",
+    "attach_source",
+    "check_camera",
+    "check_channel",
+    "expected_spec",
+    "open_source",
+    "open_stream",
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,6 +126,25 @@ def check_camera(stream: LiveStream, camera: str | None) -> None:
     labels = camera_labels(stream.core)
     if camera is not None and camera not in labels:
         raise SettingsError(f"detector.camera = {camera!r} is none of the cameras in use: {one_of(labels)}, or null.")
+
+
+def check_channel(stream: LiveStream, channel: str | None, warn: Callable[[str], None]) -> None:
+    """See that the channel whose frames are to be called is one of the plan's; `warn` where no plan names any.
+
+    Raises
+    ------
+    SettingsError
+        It is not: no frame would be called. The message names those that are.
+    """
+    if channel is not None and not stream.channels:
+        warn(
+            f"detector.channel = {channel!r}, but no plan names channels here: frames are stored and not called until "
+            "that channel is chosen. null calls all."
+        )
+    elif channel is not None and channel not in stream.channels:
+        raise SettingsError(
+            f"detector.channel = {channel!r} is none of the plan's channels: {one_of(stream.channels)}, or null."
+        )
 
 
 def expected_spec(stream: LiveStream) -> FrameSpec:

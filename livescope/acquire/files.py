@@ -6,6 +6,7 @@ Owns the listing and reading of TIFF, PNG and OME-Zarr, and `iter_frames` for of
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from collections.abc import Iterator
@@ -31,6 +32,10 @@ PNG_DTYPES = {"L": "uint8", "I;16": "uint16", "I;16B": "uint16", "I": "uint16"}
 
 _UNITS_UM = {2: 25_400.0, 3: 10_000.0}
 """TIFF's units of resolution, inch and centimetre, in micrometres."""
+_OME_UNITS_UM = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
+"""OME's, with the sign for micro and the Greek letter; a size without a unit is in the first."""
+_OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\s[^>]*>")
+_ATTRIBUTE = re.compile(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']")
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,7 +97,10 @@ def _pages_at(path: Path) -> Pages:
     if path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists() or (path / ".zarray").exists()):
         return _ZarrPages(path)
     if path.is_dir():
-        files = sorted((f for f in path.iterdir() if f.suffix.lower() in TIFF + PNG), key=lambda f: _natural(f.name))
+        shown = (
+            f for f in path.iterdir() if not f.name.startswith(".")
+        )  # a Mac leaves a ._NAME beside each on a share
+        files = sorted((f for f in shown if f.suffix.lower() in TIFF + PNG), key=lambda f: _natural(f.name))
         if not files:
             raise SourceError(
                 f"{str(path)!r} holds no image; expected files ending in {one_of(TIFF + PNG)}, or an OME-Zarr."
@@ -191,14 +199,49 @@ def tiff_pixel_um(file: Path) -> float | None:
     return pages[0].pixel_um
 
 
+def _ome_pixels(tiff: Any) -> list[dict[str, str]]:
+    """Attributes of the Pixels of each image that an OME-TIFF describes; empty for any other TIFF.
+
+    The XML has an entry a plane, and may speak of files that are elsewhere: neither is read for what stands here.
+    """
+    found = _OME_PIXELS.findall(tiff.ome_metadata or "")
+    return [{key: html.unescape(value) for key, value in _ATTRIBUTE.findall(element)} for element in found]
+
+
+def _refuse_channels(tiff: Any) -> None:
+    """Refuse pages of several channels, of which those of a dye would be called and counted as cells.
+
+    Raises
+    ------
+    ValueError
+        How many there are, and what to do.
+    """
+    channels = int((tiff.imagej_metadata or {}).get("channels", 1))
+    images = [{key: int(image.get(f"Size{key}", 1)) for key in "CZT"} for image in _ome_pixels(tiff)]
+    if images and len(tiff.pages) > sum(image["Z"] * image["T"] for image in images):  # not a file for each channel
+        channels = max(image["C"] for image in images)
+    if channels > 1 and len(tiff.pages) > 1:
+        raise ValueError(
+            f"it holds {channels} channels, and cells are called in one, of bright field or phase contrast. Save that "
+            "channel as a file of its own"
+        )
+
+
 def _pixel_um(tiff: Any) -> float | None:
+    for image in _ome_pixels(tiff)[:1]:
+        unit_um = _OME_UNITS_UM.get(image.get("PhysicalSizeXUnit", "um"))
+        if unit_um is not None and "PhysicalSizeX" in image:
+            return _meant_um(unit_um * float(image["PhysicalSizeX"]))
     tags = tiff.pages[0].tags
     unit = str((tiff.imagej_metadata or {}).get("unit", ""))
     um = 1.0 if unit in ("micron", "um", "µm", "\\u00B5m") else _UNITS_UM.get(int(tags.valueof("ResolutionUnit", 1)))
     pixels, units = tags.valueof("XResolution", (0, 1))
     if um is None or not pixels or not units:
         return None
-    size = um * units / pixels
+    return _meant_um(um * units / pixels)
+
+
+def _meant_um(size: float) -> float | None:
     # 72 or 300 dots an inch (353 and 85 um) are what programs write that know nothing of pixels
     return round(size, 5) if 0.01 <= size <= 20 else None
 
@@ -211,6 +254,7 @@ def _pages_of(file: Path) -> list[Page]:
             with tifffile.TiffFile(file) as tiff:
                 if not len(tiff.pages):
                     raise ValueError("it has no pages")
+                _refuse_channels(tiff)
                 um = _pixel_um(tiff)
                 return [Page(file.name, file, k, page.shape, str(page.dtype), um) for k, page in enumerate(tiff.pages)]
         from PIL import Image

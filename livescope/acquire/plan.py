@@ -28,8 +28,8 @@ def load_plan(path: Path) -> useq.MDASequence:
     Raises
     ------
     SettingsError
-        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, no position, a z stack, or
-        tiles that would not lie where they are meant to.
+        Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, no position, a z stack,
+        tiles that would not lie where they are meant to, or a channel at the exposure of another.
     """
     import useq
 
@@ -67,6 +67,12 @@ def _unfit(plan: useq.MDASequence) -> str:
             return (
                 "z_plan asks for a stack, but cells are called in single pictures. Leave it out and give each "
                 "position the z of its focus; take stacks in a run of another program."
+            )
+        unsaid = [channel.config for channel in part.channels if channel.exposure is None]
+        if unsaid and len(unsaid) < len(part.channels):
+            return (
+                f"channel {unsaid[0]!r} has no exposure, so it would be taken at that of the channel before. Give each "
+                "channel its exposure."
             )
         grid = part.grid_plan
         if grid is None:

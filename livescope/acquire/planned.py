@@ -178,10 +178,9 @@ class PlannedRun(LiveStream):
             self._turn.notify_all()
 
     @property
-    def first_channel(self) -> str | None:
-        """The channel that the plan names first, None where it names none."""
-        channels = getattr(self._plan, "channels", ())
-        return str(channels[0].config) if channels else None
+    def channels(self) -> tuple[str, ...]:
+        """The channels that the plan names for all its positions, in its order."""
+        return tuple(str(channel.config) for channel in getattr(self._plan, "channels", ()))
 
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""

@@ -239,9 +239,9 @@ class LiveStream(Segments):
         return delivered
 
     @property
-    def first_channel(self) -> str | None:
-        """The channel that a plan names first; a live stream has none."""
-        return None
+    def channels(self) -> tuple[str, ...]:
+        """The channels that a plan names; a live stream has none."""
+        return ()
 
     # ------------------------------------------------------------------ segments
 

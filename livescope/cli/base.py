@@ -35,7 +35,9 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated.")
 ]
 RecordPath = Annotated[Path, typer.Argument(metavar="RECORD", help="The record's folder, NAME.ome.zarr.")]
-PixelUm = Annotated[float | None, typer.Option("--pixel-um", min=0.001, help="Micrometres a pixel on the sample.")]
+PixelUm = Annotated[
+    float | None, typer.Option("--pixel-um", min=0.001, max=100, help="Micrometres a pixel on the sample.")
+]
 Summary = Annotated[Path | None, typer.Option("--summary", help="Write the summary as JSON.")]
 Monitor = Annotated[
     int | None,

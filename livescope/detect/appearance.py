@@ -60,11 +60,22 @@ def clipped(pixels: Pixels) -> float:
     """Part of the pixels that stand at the frame's greatest value: a camera at its end piles them up there."""
     sample = pixels[:: _step(pixels), :: _step(pixels)]
     top = sample.max()
-    return float(np.mean(sample == top)) if top > np.median(sample) or top == np.iinfo(pixels.dtype).max else 0.0
+    return float(np.mean(sample == top)) if top > np.median(sample) or _is_an_end(int(top)) else 0.0
+
+
+def _is_an_end(value: int) -> bool:
+    """Whether a camera of 8 to 16 bits ends there, also where the lowest bits of its pixels stay 0.
+
+    Where most of a field is burnt its median is the greatest value too, as in a picture of nothing.
+    """
+    ones = value // (value & -value) if value else 0
+    return ones >= 2**8 - 1 and ones & (ones + 1) == 0
 
 
 def unevenness(pixels: Pixels) -> float:
     """Range of the light over the frame, as a part of its level: of a smooth surface through the medians of tiles."""
+    if min(pixels.shape) < 6:
+        return 0.0
     rows, columns = (np.array_split(np.arange(side), 6) for side in pixels.shape)
     step = _step(pixels)
     medians = np.array(

@@ -38,6 +38,8 @@ def report_runs(
     console = Console()
     if compare and len(records) < 2:
         raise SettingsError("--compare takes two records or more.")
+    if at_h is not None and plate is None:
+        raise SettingsError("--at is the time of the wells of a plate map: give --plate too, or leave it out.")
     if out is not None and len(records) > 1 and not compare:
         raise SettingsError("several records give a page each; leave out --out, or put them on one with --compare.")
     for group in [list(records)] if compare else [[record] for record in records]:

@@ -119,7 +119,10 @@ def dye_section(found: DyeFields) -> str:
             else "no frame was taken in a dye's channel, so the calls have nothing to be compared with."
         )
     if not found.frames:
-        raise AssayError(f"no frame of channel {found.channel!r} shows a field that was called.")
+        known = ", ".join(found.channels) or "none"
+        raise AssayError(
+            f"no frame of channel {found.channel!r} shows a field that was called; channels not called: {known}."
+        )
     model, dye = np.concatenate(found.model), np.concatenate(found.dye)
     said = (
         f"{len(found.frames)} pictures of channel {found.channel}, taken to stain dead cells, beside the called frame "

@@ -91,6 +91,10 @@ class RunFacts:
         Hours, and how far frames were from the model's training then, parts of what is usual there.
     dye
         Model and dye side by side, where there are frames of a dye.
+    deaths
+        Tracks that were seen to die, wherever they lie.
+    left_out
+        Positions with analysed frames that name no well of the plate map: they are in no condition.
     unplaced
         True where frames were analysed, but of no position that names a well of the plate map: all cells are taken
         together.
@@ -118,6 +122,8 @@ class RunFacts:
     shift: list[tuple[float, float]] = field(default_factory=list)
     dye: DyeFields = field(default_factory=lambda: DyeFields(None, ()))
     unplaced: bool = False
+    deaths: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 def gather(
@@ -137,7 +143,7 @@ def gather(
     plate
         Which position got what; None takes all cells together, as does one with no well that a position names.
     at_h
-        Time of the wells' viability, hours since the start; None is the end.
+        Time of the wells' viability, hours since the start; None is the end, as is what lies beyond it.
     border
         Which cells at the border count; None takes what the run was told.
     dye
@@ -168,13 +174,15 @@ def gather(
     if unplaced:
         for row in frames:
             row["condition"] = EVERYTHING
+    hours = max((row["hours"] for row in frames), default=0.0)
+    at_h = None if at_h is None or at_h > hours else at_h  # what was asked for after the end is not of that time
     followed = _followed(record, {row["frame"]: row for row in frames}, start_s)
     return RunFacts(
         path=path,
         manifest=record.manifest,
         settings_yaml=(path / "run.yaml").read_text(encoding="utf-8"),
         card=card,
-        hours=max((row["hours"] for row in frames), default=0.0),
+        hours=hours,
         n_frames=len(frames),
         n_analysed=len(analysed),
         n_positions=len({row["position"] for row in frames}),
@@ -191,6 +199,8 @@ def gather(
         border=rule,
         dye=gather_dye(record, dye, rule),
         unplaced=unplaced,
+        deaths=followed.deaths,
+        left_out=tuple(dict.fromkeys(row["position"] or "unnamed" for row in analysed if row["condition"] is None)),
         shift=[(row["hours"], value) for row in analysed for value in [shift.get(row["frame"])] if value is not None],
     )
 
@@ -273,6 +283,7 @@ class _FollowedCells:
     tracks: int = 0
     resurrected: int = 0
     undeclared: int = 0
+    deaths: int = 0
 
 
 def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float) -> _FollowedCells:
@@ -319,7 +330,8 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         if name and (rows := condition == name).any()
     }
     resurrected = int(columns["resurrected"].astype(bool).sum())
-    return _FollowedCells(by_condition, len(last), resurrected, int((timed & ~declared).sum()))
+    deaths = int(Lives.of_tracks(seconds[first], seconds[last], death_s, arrived).died.sum())
+    return _FollowedCells(by_condition, len(last), resurrected, int((timed & ~declared).sum()), deaths)
 
 
 def _crops(record: Record, analysed: list[int]) -> list[Crop]:

@@ -20,6 +20,7 @@ from livescope.assay.pooled import BorderRule
 from livescope.assay.survival import Lives, Survival, between_wells, death_rate, fit_lag_death, kaplan_meier, log_rank
 from livescope.calls import State, Viability
 from livescope.errors import AssayError, RecordError, SettingsError
+from livescope.frames import LossCause
 from livescope.report import figures
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
@@ -93,6 +94,12 @@ def write_report(
     for name, run in named.items():
         if run.unplaced:
             warn(f"{name}: {_UNPLACED} All cells are taken together.")
+        if run.left_out:
+            warn(f"{name}: {_left_out(run)}")
+        if at_h is not None and run.at_h is None:
+            warn(f"{name}: the run ended after {run.hours:.3g} h, before {at_h:g} h: its wells are shown at the end.")
+        if dye is not None and not run.dye.frames:
+            warn(f"{name}: nothing was compared with channel {dye!r}; the page says why.")
         if len(runs) > 1:
             body.append(f"<h1>{escaped(name)}</h1>")
         body.extend(_run(run, wells))
@@ -130,19 +137,26 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
 
 def _summary(run: RunFacts) -> str:
     backend = run.manifest.get("backend", {})
-    deaths = sum(int(lives.died.sum()) for lives in run.lives.values())
     scale, unit = figures.time_unit(run.hours)
     rows = [
         ("Record", str(run.path)),
         ("Began", str(run.manifest.get("opened", "not known"))),
+        *([("Ended", _unended(run))] if _unended(run) else []),
         ("Length", f"{scale * run.hours:.3g} {unit}, {run.n_frames} frames recorded, {run.n_analysed} analysed"),
         *([("Time", "of the simulated culture, not of the clock")] if run.simulated else []),
         ("Positions", str(run.n_positions)),
         ("Cells at the border", _BORDER[run.border]),
         ("Model", f"{backend.get('model', 'not known')} on {backend.get('backend', 'not known')}"),
-        ("Cells followed", f"{run.tracks}, {deaths} of them seen to die"),
+        ("Cells followed", f"{run.tracks}, {run.deaths} of them seen to die"),
     ]
     return table(None, rows)
+
+
+def _unended(run: RunFacts) -> str:
+    """Say why a run has no account of its end, empty where it ended in order."""
+    if run.manifest.get("recovered"):
+        return "it was cut off and recovered"
+    return "" if run.manifest.get("closed") else "not yet, or it was cut off: then run livescope recover"
 
 
 def _viability(run: RunFacts) -> str:
@@ -183,9 +197,14 @@ def _plate(run: RunFacts, plate: Plate) -> str:
     ]
     return (
         figures.plate_map(plate.wells, run.wells)
+        + (paragraph(_left_out(run)) if run.left_out else "")
         + f"<p>Z' of the controls {_when(run)}: {words}.</p>"
         + table(("well", "compound", "dose", "control", f"viability {_when(run)} (95 % interval)"), rows)
     )
+
+
+def _left_out(run: RunFacts) -> str:
+    return f"positions in no condition, for their names are no well of the plate map: {', '.join(run.left_out)}."
 
 
 def _when(run: RunFacts) -> str:
@@ -354,6 +373,13 @@ def _losses(run: RunFacts) -> str:
     text = (
         table(tuple(rows[0]), [tuple(str(v) for v in row.values()) for row in rows]) if rows else "<p>No account.</p>"
     )
+    if unended := _unended(run):
+        counts = run.manifest.get("losses_before", {})
+        lost = ", ".join(f"{cause.value} {counts[cause.value]}" for cause in LossCause if counts.get(cause.value))
+        before = f" Lost before, as far as is known: {lost or 'none'}." if "losses_before" in run.manifest else ""
+        return text + paragraph(
+            f"Of warnings and errors nothing is known, for the run did not end in order: {unended}.{before}"
+        )
     for kind in ("warnings", "errors"):
         entries = run.manifest.get(kind, [])
         text += f"<p>{kind.capitalize()}: {'none' if not entries else ''}</p>"
@@ -446,7 +472,7 @@ def _names(records: Sequence[Path]) -> list[str]:
         names = ["/".join([*(path.parent.parts[-depth:] if depth else ()), _stem(path)]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    twice = next(str(path) for path in records if list(records).count(path) > 1)
+    twice = next(str(record) for k, record in enumerate(records) if paths[k] in paths[:k])
     raise SettingsError(f"record {twice!r} is given twice; give each once.")
 
 

@@ -11,17 +11,19 @@ fires when the cooldown is over.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from livescope.errors import SettingsError, one_of
 from livescope.respond.actions import Action
+from livescope.written import read_yaml, validate
 
 __all__ = ["Condition", "Firing", "Metric", "Reading", "Rule", "RuleEngine", "Rules", "dry_run", "load_rules"]
 
@@ -62,6 +64,9 @@ class Condition(_Frozen):
     def _one_threshold(self) -> Self:
         if (self.below is None) == (self.above is None):
             raise ValueError("give exactly one of below and above")
+        for value in (self.below, self.above, self.clear):
+            if self.metric.startswith("viability") and value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{self.metric} lies between 0 and 1, not {value:g}; 80 % is 0.8")
         if self.clear is not None:
             if self.below is not None and self.clear < self.below:
                 raise ValueError(f"clear ({self.clear:g}) must not lie under below ({self.below:g})")
@@ -268,15 +273,20 @@ def load_rules(path: Path) -> Rules:
         The file is missing, not YAML, or a rule is wrong; the message names it.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
             f"rules {str(path)!r} cannot be read: {error.strerror}. An example lies in configs/."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"rules {str(path)!r} are not YAML: {error}") from None
+    if not isinstance(tree, Mapping):
+        raise SettingsError(
+            f"rules {str(path)!r} hold a {type(tree).__name__}; expected is the key 'rules' with a list of them. An "
+            "example lies in configs/."
+        )
     try:
-        return Rules.model_validate(tree)
+        return validate(Rules.model_validate, tree)
     except ValidationError as invalid:
         found = invalid.errors()
         # a tuple one of whose members is wrong is also called too short, which only misleads
@@ -286,11 +296,26 @@ def load_rules(path: Path) -> Rules:
 
 
 def _explain(path: Path, tree: object, error: Mapping[str, object]) -> str:
-    where = list(error["loc"]) if isinstance(error["loc"], tuple) else []
+    whole = error["loc"] if isinstance(error["loc"], tuple) else ()
+    where = [part for part in whole if part not in ("function-after", "tuple")]
     name = ""
     if len(where) > 1 and where[0] == "rules" and isinstance(tree, Mapping):
         rule = tree["rules"][where[1]]
         name = f", rule {rule.get('name', where[1])!r}" if isinstance(rule, Mapping) else ""
-    key = ".".join(str(part) for part in where[2:] if part not in ("function-after", "tuple"))
+    key = ".".join(str(part) for part in where[2 if name else 0 :])
+    if error["type"] == "extra_forbidden":
+        known = _known_keys([part for part in where[:-1] if isinstance(part, str)])
+        near = difflib.get_close_matches(str(where[-1]), known, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"rules {str(path)!r}{name}: unknown key {key!r}.{hint} Known here: {one_of(known)}."
     said = str(error["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
     return f"rules {str(path)!r}{name}: {key + ': ' if key else ''}{said} (given: {error['input']!r})."
+
+
+def _known_keys(above: list[str]) -> list[str]:
+    """Return the keys of a rules file, a rule, a condition, or the action that is named last."""
+    actions: dict[str, type[BaseModel]] = {
+        get_args(kind.model_fields["action"].annotation)[0]: kind for kind in get_args(get_args(Action)[0])
+    }
+    of_rules: dict[tuple[str, ...], type[BaseModel]] = {(): Rules, ("rules",): Rule, ("rules", "when"): Condition}
+    return list((of_rules.get(tuple(above)) or actions[above[-1]]).model_fields)

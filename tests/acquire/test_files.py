@@ -17,6 +17,9 @@ PIXELS = np.zeros((8, 8), np.uint16)
     [
         ({"resolution": (10_000 / 0.65, 10_000 / 0.65), "resolutionunit": "CENTIMETER"}, 0.65),
         ({"imagej": True, "resolution": (1 / 0.31, 1 / 0.31), "metadata": {"unit": "um"}}, 0.31),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 0.65, "PhysicalSizeXUnit": "µm"}}, 0.65),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 650.0, "PhysicalSizeXUnit": "nm"}}, 0.65),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 1.0, "PhysicalSizeXUnit": "pixel"}}, None),
         ({"resolution": (72, 72), "resolutionunit": "INCH"}, None),
         ({}, None),
     ],
@@ -31,6 +34,31 @@ def test_files_that_disagree_say_nothing(tmp_path: Path) -> None:
         resolution = (10_000 / um, 10_000 / um)
         tifffile.imwrite(tmp_path / f"{name}.tif", PIXELS, resolution=resolution, resolutionunit="CENTIMETER")
         assert open_pages(tmp_path).pixel_um == (None if name == "c" else 0.5)
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_channels_of_a_tiff_are_no_frames(tmp_path: Path, kind: str) -> None:
+    several, one = np.zeros((3, 2, 8, 8), np.uint16), np.zeros((3, 1, 8, 8), np.uint16)
+    tifffile.imwrite(tmp_path / "two.tif", several, metadata={"axes": "TCYX"}, **{kind: True})
+    tifffile.imwrite(tmp_path / "one.tif", one, metadata={"axes": "TCYX"}, **{kind: True})
+    with pytest.raises(SourceError, match=r"two.tif' cannot be read: it holds 2 channels.* a file of its own"):
+        open_pages(tmp_path / "two.tif")
+    assert len(open_pages(tmp_path / "one.tif")) == 3
+
+
+def test_a_file_for_each_channel_holds_one(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "bright.ome.tif") as tiff:
+        description = '<OME><Image><Pixels SizeC="2" SizeZ="1" SizeT="3"></Pixels></Image></OME>'
+        for _ in range(3):
+            tiff.write(PIXELS, description=description, metadata=None)
+            description = ""
+    assert len(open_pages(tmp_path / "bright.ome.tif")) == 3
+
+
+def test_what_a_mac_leaves_beside_pictures_is_no_picture(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS)
+    (tmp_path / "._a.tif").write_bytes(b"\x00\x05\x16\x07")
+    assert len(open_pages(tmp_path)) == 1
 
 
 def test_a_folder_that_may_not_be_looked_into(locked_folder: Path) -> None:

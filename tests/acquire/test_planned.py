@@ -328,6 +328,10 @@ def test_a_shutter_held_open_over_events_is_left_as_found(sink: Any) -> None:
         ("stage_positions: [{z: 5, sequence: {z_plan: {range: 4, step: 2}}}]", "z_plan asks for a stack"),
         ("{stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 2}}", "needs fov_width and fov_height"),
         ("{axis_order: tp, stage_positions: [{x: 0}], grid_plan: {rows: 1, columns: 1}}", "axis_order 'tp' has no g"),
+        (
+            "{stage_positions: [{x: 0}], channels: [{config: DAPI}, {config: Cy5, exposure: 50}]}",
+            "channel 'DAPI' has no exposure.*Give each channel its exposure",
+        ),
         ("[1, 2]", "holds a list"),
         ("a: [", "not YAML"),
     ],

@@ -182,6 +182,14 @@ def test_analyze_into_a_place_that_cannot_be_written_reads_no_image(livescope_co
     assert "calls.parquet' cannot be written" in text
 
 
+def test_a_pixel_size_in_nanometres_is_refused(livescope_command: Run, tmp_path: Path) -> None:
+    code, text = livescope_command(
+        "analyze", tmp_path, "--model", "suspension", "--pixel-um", "650", "--out", tmp_path / "c.csv"
+    )
+    assert code == 2
+    assert "--pixel-um" in text
+
+
 def test_images_need_a_model_and_a_table(livescope_command: Run, tmp_path: Path) -> None:
     code, text = livescope_command("analyze", tmp_path)
     assert code == 2

@@ -98,12 +98,17 @@ def test_model_and_dye_are_compared_cell_by_cell_and_field_by_field(dyed: Path) 
 
 
 def test_what_cannot_be_compared_says_why(dyed: Path) -> None:
-    with pytest.raises(AssayError, match="no frame of channel 'DAPI'"):
+    with pytest.raises(AssayError, match=r"no frame of channel 'DAPI'.*not called: Cy5"):
         dye_section(gather_dye(open_record(dyed), "DAPI", "all"))
     found = gather_dye(open_record(dyed), None, "all")
     found.channel, found.channels = None, ("Cy5", "DAPI")
     with pytest.raises(AssayError, match=r"several channels were not called.*--dye"):
         dye_section(found)
+
+
+def test_a_dye_that_is_not_there_is_told(dyed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_runs([dyed], dye="DAPI", out=tmp_path / "page.html") == 0
+    assert "nothing was compared with channel 'DAPI'" in " ".join(capsys.readouterr().out.split())
 
 
 def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -208,6 +209,31 @@ def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
     assert early.wells["B4"].fraction == 1.0
 
 
+def test_a_time_after_the_end_is_the_end_and_says_so(plate_run: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    plate, hours = plate_run.with_name("plate.csv"), gather(plate_run).hours
+    page = write_report([plate_run], tmp_path / "late.html", plate, at_h=1000, warn=told.append)[0]
+    assert told == [f"killer: the run ended after {hours:.3g} h, before 1000 h: its wells are shown at the end."]
+    words = " ".join(read(page).words)
+    assert "Viability at the end." in words
+    assert "at 1000 h" not in words
+    with pytest.raises(SettingsError, match=r"--at .* give --plate too"):
+        report_runs([plate_run], at_h=0.2)
+
+
+def test_positions_that_are_not_on_the_plate_map_are_named(plate_run: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    whole = gather(plate_run)
+    (tmp_path / "one.csv").write_text("well\nB4\n")
+    page = write_report([plate_run], tmp_path / "one.html", tmp_path / "one.csv", warn=told.append)[0]
+    left_out = [position for position in SURVIVE if not str(position).endswith("B4")]
+    said = f"positions in no condition, for their names are no well of the plate map: {', '.join(map(str, left_out))}."
+    assert told == [f"killer: {said}"]
+    words = " ".join(read(page).words)
+    assert said in words
+    assert f"{whole.tracks}, {whole.deaths} of them seen to die" in words
+
+
 def test_a_plate_map_that_fits_no_position(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plate.csv").write_text(PLATE)
     path = record_run(tmp_path / "day [b].ome.zarr", {None: 0.5}, frames=12)
@@ -242,7 +268,7 @@ def test_runs_side_by_side(plate_run: Path, tmp_path: Path) -> None:
     assert f"gentle: {EVERYTHING}" in words
 
 
-def test_records_of_one_name_are_told_apart_by_their_folders(plate_run: Path, tmp_path: Path) -> None:
+def test_records_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [record_run(tmp_path / day / "run.ome.zarr", {None: alive}, frames=12) for day, alive in DAYS.items()]
     files = write_report(records, tmp_path / "both.html")
     words = " ".join(read(files[0]).words)
@@ -251,6 +277,9 @@ def test_records_of_one_name_are_told_apart_by_their_folders(plate_run: Path, tm
     assert (tmp_path / "monday-run.viability.csv").is_file()
     with pytest.raises(SettingsError, match="given twice"):
         write_report([records[0], records[1], records[0]], tmp_path / "both.html")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="given twice"):
+        write_report([records[0], records[0].relative_to(tmp_path)], tmp_path / "both.html")
 
 
 def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> None:
@@ -267,6 +296,24 @@ def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> Non
     assert "no frame of channel 'Cy9'" in words
     assert "no frame was analysed" in words
     assert "cells were not followed" in words
+
+
+def test_of_a_run_without_an_end_no_warnings_are_denied(tmp_path: Path) -> None:
+    path = record_run(tmp_path / "cut.ome.zarr", {None: 0.5}, frames=12)
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    for more, said in (
+        ({"closed": None}, "not yet, or it was cut off: then run livescope recover"),
+        (
+            {"recovered": True, "losses_before": {"delivered": 9, "core": 3, "camera": 0}},
+            "it was cut off and recovered. Lost before",
+        ),
+    ):
+        (path / "manifest.json").write_text(json.dumps(manifest | more), encoding="utf-8")
+        words = " ".join(read(write_report([path])[0]).words)
+        assert said in words
+        assert "Of warnings and errors nothing is known" in words
+        assert "Warnings: none" not in words
+    assert "as far as is known: core 3." in words
 
 
 def test_wrong_paths_are_one_clear_error(plate_run: Path, tmp_path: Path) -> None:

@@ -133,7 +133,22 @@ def test_live_and_dry_run_agree() -> None:
         ("rules: [{name: a, when: {metric: viability, below: 1}, do: [{action: explode}]}]", "explode.*'snap'"),
         ("rules: [{name: a, when: {metric: viability, below: 1}, do: [{action: webhook, url: 'file:///x'}]}]", "http"),
         ("rules: [{name: a, when: {metric: viability, belov: 1}, do: [{action: stop}]}]", "belov"),
+        (
+            "rules: [{name: a, when: {metric: viability, below: 0.8, frame: 3}, do: [{action: stop}]}]",
+            "rule 'a': unknown key 'when.0.frame'. Did you mean 'frames'?",
+        ),
+        (
+            "rules: [{name: a, when: {metric: viability, below: 0.8}, do: [{action: snap, channel: C, exposure: 5}]}]",
+            r"'do.0.snap.exposure'. Did you mean 'exposure_ms'\? Known here: 'action', 'channel', 'exposure_ms'",
+        ),
+        ("source: {kind: demo}", "unknown key 'source'. Known here: 'rules'"),
+        (
+            "rules: [{name: a, when: {metric: viability, below: 80}, do: [{action: stop}]}]",
+            "viability lies between 0 and 1, not 80; 80 % is 0.8",
+        ),
         ("rules: 3", r"should be a list \(given: 3\)"),
+        ("", "hold a NoneType; expected is the key 'rules'"),
+        ("[{name: a}]", "hold a list; expected is the key 'rules'"),
         ("rules: [", "not YAML"),
     ],
 )
@@ -143,6 +158,13 @@ def test_wrong_rules_are_one_clear_error(tmp_path: Path, text: str, says: str) -
     with pytest.raises(SettingsError, match=says) as told:
         load_rules(path)
     assert str(told.value).count("rules.yaml") == 1  # nothing that only follows from it
+
+
+def test_a_channel_whose_name_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: 7, when: {metric: viability, below: 0.8}, do: [{action: snap, channel: 0488}]}]")
+    (rule,) = load_rules(path).rules
+    assert (rule.name, rule.do[0].channel) == ("7", "0488")
 
 
 def test_rules_that_are_no_text(tmp_path: Path) -> None:

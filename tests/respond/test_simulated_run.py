@@ -14,6 +14,7 @@ pytest.importorskip(
     "mm_test_adapters", reason="the simulated microscope needs the demo stages: pip install livescope[demo]"
 )
 
+import livescope
 from livescope.calls import State
 from livescope.errors import SettingsError
 from livescope.frames import ASIDE, REASON
@@ -160,6 +161,17 @@ stage_positions: [{x: 0, y: 0, name: A1}, {x: 400, y: 0, name: A2}]
 time_plan: {interval: 0.2, loops: 100000}
 channels: [{config: Brightfield, group: Channel, exposure: 20}, {config: Cy5, group: Channel, exposure: 30}]
 """
+
+
+def test_a_channel_to_call_that_is_none_of_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("100000", "1"))
+    small = ["simulation.width=96", "simulation.height=96", "detector.channel=Brightfeld", "run.frames=2"]
+    refused = pytest.raises(SettingsError, match="'Brightfeld' is none of the plan's channels: 'Brightfield', 'Cy5'")
+    with livescope.open_session(None, *small, f"run.plan={tmp_path / 'plan.yaml'}") as session, refused:
+        session.start().result()
+    with livescope.open_session(None, *small) as session:  # a stream: one may yet be chosen
+        assert list(session.results()) == []
+        assert "'Brightfeld', but no plan names channels" in session.status().warnings[0]
 
 
 def test_rules_change_a_planned_run(tmp_path: Path) -> None:

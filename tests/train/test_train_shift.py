@@ -57,6 +57,10 @@ def saturated() -> Pixels:
     return np.minimum(pixels, np.percentile(pixels, 60).astype(np.uint16))
 
 
+def mostly_saturated(low_bits: int) -> Pixels:
+    return np.minimum(simulated() * 4, 4095).astype(np.uint16) << low_bits
+
+
 def noise() -> Pixels:
     return (1500 + 15 * np.random.default_rng(0).standard_normal((SIDE, SIDE))).astype(np.uint16)
 
@@ -70,6 +74,8 @@ MISUSE: dict[str, tuple[Callable[[], Pixels | list[Pixels]], str]] = {
     "pixels half as large as said": (lambda: [simulated(pixel_um=0.325, seed=k) for k in (8, 9, 10)], "pixel size"),
     "pixels twice as large as said": (lambda: simulated(pixel_um=1.3), "pixel size"),
     "saturated": (saturated, "camera is saturated"),
+    "saturated for the most part": (lambda: mostly_saturated(0), "camera is saturated"),
+    "the same, 12 bits put first in 16": (lambda: mostly_saturated(4), "camera is saturated"),
     "empty": (noise, "no cell was found"),
     "dark: shutter closed": (lambda: noise() // 12, "no cell was found"),
     "all dead": (lambda: simulated(dead_fraction=1.0, cells_per_mm2=800.0), "were called dead"),
@@ -85,6 +91,10 @@ def test_misuse_is_told(case: str) -> None:
     make, said = MISUSE[case]
     shown = make()
     assert said in warnings_of(*(shown if isinstance(shown, list) else [shown]))
+
+
+def test_a_picture_of_a_few_pixels_is_looked_at() -> None:
+    assert "no cell was found" in warnings_of(np.full((4, 4), 1500, np.uint16))
 
 
 @pytest.mark.parametrize("seed", [101, 102, 103])
