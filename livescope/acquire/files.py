@@ -97,9 +97,8 @@ def _pages_at(path: Path) -> Pages:
     if path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists() or (path / ".zarray").exists()):
         return _ZarrPages(path)
     if path.is_dir():
-        shown = (
-            f for f in path.iterdir() if not f.name.startswith(".")
-        )  # a Mac leaves a ._NAME beside each on a share
+        # a Mac leaves a ._NAME beside each file on a share
+        shown = [f for f in path.iterdir() if not f.name.startswith(".")]
         files = sorted((f for f in shown if f.suffix.lower() in TIFF + PNG), key=lambda f: _natural(f.name))
         if not files:
             raise SourceError(

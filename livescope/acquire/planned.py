@@ -179,8 +179,10 @@ class PlannedRun(LiveStream):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels that the plan names for all its positions, in its order."""
-        return tuple(str(channel.config) for channel in getattr(self._plan, "channels", ()))
+        """The channels that the plan names, in its order, then those of single positions."""
+        own = [position.sequence for position in getattr(self._plan, "stage_positions", ())]
+        named = [channel.config for part in (self._plan, *own) for channel in getattr(part, "channels", ())]
+        return tuple(dict.fromkeys(named))
 
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""
