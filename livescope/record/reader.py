@@ -135,10 +135,8 @@ class Record:
     def refresh(self) -> None:
         """Look again at what is on the disk, while the run goes on."""
         if not is_record(self.path):
-            raise RecordError(
-                f"{str(self.path)!r} is not a livescope record: it has no readable journal. "
-                "Give the folder NAME.ome.zarr of a record."
-            )
+            what = "is not a livescope record: it has no readable journal" if self.path.exists() else "is not there"
+            raise RecordError(f"{str(self.path)!r} {what}. Give the folder NAME.ome.zarr of a record.")
         self._committed: Committed = read_committed(self.path)
         self._analysed = frozenset(self._committed.calls)
         frames = self._committed.frames

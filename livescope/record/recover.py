@@ -82,9 +82,8 @@ def recover(path: Path | str) -> Recovery:
     """
     path = Path(path).expanduser().absolute()
     if not is_record(path):
-        raise RecordError(
-            f"{str(path)!r} is not a livescope record: it has no readable journal; nothing can be recovered."
-        )
+        what = "is not a livescope record: it has no readable journal" if path.exists() else "is not there"
+        raise RecordError(f"{str(path)!r} {what}; nothing can be recovered.")
     try:
         with lock_record(path):
             return _recover(path)
