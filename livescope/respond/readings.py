@@ -32,7 +32,7 @@ class _Recent:
     latest: tuple[float, int] | None = None
     """Time and living cells of the newest frame."""
     marks: deque[tuple[float, int, float]] = field(default_factory=deque)
-    """(seconds, deaths, cell hours), the oldest just inside the window."""
+    """(seconds, deaths, cell hours), the oldest at the start of the window, or the last before it."""
 
     def rate_per_h(self, time_s: float, deaths: int, living: int, window_s: float) -> float:
         if self.latest is not None:
@@ -42,7 +42,8 @@ class _Recent:
         self.latest = time_s, living
         if not self.marks or time_s - self.marks[-1][0] >= window_s / 1000:
             self.marks.append((time_s, self.deaths, self.cell_hours))
-        while self.marks[0][0] < time_s - window_s:
+        # frames may lie further apart than the window: the one before it stays, lest there never be a rate
+        while len(self.marks) > 1 and self.marks[1][0] <= time_s - window_s:
             self.marks.popleft()
         hours = self.cell_hours - self.marks[0][2]
         return (self.deaths - self.marks[0][1]) / hours if hours > 0 else math.nan
@@ -54,7 +55,8 @@ class Readings:
     Parameters
     ----------
     window_s
-        The death rate is that of the latest `window_s` seconds.
+        The death rate is that of the latest `window_s` seconds, or of the time since the frame before if that is
+        longer.
 
     Examples
     --------

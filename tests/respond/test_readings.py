@@ -30,6 +30,27 @@ def test_death_rate_is_deaths_over_cell_hours_of_the_window() -> None:
     assert other.values["elapsed_h"] == pytest.approx(12_000 / 3600)
 
 
+@pytest.mark.parametrize("interval_s", [600.0, 1800.0, 1801.0, 3600.0])
+def test_death_rate_of_frames_further_apart_than_the_window(interval_s: float) -> None:
+    """A plan that looks once an hour: the rate was unknown at every frame, and no rule on it could fire."""
+    readings = Readings()
+    rates = [
+        readings.make(k, interval_s * k, "A", viability_of_counts(100, 10), died=k % 2).values["death_rate_per_h"]
+        for k in range(8)
+    ]
+    window_frames = max(1800.0 // interval_s, 1)
+    expected = sum(k % 2 for k in range(8 - int(window_frames), 8)) / (100 * window_frames * interval_s / 3600)
+    assert rates[-1] == pytest.approx(expected)
+
+
+def test_death_rate_after_a_pause_is_of_the_pause() -> None:
+    readings = Readings()
+    for k in range(60):
+        readings.make(k, 60.0 * k, "A", viability_of_counts(100, 0), died=0)
+    after = readings.make(60, 59 * 60.0 + 7200.0, "A", viability_of_counts(100, 0), died=10)
+    assert after.values["death_rate_per_h"] == pytest.approx(10 / 200)
+
+
 def test_nothing_counted_is_unknown() -> None:
     reading = Readings().make(0, 0.0, None, viability_of_counts(0, 0), died=0)
     assert np.isnan(reading.values["viability"])
