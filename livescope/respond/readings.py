@@ -139,12 +139,15 @@ def shift_of(record: Record) -> dict[int, float]:
 
 
 def deaths_by_frame(record: Record) -> Mapping[int, int]:
-    """Count, by frame, the tracks that were dead there for the first time and had been seen alive."""
+    """Count, by frame, the tracks that were declared dead there and had been seen alive, as `Fates.died` did.
+
+    One that was declared dead, taken back and declared dead again counts again, as it did in the run.
+    """
     if "fates" not in record.tables:
         return {}
-    table = record.table("fates")
-    dead = table.filter(table["declared"]).sort_by("frame")
-    _, first = np.unique(dead["track"].to_numpy(), return_index=True)
-    died = first[~dead["arrived_dead"].to_numpy()[first]]
-    frames, counts = np.unique(dead["frame"].to_numpy()[died], return_counts=True)
+    fates = record.table("fates").sort_by([("track", "ascending"), ("frame", "ascending")])
+    track, declared = fates["track"].to_numpy(), fates["declared"].to_numpy()
+    before = np.append(False, declared[:-1] & (track[1:] == track[:-1]))
+    died = declared & ~before & ~fates["arrived_dead"].to_numpy()
+    frames, counts = np.unique(fates["frame"].to_numpy()[died], return_counts=True)
     return dict(zip(frames.tolist(), counts.tolist(), strict=True))

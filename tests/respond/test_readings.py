@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from livescope.assay.viability import viability_of_counts
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
-from livescope.respond.readings import Readings, readings_of_record
+from livescope.respond.readings import Readings, deaths_by_frame, readings_of_record
 from livescope.respond.rules import Rules, dry_run
 from livescope.settings import RecordSettings, Settings
+from livescope.track.fate import FateFilter
 from livescope.track.testing import calls_at, frame_of
 
 pytestmark = pytest.mark.timeout(600)  # a record is written; machines may be busy
@@ -55,6 +57,33 @@ def test_nothing_counted_is_unknown() -> None:
     reading = Readings().make(0, 0.0, None, viability_of_counts(0, 0), died=0)
     assert np.isnan(reading.values["viability"])
     assert reading.n_cells == 0
+
+
+def test_deaths_of_a_record_are_those_of_the_run(tmp_path: Path) -> None:
+    """Cells that are declared dead, taken back and declared dead again: seen alive at first, and dead at first."""
+    recorder = Recorder(
+        tmp_path / "run.ome.zarr",
+        RecordSettings(),
+        LossLedger(),
+        run_settings=Settings(),
+        on_error=lambda error: pytest.fail(str(error)),
+    )
+    fate, told = FateFilter(), dict[int, int]()
+    for index in range(120):
+        frame = frame_of(index, time_s=60.0 * index, pixels=np.zeros((128, 128), np.uint8))
+        looks_dead = [index % 60 > 20, index % 60 < 20, index > 90, False]
+        calls = calls_at([[20, 20], [20, 80], [80, 20], [80, 80]], p_dead=np.where(looks_dead, 0.99, 0.01))
+        calls = replace(calls, frame_index=index, track=np.arange(1, 5))
+        fates = fate.update(calls, frame)
+        if fates.died:
+            told[index] = len(fates.died)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls)
+        columns = {"declared": fates.declared, "arrived_dead": fates.arrived_dead}
+        recorder.put_table("fates", {"frame": np.full(4, index), "track": calls.track, **columns})
+    recorder.close({})
+    assert sum(told.values()) == 4
+    assert deaths_by_frame(open_record(tmp_path / "run.ome.zarr")) == told
 
 
 def test_dry_run_over_a_record(tmp_path: Path) -> None:
