@@ -75,3 +75,4 @@ def test_z_prime_of_controls() -> None:
     assert z_prime([1.0, 1.0], [0.0, 0.0]) == 1.0
     assert z_prime([1.0, 0.5], [0.9, 0.6]) != pytest.approx(0.5)
     assert np.isnan(z_prime([1.0], [0.0, 0.1]))
+    assert z_prime([0.95, 0.97, np.nan], [0.1, 0.12]) == z_prime([0.95, 0.97], [0.1, 0.12])  # a well without cells

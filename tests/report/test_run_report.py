@@ -199,6 +199,19 @@ def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path)
     assert max(np.diff(fractions)) <= 0.01
 
 
+@pytest.mark.parametrize("untreated", ["DMSO,0.1,negative", "killer,0,negative", "killer,0,"])
+def test_untreated_wells_have_none_of_the_compound(plate_run: Path, tmp_path: Path, untreated: str) -> None:
+    """However the map writes them: with their vehicle's dose, or as the compound's own dose of nothing."""
+    (tmp_path / "plate.csv").write_text(PLATE.replace(",,,negative", f",{untreated}"))
+    half = re.compile(r"killer \S+ \(\S+ to \S+\) uM .* 6 (?=Where)")
+    told = [
+        half.findall(" ".join(read(write_report([plate_run], tmp_path / name, plate)[0]).words))
+        for name, plate in (("a.html", plate_run.with_name("plate.csv")), ("b.html", tmp_path / "plate.csv"))
+    ]
+    assert len(told[0]) == 1
+    assert told[0] == told[1]
+
+
 def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
     words = " ".join(
         read(write_report([plate_run], tmp_path / "early.html", plate_run.with_name("plate.csv"), at_h=0.2)[0]).words
