@@ -68,8 +68,9 @@ def gather_dye(record: Record, channel: str | None, border: BorderRule) -> DyeFi
         Which cells at the border count.
     """
     frames = [record.frame(number, pixels=False) for number in range(len(record))]
-    others = {frame.channel: None for frame in frames if frame.index not in record.analysed and frame.channel}
-    channels = tuple(str(name) for name in others)
+    # where the detector did not keep up, frames of the channel that it calls are not analysed either
+    called_in = {frame.channel for frame in frames if frame.index in record.analysed}
+    channels = tuple(dict.fromkeys(str(frame.channel) for frame in frames if frame.channel not in {None, "", *called_in}))
     chosen = channel or (channels[0] if len(channels) == 1 else None)
     found = DyeFields(chosen, channels)
     for number, called in _pairs(record, frames, chosen):

@@ -106,6 +106,27 @@ def test_what_cannot_be_compared_says_why(dyed: Path) -> None:
         dye_section(found)
 
 
+def test_a_called_channel_is_no_dye_where_frames_of_it_were_left_out(tmp_path: Path) -> None:
+    """Bright-field that the detector did not keep up with was taken for the dye, or made a dye need naming."""
+    for name, dyes in (("bare", ()), ("dyed", ("Cy5",))):
+        recorder = Recorder(
+            tmp_path / f"{name}.ome.zarr",
+            RecordSettings(),
+            LossLedger(),
+            run_settings=Settings(),
+            on_error=lambda e: pytest.fail(str(e)),
+        )
+        for index, channel in enumerate(("BF", *dyes, "BF", *dyes)):
+            frame = frame_of(index, pixels=np.full((256, 256), 100, np.uint16), channel=channel)
+            assert recorder.put(frame)
+            if index == 0:
+                recorder.put_calls(frame, calls_at(PLACES, radius_px=8.0))
+        recorder.close({})
+        found = gather_dye(open_record(tmp_path / f"{name}.ome.zarr"), None, "all")
+        assert found.channels == dyes
+        assert found.channel == (dyes[0] if dyes else None)
+
+
 def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert report_runs([dyed], border="brick", out=page) == 0
