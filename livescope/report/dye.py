@@ -70,7 +70,9 @@ def gather_dye(record: Record, channel: str | None, border: BorderRule) -> DyeFi
     frames = [record.frame(number, pixels=False) for number in range(len(record))]
     # where the detector did not keep up, frames of the channel that it calls are not analysed either
     called_in = {frame.channel for frame in frames if frame.index in record.analysed}
-    channels = tuple(dict.fromkeys(str(frame.channel) for frame in frames if frame.channel not in {None, "", *called_in}))
+    channels = tuple(
+        dict.fromkeys(str(frame.channel) for frame in frames if frame.channel not in {None, "", *called_in})
+    )
     chosen = channel or (channels[0] if len(channels) == 1 else None)
     found = DyeFields(chosen, channels)
     for number, called in _pairs(record, frames, chosen):

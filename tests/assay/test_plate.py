@@ -50,7 +50,15 @@ def test_csv_and_yaml_say_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("position", "well"),
-    [("A01", "A1"), ("Plate_H12_003", "H12"), ("Pos0", None), ("B2-Site_1", "B2"), ("af48", "AF48"), ("T0", None), (None, None)],
+    [
+        ("A01", "A1"),
+        ("Plate_H12_003", "H12"),
+        ("Pos0", None),
+        ("B2-Site_1", "B2"),
+        ("af48", "AF48"),
+        ("T0", None),
+        (None, None),
+    ],
 )
 def test_well_of_a_position(position: str | None, well: str | None) -> None:
     assert well_of_position(position) == well
