@@ -69,11 +69,18 @@ class Readings:
 
     def __init__(self, window_s: float = 1800.0) -> None:
         self._window_s = window_s
-        self._recent: dict[str | None, _Recent] = {}
+        self._recent: dict[tuple[str, str | None], _Recent] = {}
         self._start_s: float | None = None
 
     def make(
-        self, frame_index: int, time_s: float, position: str | None, viability: Viability, died: int, **more: float
+        self,
+        frame_index: int,
+        time_s: float,
+        position: str | None,
+        viability: Viability,
+        died: int,
+        camera: str = "",
+        **more: float,
     ) -> Reading:
         """Return the reading of one frame.
 
@@ -85,11 +92,13 @@ class Readings:
             Of the frame.
         died
             Cells declared dead in it that were seen alive (`Fates.died`).
+        camera
+            Its camera; of several at one position each has its own cells, and its own death rate.
         **more
             Other metrics where they are known: ``focus``, ``shift``, ``disk_free_gb``.
         """
         self._start_s = time_s if self._start_s is None else self._start_s
-        recent = self._recent.setdefault(position, _Recent())
+        recent = self._recent.setdefault((camera, position), _Recent())
         values = {
             "viability": viability.fraction,
             "viability_low": viability.low,
@@ -123,11 +132,12 @@ def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule
         if record.place(number).index not in counts:
             continue
         frame = record.frame(number, pixels=focus)
-        more = {"focus": meter.relative(frame.pixels, frame.position)} if focus else {}
+        more = {"focus": meter.relative(frame.pixels, frame.position, frame.camera)} if focus else {}
         if frame.index in shift:
             more["shift"] = shift[frame.index]
         viability = viability_of_counts(*counts[frame.index])
-        yield readings.make(frame.index, frame.culture_s, frame.position, viability, died.get(frame.index, 0), **more)
+        deaths = died.get(frame.index, 0)
+        yield readings.make(frame.index, frame.culture_s, frame.position, viability, deaths, frame.camera, **more)
 
 
 def shift_of(record: Record) -> dict[int, float]:

@@ -53,6 +53,16 @@ def test_death_rate_after_a_pause_is_of_the_pause() -> None:
     assert after.values["death_rate_per_h"] == pytest.approx(10 / 200)
 
 
+def test_each_camera_has_its_own_death_rate() -> None:
+    """Two cameras in turn, each with 100 cells of which one dies a frame: it was told as more than twice as many."""
+    readings = Readings()
+    rates = [
+        readings.make(k, 600.0 * (k // 2), "A", viability_of_counts(100, 0), 1, "AB"[k % 2]).values["death_rate_per_h"]
+        for k in range(12)
+    ]
+    assert rates[2:] == pytest.approx([0.06] * 10)
+
+
 def test_nothing_counted_is_unknown() -> None:
     reading = Readings().make(0, 0.0, None, viability_of_counts(0, 0), died=0)
     assert np.isnan(reading.values["viability"])
