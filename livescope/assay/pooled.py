@@ -34,9 +34,12 @@ def counting_rows(calls: CellCalls, shape: tuple[int, int], rule: BorderRule = "
     shape
         (height, width) of the frame.
     rule
-        ``"all"``; ``"inside"``: none whose outline touches the border, which favours small (dead) cells; ``"brick"``:
-        those that touch the top or left border count, those that touch the bottom or right do not, which is unbiased
-        (Gundersen 1977).
+        ``"all"``: unbiased where cells are called whose centre lies in the frame, as by a network that learnt from
+        outlines that run on beyond it; ``"inside"``: none whose outline touches the border, which favours small (dead)
+        cells; ``"brick"``: those that touch the top or left border count, those that touch the bottom or right do not,
+        which is unbiased where cells are called that show any part (Gundersen 1977), as by a network that learnt from
+        marks of visible parts. Of cells called by their centre it has half the bias of ``"inside"``: those whose
+        centre lies beyond the top or left are missing.
     """
     if rule == "all" or not len(calls):
         return np.ones(len(calls), bool)
@@ -130,8 +133,8 @@ def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:
 
     What few clusters tell of their scatter is uncertain itself. Student's quantile stands for that in an interval; it
     is put into the number of cells here (Korn and Graubard 1998), so that every interval made from it has it. It counts
-    also where they scatter less than cells by chance: two or three clusters may agree by luck, and an interval that took
-    them for independent cells then held the truth in as few as 87 % of simulated pairs of wells.
+    also where they scatter less than cells by chance: two or three clusters may agree by luck, and an interval that
+    then took their cells as independent held the truth in as few as 87 % of simulated pairs of wells.
     """
     live, cells = live[cells > 0], cells[cells > 0]
     total, m = float(cells.sum()), len(cells)

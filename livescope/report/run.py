@@ -35,7 +35,7 @@ CITATION = (
 _BORDER = {
     "all": "all count",
     "inside": "those that touch it are left out, which favours small (dead) cells",
-    "brick": "those at the top and left count, those at the bottom and right do not (unbiased)",
+    "brick": "those at the top and left count, those at the bottom and right do not",
 }
 _UNPLACED = "no stage position names a well of the plate map, e.g. 'A1' or 'Plate1_B03_field2'."
 

@@ -92,6 +92,7 @@ def test_border_rules() -> None:
 
 
 def test_brick_rule_does_not_favour_small_cells() -> None:
+    """Where every cell is called of which a part is seen."""
     rng = np.random.default_rng(2)
     counted, all_inside = 0, 0
     for _ in range(200):
@@ -104,3 +105,21 @@ def test_brick_rule_does_not_favour_small_cells() -> None:
         counted += dead[visible][counting_rows(calls, (200, 200), "brick")].sum()
         all_inside += counting_rows(calls, (200, 200), "brick").sum()
     assert counted / all_inside == pytest.approx(0.5, abs=0.02)
+
+
+def test_of_cells_called_by_their_centre_all_count_lest_small_ones_be_favoured() -> None:
+    """As `decode` gives them: what has its centre beyond the border is a cell of the neighbouring field."""
+    rng = np.random.default_rng(2)
+    shares = {}
+    for rule in ("all", "brick", "inside"):
+        counted = np.zeros(2)
+        for _ in range(300):
+            places = rng.uniform(0, 200, (60, 2)) - 0.5
+            dead = rng.random(60) < 0.5
+            radius = np.where(dead, 6.0, 18.0)
+            calls = calls_at(places, radius_px=radius)
+            calls.edge[:] = ((places - radius[:, None] < 0) | (places + radius[:, None] > 199)).any(axis=1)
+            counted += np.bincount(dead[counting_rows(calls, (200, 200), rule)], minlength=2)
+        shares[rule] = counted[1] / counted.sum()
+    assert shares["all"] == pytest.approx(0.5, abs=0.01)
+    assert shares["all"] + 0.02 < shares["brick"] < shares["inside"] - 0.02

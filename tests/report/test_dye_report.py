@@ -133,7 +133,7 @@ def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path:
     text = re.sub("<[^>]+>", " ", page.read_text(encoding="utf-8"))
     for words in (
         "of the simulated culture, not of the clock",
-        "those at the bottom and right do not (unbiased)",
+        "those at the bottom and right do not",
         "1 of 4 analysed frames lay beyond 1, the farthest at 1.40",
         "Against the dye",
         "Lin&#x27;s concordance",
