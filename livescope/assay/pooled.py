@@ -101,7 +101,8 @@ def corrected_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of a Rogan-Gladen fraction, the uncertainty of both error rates included.
 
-    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1.
+    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1. It is all of that where the error rates
+    rest on so few cells that the model may be no better than chance.
 
     Parameters
     ----------
@@ -121,6 +122,8 @@ def corrected_interval(
     n, p = cells + z2, (cells * apparent + z2 / 2) / (cells + z2)
     (se, n_se), (sp, n_sp) = (((m * r + 1) / (m + 2), m + 2) for r, m in (sensitivity, specificity))
     youden = se + sp - 1
+    if youden <= 0:
+        return 0.0, 1.0
     live = (p + sp - 1) / youden
     shift = 2 * z2 * (live * se * (1 - se) / n_se - (1 - live) * sp * (1 - sp) / n_sp)
     variance = p * (1 - p) / n + live**2 * se * (1 - se) / n_se + (1 - live) ** 2 * sp * (1 - sp) / n_sp

@@ -70,6 +70,11 @@ def test_corrected_interval_covers(true: float) -> None:
     assert 0.93 <= inside / runs <= 0.985
 
 
+def test_error_rates_of_few_cells_may_be_no_better_than_chance() -> None:
+    """A rate of one cell is drawn half-way to a half: the interval had its ends the wrong way round."""
+    assert corrected_interval(0.5, 100, (0.9, 1), (0.3, 10_000)) == (0.0, 1.0)
+
+
 def test_correction_is_given_with_its_interval() -> None:
     v = pooled_viability([46, 46], [4, 4], sensitivity=(0.93, 200), specificity=(0.93, 200))
     assert v.corrected == pytest.approx(0.988, abs=1e-3)  # a 99 % viable field reads 92 %
