@@ -126,7 +126,7 @@ def dye_section(found: DyeFields) -> str:
     model, dye = np.concatenate(found.model), np.concatenate(found.dye)
     said = (
         f"{len(found.frames)} pictures of channel {found.channel}, taken to stain dead cells, beside the called frame "
-        f"of the same field nearest in time. A cell is dead by the dye where its brightest third is above "
+        f"of the same field nearest in time. A cell is dead by the dye where its brightest third, less noise, is above "
         f"{DEAD_ABOVE[0]:g} times the field's median and {DEAD_ABOVE[1]:g} times its surroundings, live below "
         f"{LIVE_BELOW[0]:g} or {LIVE_BELOW[1]:g} times; between them the dye does not say. Cells that the model missed "
         "are not in these figures."

@@ -53,6 +53,26 @@ def test_what_a_dye_says_of_a_cell() -> None:
     assert stained_states(dye_picture(stained), calls_at(np.empty((0, 2)))).shape == (0,)
 
 
+@pytest.mark.parametrize("background", [1.0, 3.0, 10.0])
+def test_noise_is_no_stain(background: float) -> None:
+    """A dim picture of few counts: the brightest third of noise alone is far above its median."""
+    stained, rng = np.arange(64) % 3 == 0, np.random.default_rng(4)
+    expected = np.full((256, 256), background)
+    y, x = np.indices(expected.shape)
+    for row, column in PLACES[stained]:
+        expected[(y - row) ** 2 + (x - column) ** 2 < 9] += 10 * background
+    said = stained_states(rng.poisson(expected).astype(np.uint8), calls_at(PLACES, radius_px=8.0))
+    assert np.mean(said[~stained] == State.DEAD) <= 0.1
+    assert np.mean(said[~stained] == State.LIVE) >= 0.7
+    assert np.mean(said[stained] == State.DEAD) >= 0.9
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_blank_or_saturated_picture_says_nothing(level: int) -> None:
+    said = stained_states(np.full((256, 256), level, np.uint8), calls_at(PLACES, radius_px=8.0))
+    assert set(said) == {State.UNCERTAIN}
+
+
 @pytest.fixture(scope="module")
 def dyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four called frames, two simulated hours apart, each followed by the dye; the model calls 4 dead cells live."""
