@@ -25,6 +25,8 @@ from livescope.report import figures, page
 __all__ = ["DyeFields", "dye_section", "gather_dye"]
 
 _ROWS = 12
+_SAME_PLACE_UM = 5.0
+"""A stage that comes back is off by less, and cells are larger."""
 
 
 @dataclass(slots=True)
@@ -101,9 +103,16 @@ def _pairs(record: Record, frames: list[Frame], channel: str | None) -> Iterator
             if other.index in record.analysed
             and other.position == frame.position
             and other.pixels.shape == frame.pixels.shape
+            and not _moved(frame, other)
         ]
         if called:
             yield number, min(called, key=lambda other: abs(other.time_s - frame.time_s)).index
+
+
+def _moved(frame: Frame, other: Frame) -> bool:
+    """Whether the stage went elsewhere between two frames; places without a name are told apart by nothing else."""
+    places = (frame.x_um, other.x_um), (frame.y_um, other.y_um)
+    return any(a is not None and b is not None and abs(a - b) > _SAME_PLACE_UM for a, b in places)
 
 
 def dye_section(found: DyeFields) -> str:

@@ -147,6 +147,25 @@ def test_a_called_channel_is_no_dye_where_frames_of_it_were_left_out(tmp_path: P
         assert found.channel == (dyes[0] if dyes else None)
 
 
+def test_the_dye_is_held_against_calls_of_its_own_place(tmp_path: Path) -> None:
+    """Unnamed places: the dye was taken shortly after the stage had moved, long before the next called frame."""
+    recorder = Recorder(
+        tmp_path / "moved.ome.zarr",
+        RecordSettings(),
+        LossLedger(),
+        run_settings=Settings(),
+        on_error=lambda e: pytest.fail(str(e)),
+    )
+    for index, (time_s, x_um, channel) in enumerate([(0.0, 0.0, "BF"), (3.0, 500.0, "Cy5"), (10.0, 500.4, "BF")]):
+        pixels = np.full((256, 256), 100, np.uint16)
+        frame = frame_of(index, time_s=time_s, pixels=pixels, x_um=x_um, y_um=0.0, channel=channel)
+        assert recorder.put(frame)
+        if channel == "BF":
+            recorder.put_calls(frame, calls_at(PLACES, radius_px=8.0, frame_index=index))
+    recorder.close({})
+    assert gather_dye(open_record(tmp_path / "moved.ome.zarr"), None, "all").called_frames == [2]
+
+
 def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert report_runs([dyed], border="brick", out=page) == 0
