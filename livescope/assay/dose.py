@@ -181,8 +181,8 @@ def _starts(x: Floats, y: Floats) -> list[Floats]:
 def _result(p: Floats, covariance: Floats, residual: float, x: Floats, n: int) -> DoseResponse:
     if p[2] < 0:  # the same curve written with a positive slope: the plateaus change places
         p = np.array([p[1], p[0], -p[2], p[3]])
-        swap = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
-        covariance = swap @ covariance @ swap.T
+        order, sign = [1, 0, 2, 3], np.array([1.0, 1.0, -1.0, 1.0])
+        covariance = covariance[np.ix_(order, order)] * np.outer(sign, sign)  # a product of matrices has no infinity
     error = np.sqrt(np.diag(covariance))
     quantile = float(student.ppf(0.975, n - 4))
 
