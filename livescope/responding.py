@@ -175,11 +175,13 @@ class Responder:
         if free_bytes is not None:
             more["disk_free_gb"] = free_bytes / 1e9
         if self._focus is not None:
-            more["focus"] = self._focus.relative(frame.pixels, frame.position)
+            more["focus"] = self._focus.relative(frame.pixels, frame.position, frame.camera)
         if analysis.shift is not None:
             more["shift"] = analysis.shift
         died = len(analysis.fates.died) if analysis.fates is not None else 0
-        reading = self._readings.make(frame.index, frame.culture_s, frame.position, analysis.viability, died, **more)
+        reading = self._readings.make(
+            frame.index, frame.culture_s, frame.position, analysis.viability, died, frame.camera, **more
+        )
         firings = self._engine.update(reading)
         with self._guard:
             self._open += [(firing, action.action) for firing in firings for action in firing.actions]

@@ -155,8 +155,9 @@ class DetectorSettings(Section):
     channel: str | None = None
     """Channel of a plan whose frames are called; None takes the first that it names. Others are stored only."""
     border: Literal["all", "inside", "brick"] = "all"
-    """Which cells at the border count for the viability: all; inside: none that touch it, which favours small (dead)
-    cells; brick: those at the top and left but not at the bottom and right, which is unbiased.
+    """Which cells at the border count for the viability: all, which is unbiased where the model calls cells whose
+    centre is in the frame; inside: none that touch it, which favours small (dead) cells; brick: those at the top and
+    left but not at the bottom and right, which is unbiased where the model calls all that show any part.
     """
 
     @model_validator(mode="after")

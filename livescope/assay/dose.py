@@ -138,10 +138,12 @@ def fit_dose_response(dose: ArrayLike, response: ArrayLike, weights: ArrayLike |
 def z_prime(negative: ArrayLike, positive: ArrayLike) -> float:
     """Return the Z' of a plate's controls (Zhang et al. 1999); NaN with fewer than two wells of each or equal means.
 
+    Wells with a NaN, where no cell was called, are left out.
+
     >>> round(z_prime([0.95, 0.97, 0.96], [0.10, 0.12, 0.11]), 3)
     0.929
     """
-    a, b = np.asarray(negative, float), np.asarray(positive, float)
+    a, b = (wells[np.isfinite(wells)] for wells in (np.asarray(negative, float), np.asarray(positive, float)))
     if len(a) < 2 or len(b) < 2 or a.mean() == b.mean():
         return math.nan
     return float(1 - 3 * (a.std(ddof=1) + b.std(ddof=1)) / abs(a.mean() - b.mean()))
@@ -249,8 +251,8 @@ def _result(
 ) -> DoseResponse:
     if p[2] < 0:  # the same curve written with a positive slope: the plateaus change places
         p = np.array([p[1], p[0], -p[2], p[3]])
-        swap = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
-        covariance = swap @ covariance @ swap.T if np.isfinite(covariance).all() else covariance
+        order, sign = [1, 0, 2, 3], np.array([1.0, 1.0, -1.0, 1.0])
+        covariance = covariance[np.ix_(order, order)] * np.outer(sign, sign)  # a product of matrices has no infinity
     error = np.sqrt(np.diag(covariance))
     quantile = float(student.ppf(0.975, n - 4))
 

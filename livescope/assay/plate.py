@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from livescope.errors import AssayError
 
 __all__ = ["Plate", "Well", "load_plate", "well_of_position"]
 
-_WELL = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{1,2})[-_ ]?(\d{1,2})(?![0-9])")
+_WELL = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{1,2})[-_ ]?(0?[1-9]|[1-9]\d)(?![0-9])")
 
 
 class Well(BaseModel):
@@ -108,9 +108,11 @@ class Plate:
             ) from None
 
     def at_position(self, position: str | None) -> Well | None:
-        """Return the well that a stage position's name speaks of, None where it names none of the map."""
-        name = well_of_position(position)
-        return None if name is None else self._wells.get(name)
+        """Return the well of the map that a stage position's name speaks of first, None where it names none.
+
+        Other parts of a name may look like a well too, as of plate P1 in ``P1_B03``.
+        """
+        return next((self._wells[name] for name in _wells_in(position) if name in self._wells), None)
 
     def conditions(self) -> dict[str, list[Well]]:
         """Wells by condition, in the order of compound and dose; controls first."""
@@ -131,13 +133,14 @@ def well_of_position(position: str | None) -> str | None:
     >>> well_of_position("Plate1_C07_field3"), well_of_position("A1_0002+1"), well_of_position("somewhere")
     ('C7', 'A1', None)
     """
-    if not position:
-        return None
-    for part in re.split(r"[\s_\-+/:;,.]+", position):
+    return next(_wells_in(position), None)
+
+
+def _wells_in(position: str | None) -> Iterator[str]:
+    for part in re.split(r"[\s_\-+/:;,.]+", position or ""):
         found = _WELL.fullmatch(part)
         if found is not None:
-            return f"{found[1].upper()}{int(found[2])}"
-    return None
+            yield f"{found[1].upper()}{int(found[2])}"
 
 
 def load_plate(path: Path) -> Plate:
@@ -162,7 +165,7 @@ def load_plate(path: Path) -> Plate:
         raise AssayError(
             f"plate map {str(path)!r} is not UTF-8 text; save it as 'CSV UTF-8', or write uM for micromolar."
         ) from None
-    rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _yaml_rows(text, path)
+    rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _yaml_rows(text, path)
     wells = []
     for number, row in enumerate(rows, start=1):
         try:
@@ -179,14 +182,19 @@ def load_plate(path: Path) -> Plate:
     return Plate(wells)
 
 
-def _csv_rows(text: str) -> list[dict[str, Any]]:
+def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
     head = text.partition("\n")[0]
     separator = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.DictReader(text.splitlines(), delimiter=separator)
-    rows = [
-        {key.strip().lower(): value.strip() for key, value in row.items() if key and value and value.strip()}
-        for row in reader
-    ]
+    reader = csv.DictReader(text.splitlines(), delimiter=separator, restkey="")
+    rows = []
+    for row in reader:
+        if any(value.strip() for value in row.pop("", ()) or ()):
+            raise AssayError(
+                f"plate map {str(path)!r}, line {reader.line_num} has more values than there are columns in the first "
+                "line. Where the comma is the decimal mark, separate with semicolons, or write the dose as 0.5."
+            )
+        rows.append({key.strip().lower(): value.strip() for key, value in row.items() if value and value.strip()})
+    rows = [row for row in rows if row]  # spreadsheets end with lines of separators alone
     if separator == ";":  # as spreadsheets write where the comma is the decimal mark
         rows = [
             {key: value.replace(",", ".") if key == "dose" else value for key, value in row.items()} for row in rows

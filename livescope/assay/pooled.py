@@ -34,9 +34,12 @@ def counting_rows(calls: CellCalls, shape: tuple[int, int], rule: BorderRule = "
     shape
         (height, width) of the frame.
     rule
-        ``"all"``; ``"inside"``: none whose outline touches the border, which favours small (dead) cells; ``"brick"``:
-        those that touch the top or left border count, those that touch the bottom or right do not, which is unbiased
-        (Gundersen 1977).
+        ``"all"``: unbiased where cells are called whose centre lies in the frame, as by a network that learnt from
+        outlines that run on beyond it; ``"inside"``: none whose outline touches the border, which favours small (dead)
+        cells; ``"brick"``: those that touch the top or left border count, those that touch the bottom or right do not,
+        which is unbiased where cells are called that show any part (Gundersen 1977), as by a network that learnt from
+        marks of visible parts. Of cells called by their centre it has half the bias of ``"inside"``: those whose
+        centre lies beyond the top or left are missing.
     """
     if rule == "all" or not len(calls):
         return np.ones(len(calls), bool)
@@ -98,7 +101,8 @@ def corrected_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of a Rogan-Gladen fraction, the uncertainty of both error rates included.
 
-    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1.
+    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1. It is all of that where the error rates
+    rest on so few cells that the model may be no better than chance.
 
     Parameters
     ----------
@@ -118,6 +122,8 @@ def corrected_interval(
     n, p = cells + z2, (cells * apparent + z2 / 2) / (cells + z2)
     (se, n_se), (sp, n_sp) = (((m * r + 1) / (m + 2), m + 2) for r, m in (sensitivity, specificity))
     youden = se + sp - 1
+    if youden <= 0:
+        return 0.0, 1.0
     live = (p + sp - 1) / youden
     shift = 2 * z2 * (live * se * (1 - se) / n_se - (1 - live) * sp * (1 - sp) / n_sp)
     variance = p * (1 - p) / n + live**2 * se * (1 - se) / n_se + (1 - live) ** 2 * sp * (1 - sp) / n_sp
@@ -129,7 +135,9 @@ def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:
     """Effective number of cells: as many independent ones would scatter as the clusters do, at most all of them.
 
     What few clusters tell of their scatter is uncertain itself. Student's quantile stands for that in an interval; it
-    is put into the number of cells here (Korn and Graubard 1998), so that every interval made from it has it.
+    is put into the number of cells here (Korn and Graubard 1998), so that every interval made from it has it. It counts
+    also where they scatter less than cells by chance: two or three clusters may agree by luck, and an interval that
+    then took their cells as independent held the truth in as few as 87 % of simulated pairs of wells.
     """
     live, cells = live[cells > 0], cells[cells > 0]
     total, m = float(cells.sum()), len(cells)
@@ -137,6 +145,5 @@ def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:
     if m < 2 or p in (0.0, 1.0) or math.isnan(p):
         return total
     variance = m / (m - 1) * float(((live - p * cells) ** 2).sum()) / total**2
-    if p * (1 - p) >= total * variance:
-        return total
-    return p * (1 - p) / variance * (_Z95 / float(student.ppf(0.975, m - 1))) ** 2
+    independent = p * (1 - p) * (_Z95 / float(student.ppf(0.975, m - 1))) ** 2
+    return independent / variance if independent < total * variance else total

@@ -25,6 +25,8 @@ from livescope.report import figures, page
 __all__ = ["DyeFields", "dye_section", "gather_dye"]
 
 _ROWS = 12
+_SAME_PLACE_UM = 5.0
+"""A stage that comes back is off by less, and cells are larger."""
 
 
 @dataclass(slots=True)
@@ -68,8 +70,11 @@ def gather_dye(record: Record, channel: str | None, border: BorderRule) -> DyeFi
         Which cells at the border count.
     """
     frames = [record.frame(number, pixels=False) for number in range(len(record))]
-    others = {frame.channel: None for frame in frames if frame.index not in record.analysed and frame.channel}
-    channels = tuple(str(name) for name in others)
+    # where the detector did not keep up, frames of the channel that it calls are not analysed either
+    called_in = {frame.channel for frame in frames if frame.index in record.analysed}
+    channels = tuple(
+        dict.fromkeys(str(frame.channel) for frame in frames if frame.channel not in {None, "", *called_in})
+    )
     chosen = channel or (channels[0] if len(channels) == 1 else None)
     found = DyeFields(chosen, channels)
     for number, called in _pairs(record, frames, chosen):
@@ -98,9 +103,16 @@ def _pairs(record: Record, frames: list[Frame], channel: str | None) -> Iterator
             if other.index in record.analysed
             and other.position == frame.position
             and other.pixels.shape == frame.pixels.shape
+            and not _moved(frame, other)
         ]
         if called:
             yield number, min(called, key=lambda other: abs(other.time_s - frame.time_s)).index
+
+
+def _moved(frame: Frame, other: Frame) -> bool:
+    """Whether the stage went elsewhere between two frames; places without a name are told apart by nothing else."""
+    places = (frame.x_um, other.x_um), (frame.y_um, other.y_um)
+    return any(a is not None and b is not None and abs(a - b) > _SAME_PLACE_UM for a, b in places)
 
 
 def dye_section(found: DyeFields) -> str:
@@ -126,7 +138,7 @@ def dye_section(found: DyeFields) -> str:
     model, dye = np.concatenate(found.model), np.concatenate(found.dye)
     said = (
         f"{len(found.frames)} pictures of channel {found.channel}, taken to stain dead cells, beside the called frame "
-        f"of the same field nearest in time. A cell is dead by the dye where its brightest third is above "
+        f"of the same field nearest in time. A cell is dead by the dye where its brightest third, less noise, is above "
         f"{DEAD_ABOVE[0]:g} times the field's median and {DEAD_ABOVE[1]:g} times its surroundings, live below "
         f"{LIVE_BELOW[0]:g} or {LIVE_BELOW[1]:g} times; between them the dye does not say. Cells that the model missed "
         "are not in these figures."

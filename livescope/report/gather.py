@@ -246,6 +246,11 @@ def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
     return pooled_viability(*counts, **_rates(card))
 
 
+def _field(row: dict[str, Any]) -> tuple[str, str | None]:
+    """What a frame shows: several cameras may look at one position, each at cells of its own."""
+    return row["camera"], row["position"]
+
+
 def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curve]:
     """Pool the frames of each condition in at most 200 stretches of time, by field."""
     curves = {}
@@ -253,7 +258,7 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
         rows = [row for row in analysed if row["condition"] == name]
         hours = np.array([row["hours"] for row in rows])
         # a stretch holds one visit to every field, or a 200th of the run
-        fields = len({row["position"] for row in rows})
+        fields = len({_field(row) for row in rows})
         n_stretches = max(1, min(200, len(rows) // fields))
         edges = np.quantile(hours, np.linspace(0, 1, n_stretches + 1))
         stretch = np.clip(np.searchsorted(edges, hours, side="right") - 1, 0, n_stretches - 1)
@@ -261,7 +266,7 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
         for k in np.unique(stretch):
             # the newest frame of each field, lest the same cells count twice; where it was left out, the one before,
             # lest the condition seem to change with the fields it is made of
-            newest = {rows[i]["position"]: rows[i] for i in np.flatnonzero((stretch == k) | (stretch == k - 1))}
+            newest = {_field(rows[i]): rows[i] for i in np.flatnonzero((stretch == k) | (stretch == k - 1))}
             middles.append(float(np.mean([row["hours"] for row in newest.values()])))
             values.append(_pool(list(newest.values()), card))
         curves[name] = Curve(np.array(middles), tuple(values))
@@ -270,10 +275,10 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
 
 def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viability]:
     """Viability of each well, from the newest of these frames of each of its fields."""
-    newest: dict[str, dict[str, dict[str, Any]]] = {}
+    newest: dict[str, dict[tuple[str, str | None], dict[str, Any]]] = {}
     for row in analysed:
         if row["well"] is not None:
-            newest.setdefault(row["well"], {})[row["position"]] = row
+            newest.setdefault(row["well"], {})[_field(row)] = row
     return {name: _pool(list(fields.values()), card) for name, fields in newest.items()}
 
 

@@ -36,7 +36,7 @@ CITATION = (
 _BORDER = {
     "all": "all count",
     "inside": "those that touch it are left out, which favours small (dead) cells",
-    "brick": "those at the top and left count, those at the bottom and right do not (unbiased)",
+    "brick": "those at the top and left count, those at the bottom and right do not",
 }
 _UNPLACED = "no stage position names a well of the plate map, e.g. 'A1' or 'Plate1_B03_field2'."
 
@@ -218,10 +218,12 @@ def _doses(run: RunFacts, plate: Plate) -> str:
     for compound in dict.fromkeys(
         well.compound for well in seen if well.compound and well.dose > 0 and not well.control
     ):
-        treated = [well for well in seen if well.compound == compound and well.dose > 0] + untreated
-        dose = np.array([well.dose for well in treated])
+        own = [well for well in seen if well.compound == compound and well not in untreated]
+        treated = own + untreated
+        # what dose a control has is its vehicle's, not this compound's
+        dose = np.array([well.dose for well in own] + [0.0] * len(untreated))
         response = np.array([run.wells[well.well].fraction for well in treated])
-        unit = next(well.unit for well in treated if well.dose > 0)
+        unit = next(well.unit for well in own if well.dose > 0)
         try:
             fit = fit_dose_response(dose, response)
         except AssayError as error:

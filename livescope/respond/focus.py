@@ -37,7 +37,7 @@ def sharpness(pixels: Pixels) -> float:
 
 
 class FocusMeter:
-    """Compares the sharpness of each frame with that of the first five at its position.
+    """Compares the sharpness of each frame with that of the first five of its camera at its position.
 
     >>> meter, rng = FocusMeter(), np.random.default_rng(0)
     >>> sharp = rng.integers(0, 4096, (64, 64)).astype(np.uint16)
@@ -48,12 +48,12 @@ class FocusMeter:
     """
 
     def __init__(self) -> None:
-        self._first: dict[str | None, list[float]] = {}
+        self._first: dict[tuple[str, str | None], list[float]] = {}
 
-    def relative(self, pixels: Pixels, position: str | None) -> float:
+    def relative(self, pixels: Pixels, position: str | None, camera: str = "") -> float:
         """Return the sharpness relative to the position's standard: 1 is as at the start; NaN until that is known."""
         value = sharpness(pixels)
-        first = self._first.setdefault(position, [])
+        first = self._first.setdefault((camera, position), [])
         if len(first) < _FIRST and not math.isnan(value):
             first.append(value)
         return value / statistics.median(first) if len(first) == _FIRST else math.nan

@@ -32,7 +32,7 @@ class _Recent:
     latest: tuple[float, int] | None = None
     """Time and living cells of the newest frame."""
     marks: deque[tuple[float, int, float]] = field(default_factory=deque)
-    """(seconds, deaths, cell hours), the oldest just inside the window."""
+    """(seconds, deaths, cell hours), the oldest at the start of the window, or the last before it."""
 
     def rate_per_h(self, time_s: float, deaths: int, living: int, window_s: float) -> float:
         if self.latest is not None:
@@ -42,7 +42,8 @@ class _Recent:
         self.latest = time_s, living
         if not self.marks or time_s - self.marks[-1][0] >= window_s / 1000:
             self.marks.append((time_s, self.deaths, self.cell_hours))
-        while self.marks[0][0] < time_s - window_s:
+        # frames may lie further apart than the window: the one before it stays, lest there never be a rate
+        while len(self.marks) > 1 and self.marks[1][0] <= time_s - window_s:
             self.marks.popleft()
         hours = self.cell_hours - self.marks[0][2]
         return (self.deaths - self.marks[0][1]) / hours if hours > 0 else math.nan
@@ -54,7 +55,8 @@ class Readings:
     Parameters
     ----------
     window_s
-        The death rate is that of the latest `window_s` seconds.
+        The death rate is that of the latest `window_s` seconds, or of the time since the frame before if that is
+        longer.
 
     Examples
     --------
@@ -67,11 +69,18 @@ class Readings:
 
     def __init__(self, window_s: float = 1800.0) -> None:
         self._window_s = window_s
-        self._recent: dict[str | None, _Recent] = {}
+        self._recent: dict[tuple[str, str | None], _Recent] = {}
         self._start_s: float | None = None
 
     def make(
-        self, frame_index: int, time_s: float, position: str | None, viability: Viability, died: int, **more: float
+        self,
+        frame_index: int,
+        time_s: float,
+        position: str | None,
+        viability: Viability,
+        died: int,
+        camera: str = "",
+        **more: float,
     ) -> Reading:
         """Return the reading of one frame.
 
@@ -83,11 +92,13 @@ class Readings:
             Of the frame.
         died
             Cells declared dead in it that were seen alive (`Fates.died`).
+        camera
+            Its camera; of several at one position each has its own cells, and its own death rate.
         **more
             Other metrics where they are known: ``focus``, ``shift``, ``disk_free_gb``.
         """
         self._start_s = time_s if self._start_s is None else self._start_s
-        recent = self._recent.setdefault(position, _Recent())
+        recent = self._recent.setdefault((camera, position), _Recent())
         values = {
             "viability": viability.fraction,
             "viability_low": viability.low,
@@ -121,11 +132,12 @@ def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule
         if record.place(number).index not in counts:
             continue
         frame = record.frame(number, pixels=focus)
-        more = {"focus": meter.relative(frame.pixels, frame.position)} if focus else {}
+        more = {"focus": meter.relative(frame.pixels, frame.position, frame.camera)} if focus else {}
         if frame.index in shift:
             more["shift"] = shift[frame.index]
         viability = viability_of_counts(*counts[frame.index])
-        yield readings.make(frame.index, frame.culture_s, frame.position, viability, died.get(frame.index, 0), **more)
+        deaths = died.get(frame.index, 0)
+        yield readings.make(frame.index, frame.culture_s, frame.position, viability, deaths, frame.camera, **more)
 
 
 def shift_of(record: Record) -> dict[int, float]:
@@ -137,12 +149,15 @@ def shift_of(record: Record) -> dict[int, float]:
 
 
 def deaths_by_frame(record: Record) -> Mapping[int, int]:
-    """Count, by frame, the tracks that were dead there for the first time and had been seen alive."""
+    """Count, by frame, the tracks that were declared dead there and had been seen alive, as `Fates.died` did.
+
+    One that was declared dead, taken back and declared dead again counts again, as it did in the run.
+    """
     if "fates" not in record.tables:
         return {}
-    table = record.table("fates")
-    dead = table.filter(table["declared"]).sort_by("frame")
-    _, first = np.unique(dead["track"].to_numpy(), return_index=True)
-    died = first[~dead["arrived_dead"].to_numpy()[first]]
-    frames, counts = np.unique(dead["frame"].to_numpy()[died], return_counts=True)
+    fates = record.table("fates").sort_by([("track", "ascending"), ("frame", "ascending")])
+    track, declared = fates["track"].to_numpy(), fates["declared"].to_numpy()
+    before = np.append(False, declared[:-1] & (track[1:] == track[:-1]))
+    died = declared & ~before & ~fates["arrived_dead"].to_numpy()
+    frames, counts = np.unique(fates["frame"].to_numpy()[died], return_counts=True)
     return dict(zip(frames.tolist(), counts.tolist(), strict=True))

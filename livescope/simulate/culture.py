@@ -286,7 +286,7 @@ class Culture:
     def _divide(self, minute: float, rng: np.random.Generator) -> None:
         c = self._cells
         due = np.flatnonzero(self._present(minute) & (c.divide <= minute))
-        due = due[c.onset[due] > c.divide[due] - ROUNDING_MIN]
+        due = due[c.onset[due] > minute]  # what began to die while it rounded up divides no more
         if not len(due):
             return
         present = np.flatnonzero(self._present(minute))

@@ -58,7 +58,8 @@ class FateSettings:
     window_frames
         So many recent frames are held apart as possible times of death; a death must be settled within them.
     most_odds
-        Log odds of death never rise above this, so that a wrong verdict can be taken back within some ten frames.
+        Log odds of death never rise above this, so that a wrong verdict can be taken back: after 20 frames of p_dead
+        0.99 it takes 20 of 0.02, or 36 of 0.1.
     declare
         A cell is declared dead at this posterior: some 10 nats of evidence with the default `hazard`.
     uncertain

@@ -73,6 +73,9 @@ class _Field:
     origin: Floats = field(default_factory=lambda: np.zeros(2))
     """Place of the frame's top left pixel."""
     stage_yx_px: Floats | None = None
+    """The stage's place at the newest frame with cells."""
+    elsewhere: bool = False
+    """The stage has moved since then: tracks are out of sight, and no cell tells how far."""
     track: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     place: Floats = field(default_factory=lambda: np.empty((0, 2)))
     area: Floats = field(default_factory=lambda: np.empty(0))
@@ -165,18 +168,21 @@ class Linker:
         stage_yx_px: Floats | None,
     ) -> None:
         """Set the origin of the frame in the sample."""
-        stage_before, known.stage_yx_px = known.stage_yx_px, stage_yx_px
-        if tree is None or not len(known.track):
+        step = None
+        if stage_yx_px is not None and known.stage_yx_px is not None:
+            step = stage_yx_px - known.stage_yx_px
+            step = step if np.abs(step).max() > 0.1 * radius else None
+        known.elsewhere = tree is None and step is not None
+        if tree is None:
+            return
+        known.stage_yx_px = stage_yx_px
+        if not len(known.track):
             return
         fresh = known.place[known.away == 0] if (known.away == 0).any() else known.place
         here_before = fresh - known.origin
         guesses = [np.zeros(2)]
-        if (
-            stage_yx_px is not None
-            and stage_before is not None
-            and np.abs(stage_yx_px - stage_before).max() > 0.1 * radius
-        ):
-            y, x = stage_yx_px - stage_before
+        if step is not None:
+            y, x = step
             guesses += [np.array(s) for s in ((-y, -x), (y, x), (-y, x), (y, -x), (-x, -y), (x, y), (-x, y), (x, -y))]
         shares = [hits(here_before, tree, shape, guess, 0.5 * radius) for guess in guesses]
         best = int(np.argmax(shares))
@@ -244,7 +250,7 @@ class Linker:
 
         expected = known.place - known.origin
         margin = 0.5 * radius
-        in_field = ((expected > margin) & (expected < np.array(shape) - margin)).all(axis=1)
+        in_field = ((expected > margin) & (expected < np.array(shape) - margin)).all(axis=1) & (not known.elsewhere)
         seen = np.zeros(len(known.track), bool)
         seen[rows] = True
         known.missed = np.where(seen, 0, known.missed + in_field)

@@ -78,6 +78,14 @@ def test_an_ec50_that_the_doses_say_nothing_of_is_said_to_be_none() -> None:
     assert not fit_dose_response(early, 0.1 + 0.8 / (1 + early) + noise).determined
 
 
+def test_no_effect_that_seems_to_rise_has_endless_intervals() -> None:
+    """They were NaN, with a warning, in 3 of 40 simulated assays without an effect."""
+    dose = np.repeat([0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], 3)
+    fit = fit_dose_response(dose, 0.9 + np.random.default_rng(12).normal(0, 0.03, 21))
+    assert (fit.ec50.low, fit.top.low, fit.top.high) == (0.0, -np.inf, np.inf)
+    assert not fit.determined
+
+
 def test_too_few_doses_are_refused_with_what_there_is() -> None:
     with pytest.raises(AssayError, match=r"four doses.*\[0.0, 1.0\]"):
         fit_dose_response([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
@@ -87,3 +95,4 @@ def test_z_prime_of_controls() -> None:
     assert z_prime([1.0, 1.0], [0.0, 0.0]) == 1.0
     assert z_prime([1.0, 0.5], [0.9, 0.6]) != pytest.approx(0.5)
     assert np.isnan(z_prime([1.0], [0.0, 0.1]))
+    assert z_prime([0.95, 0.97, np.nan], [0.1, 0.12]) == z_prime([0.95, 0.97], [0.1, 0.12])  # a well without cells

@@ -50,7 +50,15 @@ def test_csv_and_yaml_say_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("position", "well"),
-    [("A01", "A1"), ("Plate_H12_003", "H12"), ("Pos0", None), ("B2-Site_1", "B2"), ("af48", "AF48"), (None, None)],
+    [
+        ("A01", "A1"),
+        ("Plate_H12_003", "H12"),
+        ("Pos0", None),
+        ("B2-Site_1", "B2"),
+        ("af48", "AF48"),
+        ("T0", None),
+        (None, None),
+    ],
 )
 def test_well_of_a_position(position: str | None, well: str | None) -> None:
     assert well_of_position(position) == well
@@ -67,6 +75,8 @@ def test_rows_past_z() -> None:
         ("well,dose\nA1,-3\n", "dose.*greater than or equal to 0"),
         ("well,dosis\nA1,3\n", "dosis.*Known columns: well, compound, dose"),
         ("well\nrow 1\n", "named like A1"),
+        ("well\nA0\n", "named like A1"),
+        ("well,compound,dose,unit\nA1,X,0,5,uM\n", "line 2 has more values.*write the dose as 0.5"),
         ("well\nA1\na01\n", "A1 stands twice"),
         ("well\n", "no wells"),
         ("well,control\nA1,vehicle\n", "control.*'negative'"),
@@ -93,6 +103,17 @@ def test_maps_as_spreadsheets_write_them(tmp_path: Path) -> None:
     latin.write_bytes("well,compound,dose,unit\nA1,X,1,\u00b5M\n".encode("cp1252"))
     with pytest.raises(AssayError, match="save it as 'CSV UTF-8'"):
         load_plate(latin)
+
+
+def test_separators_alone_are_no_well(tmp_path: Path) -> None:
+    assert len(load_plate(write(tmp_path, "p.csv", "well,compound,dose\nA1,X,0.5,,\n,,,,\n\n")).wells) == 1
+
+
+def test_a_position_is_in_the_well_that_the_map_has() -> None:
+    """Of names with two parts like a well: plate and site, time and well."""
+    plate = Plate([Well(well="B3"), Well(well="C1")])
+    found = [plate.at_position(name) for name in ("P1_B03", "s2-B3-t1", "T0_C01", "C1_B3", "P1_D04")]
+    assert [well and well.well for well in found] == ["B3", "B3", "C1", "C1", None]
 
 
 def test_one_compound_has_one_unit(tmp_path: Path) -> None:

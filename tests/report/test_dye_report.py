@@ -53,6 +53,26 @@ def test_what_a_dye_says_of_a_cell() -> None:
     assert stained_states(dye_picture(stained), calls_at(np.empty((0, 2)))).shape == (0,)
 
 
+@pytest.mark.parametrize("background", [1.0, 3.0, 10.0])
+def test_noise_is_no_stain(background: float) -> None:
+    """A dim picture of few counts: the brightest third of noise alone is far above its median."""
+    stained, rng = np.arange(64) % 3 == 0, np.random.default_rng(4)
+    expected = np.full((256, 256), background)
+    y, x = np.indices(expected.shape)
+    for row, column in PLACES[stained]:
+        expected[(y - row) ** 2 + (x - column) ** 2 < 9] += 10 * background
+    said = stained_states(rng.poisson(expected).astype(np.uint8), calls_at(PLACES, radius_px=8.0))
+    assert np.mean(said[~stained] == State.DEAD) <= 0.1
+    assert np.mean(said[~stained] == State.LIVE) >= 0.7
+    assert np.mean(said[stained] == State.DEAD) >= 0.9
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_blank_or_saturated_picture_says_nothing(level: int) -> None:
+    said = stained_states(np.full((256, 256), level, np.uint8), calls_at(PLACES, radius_px=8.0))
+    assert set(said) == {State.UNCERTAIN}
+
+
 @pytest.fixture(scope="module")
 def dyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four called frames, two simulated hours apart, each followed by the dye; the model calls 4 dead cells live."""
@@ -111,13 +131,53 @@ def test_a_dye_that_is_not_there_is_told(dyed: Path, tmp_path: Path, capsys: pyt
     assert "nothing was compared with channel 'DAPI'" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_called_channel_is_no_dye_where_frames_of_it_were_left_out(tmp_path: Path) -> None:
+    """Bright-field that the detector did not keep up with was taken for the dye, or made a dye need naming."""
+    for name, dyes in (("bare", ()), ("dyed", ("Cy5",))):
+        recorder = Recorder(
+            tmp_path / f"{name}.ome.zarr",
+            RecordSettings(),
+            LossLedger(),
+            run_settings=Settings(),
+            on_error=lambda e: pytest.fail(str(e)),
+        )
+        for index, channel in enumerate(("BF", *dyes, "BF", *dyes)):
+            frame = frame_of(index, pixels=np.full((256, 256), 100, np.uint16), channel=channel)
+            assert recorder.put(frame)
+            if index == 0:
+                recorder.put_calls(frame, calls_at(PLACES, radius_px=8.0))
+        recorder.close({})
+        found = gather_dye(open_record(tmp_path / f"{name}.ome.zarr"), None, "all")
+        assert found.channels == dyes
+        assert found.channel == (dyes[0] if dyes else None)
+
+
+def test_the_dye_is_held_against_calls_of_its_own_place(tmp_path: Path) -> None:
+    """Unnamed places: the dye was taken shortly after the stage had moved, long before the next called frame."""
+    recorder = Recorder(
+        tmp_path / "moved.ome.zarr",
+        RecordSettings(),
+        LossLedger(),
+        run_settings=Settings(),
+        on_error=lambda e: pytest.fail(str(e)),
+    )
+    for index, (time_s, x_um, channel) in enumerate([(0.0, 0.0, "BF"), (3.0, 500.0, "Cy5"), (10.0, 500.4, "BF")]):
+        pixels = np.full((256, 256), 100, np.uint16)
+        frame = frame_of(index, time_s=time_s, pixels=pixels, x_um=x_um, y_um=0.0, channel=channel)
+        assert recorder.put(frame)
+        if channel == "BF":
+            recorder.put_calls(frame, calls_at(PLACES, radius_px=8.0, frame_index=index))
+    recorder.close({})
+    assert gather_dye(open_record(tmp_path / "moved.ome.zarr"), None, "all").called_frames == [2]
+
+
 def test_page_tells_of_dye_rules_border_and_simulated_time(dyed: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert report_runs([dyed], border="brick", out=page) == 0
     text = re.sub("<[^>]+>", " ", page.read_text(encoding="utf-8"))
     for words in (
         "of the simulated culture, not of the clock",
-        "those at the bottom and right do not (unbiased)",
+        "those at the bottom and right do not",
         "1 of 4 analysed frames lay beyond 1, the farthest at 1.40",
         "Against the dye",
         "Lin&#x27;s concordance",

@@ -200,6 +200,37 @@ def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path)
     assert max(np.diff(fractions)) <= 0.01
 
 
+@pytest.mark.parametrize("untreated", ["DMSO,0.1,negative", "killer,0,negative", "killer,0,"])
+def test_untreated_wells_have_none_of_the_compound(plate_run: Path, tmp_path: Path, untreated: str) -> None:
+    """However the map writes them: with their vehicle's dose, or as the compound's own dose of nothing."""
+    (tmp_path / "plate.csv").write_text(PLATE.replace(",,,negative", f",{untreated}"))
+    half = re.compile(r"killer \S+ \(\S+ to \S+\) uM .* 6 (?=Where)")
+    told = [
+        half.findall(" ".join(read(write_report([plate_run], tmp_path / name, plate)[0]).words))
+        for name, plate in (("a.html", plate_run.with_name("plate.csv")), ("b.html", tmp_path / "plate.csv"))
+    ]
+    assert len(told[0]) == 1
+    assert told[0] == told[1]
+
+
+def test_cells_of_every_camera_at_a_position_count(tmp_path: Path) -> None:
+    """Of two cameras that were called in turn only the newest frame's cells were in the curve."""
+    recorder = Recorder(
+        tmp_path / "two.ome.zarr", RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: None
+    )
+    for index in range(8):
+        pixels = np.zeros((64, 64), np.uint8)
+        frame = frame_of(index, time_s=60.0 * (index // 2), position="A1", camera="AB"[index % 2], pixels=pixels)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls_at([[20, 20], [40, 40]], p_dead=[index % 2, index % 2], frame_index=index))
+    recorder.close({})
+    (tmp_path / "plate.csv").write_text("well\nA1\n")
+    run = gather(tmp_path / "two.ome.zarr", load_plate(tmp_path / "plate.csv"))
+    (curve,) = run.curves.values()
+    assert {(v.n_live, v.n_dead) for v in curve.viability} == {(2, 2)}
+    assert (run.wells["A1"].n_live, run.wells["A1"].n_dead) == (2, 2)
+
+
 def test_plate_at_an_earlier_time(plate_run: Path, tmp_path: Path) -> None:
     words = " ".join(
         read(write_report([plate_run], tmp_path / "early.html", plate_run.with_name("plate.csv"), at_h=0.2)[0]).words

@@ -91,6 +91,17 @@ def test_divisions_replace_a_cell_by_two_daughters_near_it() -> None:
     assert len(new) == 2 * len(gone)
 
 
+def test_dead_cells_do_not_divide() -> None:
+    """Some began to die while they rounded up to divide, died, and became two living daughters."""
+    settings = SMALL.model_copy(update={"division_rate_per_h": 0.5, "death_rate_per_h": 0.5, "cells_per_mm2": 150.0})
+    culture, dead = Culture(settings), set[int]()
+    for minute in range(0, 240, 4):
+        shown = culture.shown(float(minute))
+        assert dead <= set(shown.cell.tolist())
+        dead |= set(shown.cell[shown.dead].tolist())
+    assert len(dead) > 50
+
+
 def test_no_cell_lies_wholly_under_another() -> None:
     culture = Culture(SimulationSettings(seed=4))
     truth = truth_of_view(culture, 30.0, View(0, 0, 1024, 1024), 0.65)

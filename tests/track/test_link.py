@@ -83,6 +83,22 @@ def test_cells_that_left_the_field_with_the_stage_come_back_as_themselves() -> N
     np.testing.assert_array_equal(linker.update(calls_at(places), frame_of(20)).track, first)
 
 
+@pytest.mark.parametrize("sign", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_a_look_at_an_empty_place_does_not_lose_the_cells(sign: tuple[int, int]) -> None:
+    """They are out of sight, not missed, whichever way the stage's axes run; and some come back elsewhere."""
+    places = scattered(4)
+    linker = Linker(memory_frames=3)
+    first = linker.update(calls_at(places), frame_of(0, pixel_um=0.5, x_um=0.0, y_um=0.0)).track
+    for index in range(1, 20):
+        linker.update(calls_at(np.empty((0, 2))), frame_of(index, pixel_um=0.5, x_um=900.0, y_um=-600.0))
+    assert linker.report.missing == 0
+    move = np.array([120.0, -60.0])
+    moved = places + move
+    inside = ((moved > 0) & (moved < 1024)).all(axis=1)
+    back = {"pixel_um": 0.5, "y_um": sign[0] * move[0] * 0.5, "x_um": sign[1] * move[1] * 0.5}
+    np.testing.assert_array_equal(linker.update(calls_at(moved[inside]), frame_of(20, **back)).track, first[inside])
+
+
 def test_cameras_do_not_mix() -> None:
     linker = Linker()
     tracks = [linker.update(calls_at(GRID), frame_of(k, camera="AB"[k % 2])).track.tolist() for k in range(4)]
