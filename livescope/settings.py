@@ -173,7 +173,7 @@ class TrackSettings(Section):
     enabled: bool = True
     """Give each cell an identity that it keeps, and gather over time whether and when it died."""
     hazard: float = Field(default=0.05, gt=0, lt=1)
-    """Chance a frame that a living cell dies, as believed beforehand."""
+    """Chance a frame that a living cell dies, as believed beforehand; the default suits frames minutes apart."""
 
 
 class RecordSettings(Section):

@@ -204,7 +204,7 @@ def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path)
 def test_untreated_wells_have_none_of_the_compound(plate_run: Path, tmp_path: Path, untreated: str) -> None:
     """However the map writes them: with their vehicle's dose, or as the compound's own dose of nothing."""
     (tmp_path / "plate.csv").write_text(PLATE.replace(",,,negative", f",{untreated}"))
-    half = re.compile(r"killer \S+ \(\S+ to \S+\) uM .* 6 (?=Where)")
+    half = re.compile(r"killer \S+ \(\S+ to \S+\) uM .* 6 (?=The interval)")
     told = [
         half.findall(" ".join(read(write_report([plate_run], tmp_path / name, plate)[0]).words))
         for name, plate in (("a.html", plate_run.with_name("plate.csv")), ("b.html", tmp_path / "plate.csv"))
