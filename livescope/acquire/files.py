@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ PNG_DTYPES = {"L": "uint8", "I;16": "uint16", "I;16B": "uint16", "I": "uint16"}
 
 _UNITS_UM = {2: 25_400.0, 3: 10_000.0}
 """TIFF's units of resolution, inch and centimetre, in micrometres."""
+_BRIGHTFIELD = ".brightfield.tif"
+"""How the bright-field picture of a dye pair ends."""
 _OME_UNITS_UM = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 """OME's, with the sign for micro and the Greek letter; a size without a unit is in the first."""
 _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\s[^>]*>")
@@ -99,7 +101,8 @@ def _pages_at(path: Path) -> Pages:
     if path.is_dir():
         # a Mac leaves a ._NAME beside each file on a share
         shown = [f for f in path.iterdir() if not f.name.startswith(".")]
-        files = sorted((f for f in shown if f.suffix.lower() in TIFF + PNG), key=lambda f: _natural(f.name))
+        images = [f for f in shown if f.suffix.lower() in TIFF + PNG]
+        files = sorted(_without_dyes(images), key=lambda f: _natural(f.name))
         if not files:
             raise SourceError(
                 f"{str(path)!r} holds no image; expected files ending in {one_of(TIFF + PNG)}, or an OME-Zarr."
@@ -110,6 +113,12 @@ def _pages_at(path: Path) -> Pages:
             f"{str(path)!r} is no image that livescope reads; expected a file ending in {one_of(TIFF + PNG)}."
         )
     return _FilePages([path])
+
+
+def _without_dyes(files: Sequence[Path]) -> list[Path]:
+    """Leave out dyes and masks beside bright-field: NAME.dead_dye.tif where there is a NAME.brightfield.tif."""
+    paired = {f.name.removesuffix(_BRIGHTFIELD) for f in files if f.name.endswith(_BRIGHTFIELD)}
+    return [f for f in files if f.name.endswith(_BRIGHTFIELD) or f.name.rsplit(".", 2)[0] not in paired]
 
 
 def iter_frames(path: Path, camera: CameraSettings | None = None) -> Iterator[tuple[str, Frame]]:

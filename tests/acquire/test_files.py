@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from livescope.acquire.files import open_pages, tiff_pixel_um
+from livescope.acquire.files import iter_frames, open_pages, tiff_pixel_um
 from livescope.errors import SourceError
 
 PIXELS = np.zeros((8, 8), np.uint16)
@@ -59,6 +59,13 @@ def test_what_a_mac_leaves_beside_pictures_is_no_picture(tmp_path: Path) -> None
     tifffile.imwrite(tmp_path / "a.tif", PIXELS)
     (tmp_path / "._a.tif").write_bytes(b"\x00\x05\x16\x07")
     assert len(open_pages(tmp_path)) == 1
+
+
+def test_dyes_beside_bright_field_are_no_pictures_of_cells(tmp_path: Path) -> None:
+    for name in ("a_1.5x.brightfield", "a_1.5x.dead_dye", "a_1.5x.nuclear_dye", "a_1.5x.nuclei", "b.dead_dye", "c"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 8), np.uint8))
+    names = [name for name, _ in iter_frames(tmp_path)]
+    assert names == ["a_1.5x.brightfield.tif", "b.dead_dye.tif", "c.tif"]
 
 
 def test_a_folder_that_may_not_be_looked_into(locked_folder: Path) -> None:
