@@ -42,6 +42,8 @@ def report_runs(
         raise SettingsError("--at is the time of the wells of a plate map: give --plate too, or leave it out.")
     if out is not None and len(records) > 1 and not compare:
         raise SettingsError("several records give a page each; leave out --out, or put them on one with --compare.")
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"--out {str(out)!r} must end in .html: a browser opens the page, and prints it to PDF.")
     for group in [list(records)] if compare else [[record] for record in records]:
         warnings: list[str] = []
         with console.status(escape(f"reading {', '.join(record.name for record in group)}")):

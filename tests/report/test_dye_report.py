@@ -195,6 +195,8 @@ def test_one_page_each_or_one_for_all(dyed: Path, tmp_path: Path) -> None:
         report_runs([dyed], compare=True)
     with pytest.raises(SettingsError, match="a page each"):
         report_runs([dyed, dyed], out=tmp_path / "x.html")
+    with pytest.raises(SettingsError, match=r"x.pdf' must end in .html"):
+        report_runs([dyed], out=tmp_path / "x.pdf")
     again = shutil.copytree(dyed, tmp_path / "again" / dyed.name)
     both = ["report", str(dyed), str(again), "--compare", "--out", str(tmp_path / "both.html")]
     result = CliRunner().invoke(app, both)
