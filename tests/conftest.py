@@ -16,6 +16,7 @@ settings.register_profile("any speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any speed")  # a loaded machine is no failure
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))  # recorder_kit
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,12 @@ class Autofocus:
         self._core, self._lock = core, lock
         self._moved_um: dict[str | None, float] = {}
         self._failed: dict[str | None, str] = {}
-        self._told: dict[str, None] = {}
+        self._told: dict[str | None, str] = {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for each position where it failed at any time."""
-        return tuple(self._told.copy())
+        """A line for each position where it failed at any time, with why it first did."""
+        return tuple(self._told.copy().values())
 
     def moved_um(self, event: useq.MDAEvent) -> float:
         """By how much it has moved the focus at the position of an event."""
@@ -80,7 +80,9 @@ class Autofocus:
             wait_ready(core, self._lock, (drive,))
             self._failed[site] = why
             where = "" if site is None else f" at {site!r}"
-            self._told.setdefault(f"hardware autofocus failed{where} ({why}); the run goes on with the focus before")
+            self._told.setdefault(
+                site, f"hardware autofocus failed{where} ({why}); the run goes on with the focus before"
+            )
             return
         self._failed.pop(site, None)
         self._moved_um[site] = self._moved_um.get(site, 0.0) + core.getPosition() - before_um

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recorder_kit import recorder_at
 from typer.testing import CliRunner
 
 pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install livescope[assay]")
@@ -18,13 +19,11 @@ from livescope.assay.stain import stained_states
 from livescope.calls import State
 from livescope.cli import app
 from livescope.errors import AssayError, SettingsError
-from livescope.frames import ASIDE, CULTURE_MINUTES, REASON, LossLedger
+from livescope.frames import ASIDE, CULTURE_MINUTES, REASON
 from livescope.record.reader import open_record
-from livescope.record.writer import Recorder
 from livescope.report.command import report_runs
 from livescope.report.dye import dye_section, gather_dye
 from livescope.report.gather import gather
-from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
 pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; machines may be busy
@@ -77,9 +76,7 @@ def test_a_blank_or_saturated_picture_says_nothing(level: int) -> None:
 def dyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four called frames, two simulated hours apart, each followed by the dye; the model calls 4 dead cells live."""
     path = tmp_path_factory.mktemp("dyed") / "dyed.ome.zarr"
-    recorder = Recorder(
-        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
-    )
+    recorder = recorder_at(path)
     ledger: list[dict[str, Any]] = []
     for k, n_dead in enumerate((8, 16, 24, 40)):
         told = {CULTURE_MINUTES: str(120 * k)}
@@ -134,13 +131,7 @@ def test_a_dye_that_is_not_there_is_told(dyed: Path, tmp_path: Path, capsys: pyt
 def test_a_called_channel_is_no_dye_where_frames_of_it_were_left_out(tmp_path: Path) -> None:
     """Bright-field that the detector did not keep up with was taken for the dye, or made a dye need naming."""
     for name, dyes in (("bare", ()), ("dyed", ("Cy5",))):
-        recorder = Recorder(
-            tmp_path / f"{name}.ome.zarr",
-            RecordSettings(),
-            LossLedger(),
-            run_settings=Settings(),
-            on_error=lambda e: pytest.fail(str(e)),
-        )
+        recorder = recorder_at(tmp_path / f"{name}.ome.zarr")
         for index, channel in enumerate(("BF", *dyes, "BF", *dyes)):
             frame = frame_of(index, pixels=np.full((256, 256), 100, np.uint16), channel=channel)
             assert recorder.put(frame)
@@ -154,13 +145,7 @@ def test_a_called_channel_is_no_dye_where_frames_of_it_were_left_out(tmp_path: P
 
 def test_the_dye_is_held_against_calls_of_its_own_place(tmp_path: Path) -> None:
     """Unnamed places: the dye was taken shortly after the stage had moved, long before the next called frame."""
-    recorder = Recorder(
-        tmp_path / "moved.ome.zarr",
-        RecordSettings(),
-        LossLedger(),
-        run_settings=Settings(),
-        on_error=lambda e: pytest.fail(str(e)),
-    )
+    recorder = recorder_at(tmp_path / "moved.ome.zarr")
     for index, (time_s, x_um, channel) in enumerate([(0.0, 0.0, "BF"), (3.0, 500.0, "Cy5"), (10.0, 500.4, "BF")]):
         pixels = np.full((256, 256), 100, np.uint16)
         frame = frame_of(index, time_s=time_s, pixels=pixels, x_um=x_um, y_um=0.0, channel=channel)

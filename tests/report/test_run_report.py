@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from recorder_kit import recorder_at
 
 pytest.importorskip("matplotlib", reason="reports need matplotlib: pip install livescope[assay]")
 
@@ -83,9 +84,7 @@ def record_run(
     frame. Frames whose index is in `unanalysed` are recorded only."""
     rng = np.random.default_rng(0)
     places = np.stack(np.meshgrid(np.arange(40, 216, 25.0), np.arange(40, 216, 25.0)), axis=-1).reshape(-1, 2)
-    recorder = Recorder(
-        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
-    )
+    recorder = recorder_at(path)
     linker, fate, index = Linker(), FateFilter(), 0
     for round_ in range(frames):
         for position, survive in positions.items():
@@ -314,13 +313,7 @@ def test_records_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, mon
 
 
 def test_a_record_without_calls_gives_a_page_that_says_so(tmp_path: Path) -> None:
-    recorder = Recorder(
-        tmp_path / "bare.ome.zarr",
-        RecordSettings(),
-        LossLedger(),
-        run_settings=Settings(),
-        on_error=lambda error: pytest.fail(str(error)),
-    )
+    recorder = recorder_at(tmp_path / "bare.ome.zarr")
     recorder.put(frame_of(0, pixels=np.zeros((64, 64), np.uint8)))
     recorder.close({})
     words = " ".join(read(write_report([tmp_path / "bare.ome.zarr"], dye="Cy9")[0]).words)

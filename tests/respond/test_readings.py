@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorder_kit import recorder_at
 
 from livescope.assay.viability import viability_of_counts
-from livescope.frames import LossLedger
 from livescope.record.reader import open_record
-from livescope.record.writer import Recorder
 from livescope.respond.readings import Readings, deaths_by_frame, readings_of_record
 from livescope.respond.rules import Rules, dry_run
-from livescope.settings import RecordSettings, Settings
 from livescope.track.fate import FateFilter
 from livescope.track.testing import calls_at, frame_of
 
@@ -71,13 +69,7 @@ def test_nothing_counted_is_unknown() -> None:
 
 def test_deaths_of_a_record_are_those_of_the_run(tmp_path: Path) -> None:
     """Cells that are declared dead, taken back and declared dead again: seen alive at first, and dead at first."""
-    recorder = Recorder(
-        tmp_path / "run.ome.zarr",
-        RecordSettings(),
-        LossLedger(),
-        run_settings=Settings(),
-        on_error=lambda error: pytest.fail(str(error)),
-    )
+    recorder = recorder_at(tmp_path / "run.ome.zarr")
     fate, told = FateFilter(), dict[int, int]()
     for index in range(120):
         frame = frame_of(index, time_s=60.0 * index, pixels=np.zeros((128, 128), np.uint8))
@@ -99,13 +91,7 @@ def test_deaths_of_a_record_are_those_of_the_run(tmp_path: Path) -> None:
 def test_dry_run_over_a_record(tmp_path: Path) -> None:
     """A recorded run in which the viability falls: the rule fires where it first lay low three times in a row."""
     places = np.random.default_rng(0).uniform(20, 100, (40, 2))
-    recorder = Recorder(
-        tmp_path / "run.ome.zarr",
-        RecordSettings(),
-        LossLedger(),
-        run_settings=Settings(),
-        on_error=lambda error: pytest.fail(str(error)),
-    )
+    recorder = recorder_at(tmp_path / "run.ome.zarr")
     for index in range(12):
         frame = frame_of(index, time_s=60.0 * index, pixels=np.zeros((128, 128), np.uint8))
         dead = np.where(np.arange(40) < 2 * index, 0.97, 0.03)

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorder_kit import recorder_at
 from rich.console import Console
 from typer.testing import CliRunner
 
 from livescope.cli import app
 from livescope.errors import RecordError, SettingsError
-from livescope.frames import LossLedger
 from livescope.record.reader import open_record
-from livescope.record.writer import Recorder
 from livescope.respond.counts import counts_of
 from livescope.respond.readings import readings_of_record
 from livescope.respond.trial import try_rules
-from livescope.settings import RecordSettings, Settings
 from livescope.track.testing import calls_at, frame_of
 
 pytestmark = pytest.mark.timeout(600)  # records are written and figures drawn; machines may be busy
@@ -36,9 +34,7 @@ def dying(tmp_path: Path) -> Path:
     """Ten frames a minute apart: ten cells, one more dead in each; the last frame is out of focus. Two cells touch a
     border, at the top and at the bottom."""
     path = tmp_path / "dying.ome.zarr"
-    recorder = Recorder(
-        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
-    )
+    recorder = recorder_at(path)
     places = np.array([[0.0, 64.0], [127.0, 64.0], *([30.0 + 10 * k, 30.0 + 10 * k] for k in range(8))])
     sharp = np.random.default_rng(0).integers(0, 256, (128, 128)).astype(np.uint8)
     blurred = np.repeat(np.repeat(sharp[::16, ::16], 16, axis=0), 16, axis=1)
@@ -81,9 +77,7 @@ def test_cells_at_the_border_count_by_rule(dying: Path) -> None:
 
 def test_the_shift_that_was_recorded_is_read(tmp_path: Path) -> None:
     path = tmp_path / "shifted.ome.zarr"
-    recorder = Recorder(
-        path, RecordSettings(), LossLedger(), run_settings=Settings(), on_error=lambda e: pytest.fail(str(e))
-    )
+    recorder = recorder_at(path)
     for index in range(3):
         frame = frame_of(index)
         assert recorder.put(frame)
