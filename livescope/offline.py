@@ -101,12 +101,15 @@ def analyze_input(
     outlined = StoredOutlines(bundle, refined, labels, settings.detector.threads)
     camera = settings.camera.model_copy(update={"pixel_um": pixel_um or settings.camera.pixel_um})
     batches: list[pa.RecordBatch] = []
+    told = {warning: warning for warning in analyser.warnings}  # of the model; the others name the image
     with Progress(console=console, transient=True) as progress:
         named_frames = iter_frames(source, camera)
         for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
             assert frame.metadata is not None
             calls = outlined(frame, analyser(frame).calls, name)
             batches.append(_rows(name, frame.metadata["t"], calls))  # one a frame
+            for warning in analyser.warnings:
+                told.setdefault(warning, f"{name}: {warning}")
     frames = len(batches)
     sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"
     made_with = {"model": model, "sha256": sha256, "frames": frames, "outlines": outlines}
@@ -114,9 +117,8 @@ def analyze_input(
     _write(table, out)
     state = np.asarray(table["state"].combine_chunks(), dtype=object)
     live, dead, uncertain = (int((state == s.label).sum()) for s in State)
-    warnings = tuple(analyser.warnings)
     analyser.close()
-    return Analysed(frames, table.num_rows, live, dead, uncertain, warnings)
+    return Analysed(frames, table.num_rows, live, dead, uncertain, tuple(told.values()))
 
 
 def _rows(name: str, t: int, calls: CellCalls) -> pa.RecordBatch:

@@ -301,7 +301,7 @@ class ShiftWatch:
         named = [FEATURES[k] for k in order if abs(deviations[k]) >= _NAMED_Z] or [FEATURES[order[0]]]
         words = ", ".join(_WORDS[name][int(deviations[FEATURES.index(name)] > 0)] for name in named)
         topics = [topic for topic, names in _TOPICS.items() if set(names) & set(named)]
-        hints = "; ".join(_HINTS[topic] for topic in topics)
+        hints = ". ".join(_HINTS[topic] for topic in topics)
         yield (
             f"unlike {topics[0]}",
             f"frame {frame.index} does not look like what model {self._card.name!r} was trained on "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize
 
 from livescope.calls import State
@@ -18,6 +19,9 @@ from livescope.errors import ModelError
 from livescope.train.scoring import Matched
 
 __all__ = ["StateCalibration", "best_p_cell", "fit_state", "known_states", "platt", "uncertain_band"]
+
+_ABOUT = 0.05
+"""Score over which the F-score by threshold is smoothed (a Gaussian's sigma)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,7 +46,8 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0, otherwis
 
     Returns
     -------
-    The middle of the stretch of thresholds whose score lies within 0.001, or one cell, of the best: least sensitive.
+    The threshold about which the score is best: its curve is smoothed over `_ABOUT`, since on few cells it is jagged,
+    and its very best point is chance. Where a stretch is equally good, the middle.
     """
     scores = np.concatenate([m.p_cell for m in matched])
     hit = np.concatenate([m.marked >= 0 for m in matched])
@@ -54,8 +59,8 @@ def best_p_cell(matched: Sequence[Matched], recall_weight: float = 1.0, otherwis
     f_score = np.array(
         [(1 + beta2) * hit[scores >= t].sum() / ((scores >= t).sum() + beta2 * cells) for t in thresholds]
     )
-    # what one cell more or less would change is chance
-    good = thresholds[f_score >= f_score.max() - max(0.001, 1 / max(cells, 1))]
+    about = gaussian_filter1d(f_score, _ABOUT / (thresholds[1] - thresholds[0]), mode="nearest")
+    good = thresholds[about >= about.max() - 1e-9]
     return round(float(good[len(good) // 2]), 3)
 
 

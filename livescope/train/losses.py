@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dye_loss", "losses", "validation_losses"]
 
-_WEIGHTS = {"object": 1.0, "foreground": 1.0, "offset": 0.1, "radii": 1.0}
+_WEIGHTS = {"object": 1.0, "foreground": 1.0, "offset": 0.1, "radii": 0.5}
 _DYE_WEIGHT = 4.0
 """Of the side task: so much that it is a third of the whole loss at the end of a training."""
 
@@ -55,11 +55,22 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
     parts["dead"] = settings.state_weight * (bce * weight).sum() / weight.sum().clamp(min=1)
     off = (maps.offset_yx[sample, :, row, column] - targets.offset_yx).abs().sum(1)
     parts["offset"] = (off * targets.share).sum() / cells
-    found = torch.isfinite(targets.radii)
-    true = torch.where(found, targets.radii, 1.0).clamp(min=1.0)
-    log_error = (torch.log(maps.radii[sample, :, row, column]) - torch.log(true)).abs() * found
-    parts["radii"] = (log_error.mean(1) * targets.share).sum() / cells
+    parts["radii"] = (_outlines(maps.radii[sample, :, row, column], targets.radii) * targets.share).sum() / cells
     return {name: _WEIGHTS.get(name, 1.0) * part for name, part in parts.items()}
+
+
+def _outlines(radii: Tensor, true: Tensor) -> Tensor:
+    """Compute (m,) -log of the overlap of two star-convex outlines around one point, intersection over union.
+
+    After PolarMask (Xie et al. 2020), with areas. (The distance of the logarithms was the loss once: its best answer for
+    a ray that may be long or short is the median, and the outlines of spread cells came out 7 % too small.)
+    """
+    found = torch.isfinite(true)
+    true = torch.where(found, true, 1.0).clamp(min=1.0)
+    both = (torch.minimum(radii, true).square() * found).sum(1)
+    either = (torch.maximum(radii, true).square() * found).sum(1)
+    overlap: Tensor = both.clamp(min=1e-3) / either.clamp(min=1e-3)
+    return -torch.log(overlap)
 
 
 def _states(maps: Maps, targets: Targets, settings: FitSettings) -> tuple[Tensor, Tensor]:

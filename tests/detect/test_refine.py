@@ -59,6 +59,15 @@ def test_a_long_cell_is_filled_to_its_ends(bin_px: int) -> None:
         assert (truth & found).sum() / (truth | found).sum() > 0.8
 
 
+def test_touching_cells_part_where_their_outlines_meet() -> None:
+    """A long and a short one in a bar without a dip: the long one does not end half way."""
+    calls = calls_at([(17.5, 40), (17.5, 82)])
+    calls.radii_px[:] = [[32.0], [10.0]]
+    labels = refine(calls, chance_of(bars()), 1, SHAPE)
+    assert (labels[18, 12:70] == 1).all()  # 40 + 32 = 82 - 10 = 72
+    assert (labels[18, 74:90] == 2).all()
+
+
 def test_foreground_without_a_call_stays_background() -> None:
     labels = refine(calls_at([(17.5, 50)]), chance_of(bars()), 1, SHAPE)
     assert labels[30:].max() == 0

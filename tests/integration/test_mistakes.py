@@ -182,6 +182,21 @@ def test_analyze_into_a_place_that_cannot_be_written_reads_no_image(livescope_co
     assert "calls.parquet' cannot be written" in text
 
 
+def test_a_warning_of_stored_images_names_the_image(livescope_command: Run, tmp_path: Path) -> None:
+    (tmp_path / "day").mkdir()
+    light = np.random.default_rng(0).normal(110, 4, (128, 128)).clip(0, 255).astype(np.uint8)
+    burnt = light.copy()
+    burnt[:60] = 255
+    for name, picture in (("a_fine", light), ("b_burnt", burnt)):
+        imsave(tmp_path / "day" / f"{name}.png", picture, check_contrast=False)
+    code, text = livescope_command(
+        "analyze", tmp_path / "day", "--model", "suspension", "--set", "detector.backend=onnx", "--out", tmp_path / "c.csv"
+    )
+    assert code == 0
+    assert "b_burnt.png: 47% of the pixels" in text
+    assert "a_fine.png: no cell was found" in text
+
+
 def test_a_pixel_size_in_nanometres_is_refused(livescope_command: Run, tmp_path: Path) -> None:
     code, text = livescope_command(
         "analyze", tmp_path, "--model", "suspension", "--pixel-um", "650", "--out", tmp_path / "c.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,31 @@ def test_a_missed_dead_cell_costs_more_than_a_missed_live_one() -> None:
         missed[dead] = [losses(maps, targets, FitSettings(dead_miss_weight=w))["object"].item() for w in (1.0, 3.0)]
     assert missed[0][0] == missed[0][1] == pytest.approx(missed[4][0])
     assert missed[4][1] > 2 * missed[4][0]
+
+
+def outline_loss(radii: float, unknown: slice = slice(0)) -> float:
+    """Measure the loss of outlines of one radius on round cells whose rays are 6 pixels to 20 in turn."""
+    _, targets = batch_of(3, 0)
+    true = torch.full_like(targets.radii, 6.0)
+    true[:, ::2] = 20.0
+    true[:, unknown] = float("nan")
+    maps = StarNet().eval()(torch.zeros(1, 1, 64, 128))
+    maps = maps._replace(radii=torch.full_like(maps.radii, radii, requires_grad=True))
+    part = losses(maps, replace(targets, radii=true), FitSettings())["radii"]
+    part.backward()
+    assert maps.radii.grad is not None
+    assert torch.isfinite(maps.radii.grad).all()
+    return part.item()
+
+
+def test_outlines_are_judged_by_the_area_that_they_share() -> None:
+    # the long half of the rays holds 400 / 436 of the area; by the logarithms any circle from 6 to 20 would do
+    tried = {radii: outline_loss(radii) for radii in np.arange(4.0, 26.0)}
+    assert min(tried, key=lambda radii: tried[radii]) == 20.0
+    # -log of (36 + 400) / (400 + 400), halved by its weight
+    assert tried[20.0] == pytest.approx(-0.5 * np.log(436 / 800), rel=1e-4)
+    assert outline_loss(6.0, unknown=slice(0, None, 2)) == pytest.approx(0.0, abs=1e-6)  # unknown rays say nothing
+    assert outline_loss(9.0, unknown=slice(None)) == 0.0
 
 
 def test_a_network_that_is_only_too_sure_is_no_worse_on_validation_pictures() -> None:
