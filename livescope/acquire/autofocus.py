@@ -35,6 +35,7 @@ class Autofocus:
         self._moved_um: dict[str | None, float] = {}
         self._failed: dict[str | None, str] = {}
         self._told: dict[str | None, str] = {}
+        self._continuous = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -53,8 +54,10 @@ class Autofocus:
     def focus(self, event: useq.MDAEvent) -> None:
         """Focus, and keep by how much for later events at this position: each moves to its planned z first.
 
-        It is tried as often as the plan's `max_retries` says. If no attempt succeeds, the drive is put back, the frames
-        that follow say so, and the run goes on: one position out of focus is no reason to lose a night.
+        Continuous focusing that is on is switched off for it, and on again once it has succeeded: what
+        `pymmcore_plus.mda.MDAEngine` does. It is tried as often as the plan's `max_retries` says. If no attempt
+        succeeds, the drive is put back, the frames that follow say so, and the run goes on: one position out of focus
+        is no reason to lose a night.
 
         Raises
         ------
@@ -66,6 +69,9 @@ class Autofocus:
         if not (device and drive):
             lacks = "focus drive" if device else "autofocus device"
             raise AcquisitionError(f"the plan asks for hardware autofocus, but the core has no {lacks}.")
+        if core.isContinuousFocusEnabled():
+            self._continuous = True
+            core.enableContinuousFocus(False)
         motor, offset_um = action.autofocus_device_name, action.autofocus_motor_offset
         if offset_um is not None:
             if motor:
@@ -84,6 +90,8 @@ class Autofocus:
                 site, f"hardware autofocus failed{where} ({why}); the run goes on with the focus before"
             )
             return
+        if self._continuous:
+            core.enableContinuousFocus(True)
         self._failed.pop(site, None)
         self._moved_um[site] = self._moved_um.get(site, 0.0) + core.getPosition() - before_um
 

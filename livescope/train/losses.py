@@ -62,8 +62,8 @@ def losses(maps: Maps, targets: Targets, settings: FitSettings) -> dict[str, Ten
 def _outlines(radii: Tensor, true: Tensor) -> Tensor:
     """Compute (m,) -log of the overlap of two star-convex outlines around one point, intersection over union.
 
-    After PolarMask (Xie et al. 2020), with areas. (The distance of the logarithms was the loss once: its best answer for
-    a ray that may be long or short is the median, and the outlines of spread cells came out 7 % too small.)
+    After PolarMask (Xie et al. 2020), with areas. (The distance of the logarithms was the loss once: its best answer
+    for a ray that may be long or short is the median, and the outlines of spread cells came out 7 % too short.)
     """
     found = torch.isfinite(true)
     true = torch.where(found, true, 1.0).clamp(min=1.0)

@@ -429,6 +429,32 @@ def test_autofocus_that_fails_is_tried_again_and_ends_no_run(
     assert [f.z_um for f in sink.frames[2:4]] == pytest.approx([20, 20], abs=0.05), "put back to where it was"
 
 
+def test_continuous_focusing_is_off_while_autofocus_works_and_on_again_once_it_has(
+    demo_core: Any, sink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+    outcomes = iter([True, False, False, False, True, True])  # at the second position in vain
+    switch = demo_core.enableContinuousFocus
+
+    def focus() -> None:
+        did.append("focus")
+        if not next(outcomes):
+            raise RuntimeError("no reflex found")
+
+    def enable(on: bool) -> None:
+        did.append("on" if on else "off")
+        switch(on)
+
+    demo_core.enableContinuousFocus(True)
+    monkeypatch.setattr(demo_core, "fullFocus", focus)
+    monkeypatch.setattr(demo_core, "enableContinuousFocus", enable)
+    planned = run(sink, demo_core, focused(None, None))
+    planned.start()
+    assert planned.wait(60), planned.error
+    # frames taken where it failed are taken without, as with the core's own engine
+    assert " ".join(did) == "off focus on off focus focus focus focus on off focus on"
+
+
 def test_autofocus_without_a_device_ends_the_run_in_words(demo_core: Any, sink: Any) -> None:
     demo_core.setAutoFocusDevice("")
     planned = run(sink, demo_core, focused(None, None))

@@ -183,14 +183,15 @@ def test_analyze_into_a_place_that_cannot_be_written_reads_no_image(livescope_co
 
 
 def test_a_warning_of_stored_images_names_the_image(livescope_command: Run, tmp_path: Path) -> None:
-    (tmp_path / "day").mkdir()
+    day = tmp_path / "day"
+    day.mkdir()
     light = np.random.default_rng(0).normal(110, 4, (128, 128)).clip(0, 255).astype(np.uint8)
     burnt = light.copy()
     burnt[:60] = 255
     for name, picture in (("a_fine", light), ("b_burnt", burnt)):
-        imsave(tmp_path / "day" / f"{name}.png", picture, check_contrast=False)
+        imsave(day / f"{name}.png", picture, check_contrast=False)
     code, text = livescope_command(
-        "analyze", tmp_path / "day", "--model", "suspension", "--set", "detector.backend=onnx", "--out", tmp_path / "c.csv"
+        "analyze", day, "--model", "suspension", "--set", "detector.backend=onnx", "--out", tmp_path / "c.csv"
     )
     assert code == 0
     assert "b_burnt.png: 47% of the pixels" in text
