@@ -8,7 +8,8 @@ With --reference-only nothing is trained: only what the shift watch compares wit
 card, from the same fields through the network as it is.
 
 Real images are read from the folder in LIVESCOPE_DATA (default ../shared/data); `simulated` needs none. The same seed
-on the same machine and number of threads gives the same network.
+on the same machine, code and number of threads gives the same network; `simulated` is older than the present loss of
+outlines, with which it came out no better (docs/validation.md).
 """
 
 from __future__ import annotations
