@@ -108,17 +108,15 @@ def analyze_input(
             assert frame.metadata is not None
             calls = outlined(frame, analyser(frame).calls, name)
             batches.append(_rows(name, frame.metadata["t"], calls))  # one a frame
-            for warning in analyser.warnings:
-                told.setdefault(warning, f"{name}: {warning}")
-    frames = len(batches)
+            told |= {warning: f"{name}: {warning}" for warning in analyser.warnings if warning not in told}
     sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"
-    made_with = {"model": model, "sha256": sha256, "frames": frames, "outlines": outlines}
+    made_with = {"model": model, "sha256": sha256, "frames": len(batches), "outlines": outlines}
     table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata({"livescope": json.dumps(made_with)})
     _write(table, out)
     state = np.asarray(table["state"].combine_chunks(), dtype=object)
     live, dead, uncertain = (int((state == s.label).sum()) for s in State)
     analyser.close()
-    return Analysed(frames, table.num_rows, live, dead, uncertain, tuple(told.values()))
+    return Analysed(len(batches), table.num_rows, live, dead, uncertain, tuple(told.values()))
 
 
 def _rows(name: str, t: int, calls: CellCalls) -> pa.RecordBatch:

@@ -122,6 +122,18 @@ def test_p_cell_parts_true_from_spurious() -> None:
     assert 0.4 <= best_p_cell([found]) <= 0.5
 
 
+def test_p_cell_is_not_the_one_lucky_score() -> None:
+    """Thirty spurious calls of one score make the threshold just above them best; a bit less is far worse."""
+    true, spurious = np.linspace(0.45, 0.95, 100), np.concatenate([np.linspace(0.1, 0.45, 70), np.full(30, 0.549)])
+    scores = np.concatenate([true, spurious]).astype(np.float32)
+    marked = np.repeat([1, -1], 100)
+    found = Matched("f", "g", scores, scores, marked.astype(np.uint8), marked, np.zeros(200), np.zeros(0, np.int64))
+    thresholds = np.arange(0.05, 0.9, 0.005)
+    f1 = [2 * (true >= t).sum() / ((scores >= t).sum() + 100) for t in thresholds]
+    assert thresholds[np.argmax(f1)] == pytest.approx(0.55, abs=0.006)
+    assert 0.38 < best_p_cell([found]) < 0.48
+
+
 def test_calibration_needs_cells_of_both_states() -> None:
     found = _drawn(50, bias=-100.0, temperature=1.0)
     with pytest.raises(ModelError, match="50 live and 0 dead"):
