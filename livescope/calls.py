@@ -5,8 +5,9 @@ Owns `State`, `CellCalls` and `Viability` as data. How they are computed lies in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,12 @@ class CellCalls:
     def count(self, state: State) -> int:
         """Cells called `state`."""
         return int(np.count_nonzero(self.state == state))
+
+    def select(self, rows: NDArray[np.bool_]) -> Self:
+        """Return the calls of some rows only."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {name: v[rows] if isinstance(v, np.ndarray) else v for name, v in columns.items()}
+        return type(self)(**chosen)
 
     def outlines_yx(self) -> Floats:
         """(n, 32, 2) float32, vertices (y, x) of the outlines in pixels of the raw frame."""

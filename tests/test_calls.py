@@ -29,6 +29,13 @@ def test_counts_by_state() -> None:
     assert len(calls) == 4
 
 
+def test_rows_can_be_chosen() -> None:
+    calls = _calls([State.LIVE, State.DEAD, State.LIVE])
+    chosen = calls.select(calls.state == State.LIVE)
+    assert (len(chosen), chosen.count(State.LIVE), chosen.frame_index) == (2, 2, calls.frame_index)
+    assert chosen.radii_px.shape == (2, 32)
+
+
 def test_a_frame_without_cells() -> None:
     calls = _calls([])
     assert len(calls) == 0

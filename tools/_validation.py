@@ -22,13 +22,12 @@ from livescope.frames import Frame
 from livescope.train.agreement import viability_agreement
 from livescope.train.data import Field
 from livescope.train.evaluate import call_fields
+from livescope.train.free_response import LEAST_P_CELL, marked_cells, threshold_of
 from livescope.train.instances import Instances, match_instances, painted
 from livescope.train.scoring import Matched, bootstrap, match_field, score
 from livescope.train.sources import Dataset
 
 ROUNDS = 1000
-LEAST_P_CELL = 0.03
-"""Fainter calls are not kept."""
 _COLUMNS = ("y_px", "x_px", "p_cell", "p_dead", "state", "radii_px", "area_px", "edge")
 
 
@@ -85,15 +84,9 @@ def predict(bundle: Bundle, dataset: Dataset, fields: Sequence[Field], masks: Pa
     calls = call_fields(bundle, fields, dataset.pixel_um, p_cell=LEAST_P_CELL)
     instances = np.zeros((0, 2, 3), np.int64)
     if masks is not None:
-        kept = [select(one, one.p_cell >= bundle.card.p_cell) for one in calls]
+        kept = [one.select(one.p_cell >= bundle.card.p_cell) for one in calls]
         instances = np.stack([_instances(bundle, dataset, masks, f, c) for f, c in zip(fields, kept, strict=True)])
     return Fold([field.name for field in fields], calls, bundle.card.p_cell, instances)
-
-
-def select(calls: CellCalls, rows: NDArray[np.bool_]) -> CellCalls:
-    """Keep some rows of the calls. Leaving out the faintest is what a higher threshold gives: they suppress nobody."""
-    columns = {name: getattr(calls, name)[rows] for name in (*_COLUMNS, "track")}
-    return CellCalls(frame_index=calls.frame_index, pixel_um=calls.pixel_um, **columns)
 
 
 def _instances(bundle: Bundle, dataset: Dataset, masks: Path, field: Field, calls: CellCalls) -> NDArray[np.int64]:
@@ -137,7 +130,7 @@ def matched_of(dataset: Dataset, folds: Sequence[Fold], border_px: float = 0.0) 
     """Lay the calls above each fold's threshold beside the marked cells."""
     fields = {field.name: field for field in dataset.fields}
     return [
-        match_field(fields[name], select(calls, calls.p_cell >= fold.p_cell), dataset.reach, border_px)
+        match_field(fields[name], calls.select(calls.p_cell >= fold.p_cell), dataset.reach, border_px)
         for fold in folds
         for name, calls in zip(fold.names, fold.calls, strict=True)
     ]
@@ -232,18 +225,14 @@ def mcf7(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
         },
     )
     called = sum(int((one.p_cell >= fold.p_cell).sum()) for fold in folds for one in fold.calls)
-    return [*rows, Row("detections for each marked nucleus", called / _marked(own))]
-
-
-def _marked(matched: Sequence[Matched]) -> int:
-    return sum(int((m.marked >= 0).sum()) + len(m.missed) for m in matched)
+    return [*rows, Row("detections for each marked nucleus", called / marked_cells(own))]
 
 
 def _at_ratio(dataset: Dataset, folds: Sequence[Fold]) -> list[Fold]:
     """Give all folds the one threshold at which they call `DETECTIONS` cells for each marked one."""
-    scores = np.sort(np.concatenate([one.p_cell for fold in folds for one in fold.calls]))[::-1]
-    wanted = int(DETECTIONS * _marked(matched_of(dataset, folds)))
-    return [replace(fold, p_cell=float(scores[min(wanted, len(scores)) - 1])) for fold in folds]
+    calls = [one for fold in folds for one in fold.calls]
+    p_cell = threshold_of(calls, int(DETECTIONS * marked_cells(matched_of(dataset, folds))))
+    return [replace(fold, p_cell=LEAST_P_CELL if p_cell is None else p_cell) for fold in folds]
 
 
 def usiigaci(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:

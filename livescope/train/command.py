@@ -22,7 +22,7 @@ from livescope.errors import SettingsError
 
 __all__ = ["run_calibrate", "run_evaluate", "run_train"]
 
-_SHOWN = ("f1", "recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "ece", "error_at_90", "uncertain")
+_SHOWN = ("recall_live", "recall_dead", "auc_dead", "balanced_accuracy", "ece", "error_at_90", "uncertain")
 
 _WIDEST = "at most a quarter of the cells are left uncertain, and none below 0.05 or above 0.95"
 """What keeps the band from reaching every risk."""
@@ -141,10 +141,17 @@ def _figures(sheet: dict[str, Any]) -> Table:
     )
     for column in ("figure", "value", "95 % interval"):
         table.add_column(column)
-    for name in _SHOWN:
+    # where not every cell is marked a call beside them may be right
+    found = ("f1",) if data["every_cell_marked"] else ("recall",)
+    for name in (*found, *_SHOWN):
         value, interval = sheet["figures"][name]["value"], sheet["figures"][name]["interval"]
         if value is not None:
             table.add_row(WORDS[name], f"{value:.3f}", "{:.3f} to {:.3f}".format(*interval) if interval else "-")
+    if sheet["calls_per_cell"] is not None and not data["every_cell_marked"]:
+        table.add_row("calls for each marked cell", f"{sheet['calls_per_cell']:.2f}", "-")
+        for row in sheet["free_response"]:
+            if row["calls_per_cell"] == 2:
+                table.add_row("found at two calls for each", f"{row['recall']:.3f}", "-")
     return table
 
 

@@ -25,6 +25,7 @@ from livescope.outputs import make_room
 from livescope.settings import MAX_CELLS, DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field
+from livescope.train.free_response import LEAST_P_CELL, free_response, marked_cells
 from livescope.train.instances import outline_scores
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, reliability, score
 from livescope.train.seen import unknown_training, unseen
@@ -44,8 +45,8 @@ _SHIFT_FIELDS = 60
 
 _NOTHING: dict[str, Any] = {
     "figures": {name: {"value": None, "interval": None} for name in Scores.__dataclass_fields__},
-    **dict.fromkeys(("localisation_px", "localisation_um", "outlines", "viability")),
-    **{name: [] for name in ("reliability", "risk_coverage", "groups", "shift")},
+    **dict.fromkeys(("localisation_px", "localisation_um", "outlines", "viability", "calls_per_cell")),
+    **{name: [] for name in ("free_response", "reliability", "risk_coverage", "groups", "shift")},
 }
 """The figures of cells that were picked by what a model had called wrong."""
 
@@ -246,6 +247,8 @@ def _measured(
     report(f"calling cells of {len(fields)} fields")
     calls = call_fields(bundle, fields, dataset.pixel_um, tell=warn)
     matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+    # apart, since a table full of faint calls is not one at the card's threshold
+    faint = call_fields(bundle, fields, dataset.pixel_um, p_cell=LEAST_P_CELL)
     outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
     report("intervals")
     figures, intervals = asdict(score(matched)), bootstrap(matched, score)
@@ -258,6 +261,8 @@ def _measured(
         "localisation_px": _off(distance, 1.0),
         "localisation_um": _off(distance, dataset.pixel_um),
         "outlines": outline_scores(bundle, fields, calls, dataset.pixel_um) if outlined else None,
+        "calls_per_cell": sum(len(one) for one in calls) / cells if (cells := marked_cells(matched)) else None,
+        "free_response": free_response(fields, faint, dataset.reach),
         "reliability": reliability(matched),
         "risk_coverage": risk_coverage(matched),
         "viability": viability_agreement(matched, bundle.card) if dataset.complete else None,

@@ -25,6 +25,8 @@ __all__ = ["draw_dye", "draw_figures", "draw_history"]
 def draw_figures(sheet: dict[str, Any], folder: Path) -> list[tuple[str, Path]]:
     """Draw what the sheet holds; returns (caption, path) of each figure."""
     drawn = []
+    if sheet["free_response"]:
+        drawn.append(_free_response(sheet, folder / "free_response.png"))
     if sheet["reliability"]:
         figure, axes = _axes("chance of dead that was called", "part that was dead")
         axes.plot([0, 1], [0, 1], color="0.7")
@@ -93,6 +95,25 @@ def draw_dye(measured: Sequence[Measured], thresholds: Thresholds, path: Path) -
     dots.set_xlabel("dead dye / field median")
     dots.set_ylabel("dead dye / local ring")
     return _save(figure, path, "Truth of the states: dead dye of every nucleus, live below both lines, dead above both")
+
+
+def _free_response(sheet: dict[str, Any], path: Path) -> tuple[str, Path]:
+    figure, axes = _axes("calls for each marked cell", "part of the marked cells that are found")
+    rows, figures = sheet["free_response"], sheet["figures"]
+    for name, word, colour, dash in (
+        ("recall", "all", "0.3", "-"),
+        ("recall_live", "live", "#0072B2", "-"),
+        ("recall_dead", "dead", "#E69F00", "--"),
+    ):
+        values = [_number(row[name]) for row in rows]
+        if np.isfinite(values).any():
+            axes.plot([row["calls_per_cell"] for row in rows], values, dash, marker=".", color=colour, label=word)
+    axes.plot(
+        [_number(sheet["calls_per_cell"])], [_number(figures["recall"]["value"])], "k*", ms=11, label="as it calls"
+    )
+    axes.set_ylim(0, 1.02)
+    axes.legend(loc="lower right")
+    return _save(figure, path, "Found, by calls for each marked cell: what a lower or a higher threshold would give")
 
 
 def _bland_altman(agreement: dict[str, Any], path: Path) -> tuple[str, Path]:

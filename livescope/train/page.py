@@ -70,6 +70,8 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         for name, one in sheet["figures"].items()
         if one["value"] is not None
     ]
+    if sheet["calls_per_cell"] is not None:
+        rows.append(["calls for each marked cell", _cell(sheet["calls_per_cell"]), ""])
     for unit, off in (("pixels", sheet["localisation_px"]), ("um", sheet["localisation_um"])):
         if off:
             row = f"distance of found centres, {unit}"
@@ -89,7 +91,11 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         parts.append(
             f'<figure><img src="data:image/png;base64,{png}"><figcaption>{escape(caption)}</figcaption></figure>'
         )
-    for title, name in (("Disturbed fields", "shift"), ("By group", "groups")):
+    for title, name in (
+        ("Found, by calls for each marked cell", "free_response"),
+        ("Disturbed fields", "shift"),
+        ("By group", "groups"),
+    ):
         if sheet[name]:
             head = list(sheet[name][0])
             parts += [f"<h2>{title}</h2>", _table(head, [[_cell(row[k]) for k in head] for row in sheet[name]])]

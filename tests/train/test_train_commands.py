@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from livescope.detect.bundle import load_bundle
 from livescope.errors import SettingsError, SourceError
 from livescope.train import command
 from livescope.train.fit import FitSettings
+from livescope.train.scoring import Scores
 from livescope.train.settings import load_train_settings
 from livescope.train.sources import settings_in
 
@@ -95,10 +98,32 @@ def test_words_in_brackets_are_words() -> None:
     with command._stages(console) as tell:
         tell("reading day [/1]")
     assert "reading day [/1]" in console.export_text()
-    sheet = {"model": {"name": "a [/b]"}, "data": {"fields": 1, "groups": 1}}
-    sheet["figures"] = {name: {"value": 0.5, "interval": None} for name in command._SHOWN}
-    console.print(command._figures(sheet))
+    console.print(command._figures(figures(every_cell_marked=True)))
     assert "a [/b]: 1 fields" in console.export_text()
+
+
+def figures(*, every_cell_marked: bool) -> dict[str, Any]:
+    return {
+        "model": {"name": "a [/b]"},
+        "data": {"fields": 1, "groups": 1, "every_cell_marked": every_cell_marked},
+        "figures": {name: {"value": 0.5, "interval": None} for name in Scores.__dataclass_fields__},
+        "calls_per_cell": 1.25,
+        "free_response": [{"calls_per_cell": 1.5, "recall": 0.6}, {"calls_per_cell": 2.0, "recall": 0.71}],
+    }
+
+
+def test_where_not_every_cell_is_marked_no_precision_is_shown() -> None:
+    console = Console(record=True)
+    console.print(command._figures(figures(every_cell_marked=True)))
+    said = console.export_text()
+    assert "detection F1" in said
+    assert "marked cell" not in said
+    console.print(command._figures(figures(every_cell_marked=False)))
+    said = console.export_text()
+    assert "detection F1" not in said
+    assert "detection recall" in said
+    assert re.search(r"calls for each marked cell\W+1.25", said)
+    assert re.search(r"found at two calls for each\W+0.710", said)
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_calls_are_kept_as_they_were(validation: ModuleType, tmp_path: Path) -> 
     for one, other in zip(fold.calls, again.calls, strict=True):
         assert one.p_cell.tolist() == other.p_cell.tolist()
         assert one.radii_px.shape == other.radii_px.shape
-    assert validation.select(again.calls[0], again.calls[0].p_cell >= 0.3).p_dead.tolist() == pytest.approx([0.1])
+    assert again.calls[0].select(again.calls[0].p_cell >= 0.3).p_dead.tolist() == pytest.approx([0.1])
 
 
 @pytest.mark.parametrize(
