@@ -110,6 +110,8 @@ RECIPES = {
                 steps=1200,
                 state_weight=1.5,
                 dead_miss_weight=1.0,
+                # NK and blood cells look like dead MCF-7 ones: what counts is the order of faint calls
+                focal=1.0,
                 augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05),
             ),
         ),

@@ -48,6 +48,9 @@ class FitSettings(BaseModel):
     viability reads too high."""
     state_weight: float = Field(default=0.5, gt=0)
     """Weight of the state's loss against those of detection and outlines."""
+    focal: float = Field(default=2.0, ge=0, le=5)
+    """Exponent of the focal loss of cells: the higher, the less counts what is told apart already. 1 puts faint calls
+    in better order, where many others in the frame look like the cells that are wanted."""
     average_steps: float = Field(default=150, ge=1)
     """Time constant of the running average of the weights, which is the network that is kept."""
     seed: int = Field(default=0, ge=0)

@@ -37,6 +37,7 @@ _DYE_FROM_CHANCE: dict[str, Any] = {
     "steps": 1200,
     "state_weight": 1.5,
     "dead_miss_weight": 1.0,
+    "focal": 1.0,
     "augment": {"level": 0.04, "gradient": 0.12, "noise": 0.05},
 }
 """As in configs/dye.yaml, with that normalisation."""

@@ -38,6 +38,19 @@ def test_a_missed_dead_cell_costs_more_than_a_missed_live_one() -> None:
     assert missed[4][1] > 2 * missed[4][0]
 
 
+def test_with_a_lower_exponent_faint_calls_count_more_against_sure_ones() -> None:
+    _, targets = batch_of(0, 0)  # nothing to be found: every call is a false one
+    maps = StarNet().eval()(torch.zeros(1, 1, 64, 128))
+    cost = {}
+    for focal in (0.0, 1.0, 2.0):
+        for p in (0.05, 0.1, 0.8):
+            logit = torch.full_like(maps.object_logit, float(np.log(p / (1 - p))))
+            part = losses(maps._replace(object_logit=logit), targets, FitSettings(focal=focal))["object"].item()
+            cost[focal, p] = part / logit.numel()
+            assert cost[focal, p] == pytest.approx(-np.log(1 - p) * p**focal, rel=1e-3)
+    assert (cost[1, 0.1] - cost[1, 0.05]) / cost[1, 0.8] > 5 * (cost[2, 0.1] - cost[2, 0.05]) / cost[2, 0.8]
+
+
 def outline_loss(radii: float, unknown: slice = slice(0)) -> float:
     """Measure the loss of outlines of one radius on round cells whose rays are 6 pixels to 20 in turn."""
     _, targets = batch_of(3, 0)
