@@ -24,7 +24,7 @@ from livescope.errors import SourceError
 from livescope.frames import Pixels
 from livescope.train import data
 from livescope.train.masks import contours_of, group_of
-from livescope.train.nuclei import find_nuclei
+from livescope.train.nuclei import above_surroundings, find_nuclei
 from livescope.train.pictures import read_labels, read_picture
 
 __all__ = [
@@ -298,10 +298,14 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_backgroun
 
 
 def _spoken_for(pair: Pair) -> NDArray[np.bool_]:
-    """True where there is no nuclear dye, or a marked nucleus."""
-    signal = gaussian_filter(np.log1p(pair.nuclear.astype(np.float32)), 1.5)
-    background = signal < np.median(signal) + 0.5 * (threshold_otsu(signal) - np.median(signal))
-    known: NDArray[np.bool_] = background | (expand_labels(pair.nuclei, 4) > 0)
+    """True where there is no nuclear dye above its surroundings, or a marked nucleus."""
+    lit = pair.nuclear > 0
+    if not lit.any():
+        return np.ones(lit.shape, bool)
+    signal = above_surroundings(pair.nuclear, lit)
+    middle = float(np.median(signal[lit]))
+    dark = signal < middle + 0.5 * (threshold_otsu(signal[lit]) - middle)
+    known: NDArray[np.bool_] = dark | ~lit | (expand_labels(pair.nuclei, 4) > 0)
     return known
 
 

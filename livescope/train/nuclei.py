@@ -17,7 +17,7 @@ from skimage.segmentation import watershed
 
 from livescope.frames import Pixels
 
-__all__ = ["find_nuclei"]
+__all__ = ["above_surroundings", "find_nuclei"]
 
 _EDGE = 0.35
 """A nucleus ends where its dye has fallen to this part of its own height above what lies around it: dim nuclei beside
@@ -40,11 +40,10 @@ def find_nuclei(nuclear: Pixels, diameter_px: float = 40.0) -> NDArray[np.intp]:
     -------
     (H, W) instances, 0 where there is none.
     """
-    signal = np.log1p(nuclear.astype(np.float32))
-    signal = gaussian_filter(signal, diameter_px / 26) - gaussian_filter(signal, 2 * diameter_px)
     lit = nuclear > 0  # registration leaves black borders
-    if not lit.any() or np.ptp(signal[lit]) == 0:
+    if not lit.any() or np.ptp(nuclear[lit]) == 0:
         return np.zeros(nuclear.shape, np.intp)
+    signal = above_surroundings(nuclear, lit, diameter_px)
     mask = lit & (signal > threshold_otsu(signal[lit]))
     depth = gaussian_filter(signal, diameter_px / 10)
     apart = max(int(0.3 * diameter_px), 1)
@@ -53,6 +52,18 @@ def find_nuclei(nuclear: Pixels, diameter_px: float = 40.0) -> NDArray[np.intp]:
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     basins: NDArray[np.intp] = watershed(-depth, seeds, mask=mask).astype(np.intp)
     return _to_their_edges(basins, gaussian_filter(nuclear.astype(np.float32), 1.0), diameter_px)
+
+
+def above_surroundings(nuclear: Pixels, lit: NDArray[np.bool_], diameter_px: float = 40.0) -> NDArray[np.float32]:
+    """Compute the logarithm of a dye above that around it, (H, W) nats.
+
+    Places that are not `lit` (black borders) are taken for the typical light: their dark must not draw the surroundings
+    of what lies beside them down, nor any line between dark and bright.
+    """
+    signal = np.log1p(nuclear.astype(np.float32))
+    signal = np.where(lit, signal, np.median(signal[lit]))
+    raised: NDArray[np.float32] = gaussian_filter(signal, diameter_px / 26) - gaussian_filter(signal, 2 * diameter_px)
+    return raised
 
 
 def _to_their_edges(basins: NDArray[np.intp], dye: NDArray[np.float32], diameter_px: float) -> NDArray[np.intp]:

@@ -158,6 +158,24 @@ def test_a_nucleus_without_dye_around_is_unknown_not_background(tmp_path: Path) 
     assert field.known is not None  # a nucleus that was only not found is none of another kind
 
 
+def test_a_black_border_is_no_dark_background(tmp_path: Path) -> None:
+    draw(tmp_path, "exp0_field", 0)
+    (pair,) = read_pairs(tmp_path)
+    bordered = pair.nuclear.copy()
+    bordered[:, :12] = 0
+    # every nucleus is marked, and all that is not one is known to be none
+    (whole,), (field,) = (label([replace(pair, nuclear=one)], Thresholds()) for one in (pair.nuclear, bordered))
+    assert whole.known is not None
+    assert field.known is not None
+    assert whole.known.mean() > 0.95
+    assert field.known.mean() > 0.95
+    # nor are there more nuclei beside it
+    assert find_nuclei(bordered, 20).max() == find_nuclei(pair.nuclear, 20).max() == 16
+    (dark,) = label([replace(pair, nuclear=np.zeros_like(bordered))], Thresholds())
+    assert dark.known is not None
+    assert dark.known.all()
+
+
 def test_one_empty_field_does_not_break_registration() -> None:
     blank = np.full((64, 64), 500, np.uint16)
     assert len(register([(blank, blank)])) == 1
