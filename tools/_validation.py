@@ -22,7 +22,7 @@ from livescope.frames import Frame
 from livescope.train.agreement import viability_agreement
 from livescope.train.data import Field
 from livescope.train.evaluate import call_fields
-from livescope.train.free_response import LEAST_P_CELL, marked_cells, threshold_of
+from livescope.train.free_response import FAINTEST, marked_cells, threshold_of
 from livescope.train.instances import Instances, match_instances, painted
 from livescope.train.scoring import Matched, bootstrap, match_field, score
 from livescope.train.sources import Dataset
@@ -33,7 +33,7 @@ _COLUMNS = ("y_px", "x_px", "p_cell", "p_dead", "state", "radii_px", "area_px", 
 
 @dataclass(frozen=True)
 class Fold:
-    """Calls of the test fields of one network, down to scores of `LEAST_P_CELL`.
+    """Calls of the test fields of one network, down to scores of `FAINTEST`.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Row:
 
 def predict(bundle: Bundle, dataset: Dataset, fields: Sequence[Field], masks: Path | None = None) -> Fold:
     """Call the cells of fields that a network has not seen; `masks` is the folder of the fields' instance masks."""
-    calls = call_fields(bundle, fields, dataset.pixel_um, p_cell=LEAST_P_CELL)
+    calls = call_fields(bundle, fields, dataset.pixel_um, p_cell=FAINTEST)
     instances = np.zeros((0, 2, 3), np.int64)
     if masks is not None:
         kept = [one.select(one.p_cell >= bundle.card.p_cell) for one in calls]
@@ -232,7 +232,7 @@ def _at_ratio(dataset: Dataset, folds: Sequence[Fold]) -> list[Fold]:
     """Give all folds the one threshold at which they call `DETECTIONS` cells for each marked one."""
     calls = [one for fold in folds for one in fold.calls]
     p_cell = threshold_of(calls, int(DETECTIONS * marked_cells(matched_of(dataset, folds))))
-    return [replace(fold, p_cell=LEAST_P_CELL if p_cell is None else p_cell) for fold in folds]
+    return [replace(fold, p_cell=FAINTEST if p_cell is None else p_cell) for fold in folds]
 
 
 def usiigaci(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:

@@ -25,7 +25,7 @@ from livescope.outputs import make_room
 from livescope.settings import MAX_CELLS, DetectorSettings
 from livescope.train.agreement import risk_coverage, viability_agreement
 from livescope.train.data import Field
-from livescope.train.free_response import LEAST_P_CELL, free_response, marked_cells
+from livescope.train.free_response import FAINTEST, free_response, marked_cells
 from livescope.train.instances import outline_scores
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, reliability, score
 from livescope.train.seen import unknown_training, unseen
@@ -248,7 +248,7 @@ def _measured(
     calls = call_fields(bundle, fields, dataset.pixel_um, tell=warn)
     matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
     # apart, since a table full of faint calls is not one at the card's threshold
-    faint = call_fields(bundle, fields, dataset.pixel_um, p_cell=LEAST_P_CELL)
+    faint = call_fields(bundle, fields, dataset.pixel_um, p_cell=FAINTEST)
     outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
     report("intervals")
     figures, intervals = asdict(score(matched)), bootstrap(matched, score)

@@ -15,9 +15,9 @@ from livescope.calls import CellCalls
 from livescope.train.data import Field
 from livescope.train.scoring import Matched, match_field, score
 
-__all__ = ["LEAST_P_CELL", "free_response", "marked_cells", "threshold_of"]
+__all__ = ["FAINTEST", "free_response", "marked_cells", "threshold_of"]
 
-LEAST_P_CELL = 0.03
+FAINTEST = 0.005
 """Score down to which calls are asked for."""
 _CALLS_PER_CELL = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 
@@ -41,7 +41,7 @@ def free_response(fields: Sequence[Field], calls: Sequence[CellCalls], reach: fl
     fields
         The truth. Those whose marked cells were picked by what a model had called wrong are left out.
     calls
-        Of each field, down to `LEAST_P_CELL`. Leaving out the faintest is what a higher threshold gives: they suppress
+        Of each field, down to `FAINTEST`. Leaving out the faintest is what a higher threshold gives: they suppress
         nobody.
     reach
         As `livescope.train.scoring.match_field` takes it.
