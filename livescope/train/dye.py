@@ -300,7 +300,7 @@ def label(pairs: Sequence[Pair], thresholds: Thresholds, *, others_are_backgroun
 def _spoken_for(pair: Pair) -> NDArray[np.bool_]:
     """True where there is no nuclear dye above its surroundings, or a marked nucleus."""
     lit = pair.nuclear > 0
-    if not lit.any():
+    if not lit.any() or np.ptp(pair.nuclear[lit]) == 0:
         return np.ones(lit.shape, bool)
     signal = above_surroundings(pair.nuclear, lit)
     middle = float(np.median(signal[lit]))

@@ -247,6 +247,7 @@ def _measured(
     report(f"calling cells of {len(fields)} fields")
     calls = call_fields(bundle, fields, dataset.pixel_um, tell=warn)
     matched = [match_field(f, c, dataset.reach) for f, c in zip(fields, calls, strict=True)]
+    called = sum(len(c) for f, c in zip(fields, calls, strict=True) if not f.picked)
     # apart, since a table full of faint calls is not one at the card's threshold
     faint = call_fields(bundle, fields, dataset.pixel_um, p_cell=FAINTEST)
     outlined = dataset.complete and dataset.reach < 1  # of boxes and nuclei the outlines are not those of cells
@@ -261,7 +262,7 @@ def _measured(
         "localisation_px": _off(distance, 1.0),
         "localisation_um": _off(distance, dataset.pixel_um),
         "outlines": outline_scores(bundle, fields, calls, dataset.pixel_um) if outlined else None,
-        "calls_per_cell": sum(len(one) for one in calls) / cells if (cells := marked_cells(matched)) else None,
+        "calls_per_cell": called / cells if (cells := marked_cells(matched)) else None,
         "free_response": free_response(fields, faint, dataset.reach),
         "reliability": reliability(matched),
         "risk_coverage": risk_coverage(matched),
