@@ -23,9 +23,16 @@ _CALLS_PER_CELL = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 
 
 def threshold_of(calls: Sequence[CellCalls], number: int) -> float | None:
-    """Find the score at which `number` cells are called, the surest first; None where there are not so many."""
+    """Find the score at which `number` cells are called, the surest first, or fewer where more have that score.
+
+    None where there are not so many calls, or where the surest `number` cannot be told from others.
+    """
     scores = np.sort(np.concatenate([one.p_cell for one in calls]))[::-1]
-    return float(scores[number - 1]) if 0 < number <= len(scores) else None
+    if not 0 < number <= len(scores):
+        return None
+    within = scores[:number]
+    within = within[within > scores[number]] if number < len(scores) else within
+    return float(within[-1]) if len(within) else None
 
 
 def marked_cells(matched: Sequence[Matched]) -> int:

@@ -1,45 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from field_kit import calls, field
 
-from livescope.calls import CellCalls, State, ray_angles
-from livescope.train.data import Field
+from livescope.calls import State
 from livescope.train.free_response import free_response, marked_cells, threshold_of
 from livescope.train.scoring import match_field
-
-
-def field(centres: Sequence[tuple[float, float]], states: Sequence[State]) -> Field:
-    middle = np.asarray(centres, np.float32)
-    unit = np.stack([np.sin(ray_angles()), np.cos(ray_angles())], -1)
-    contours = (middle[:, None] + 10.0 * unit).astype(np.float32)
-    return Field("f", "g", np.zeros((100, 100), np.uint8), middle, contours, np.asarray(states, np.uint8))
-
-
-def calls(centres: Sequence[tuple[float, float]], scores: Sequence[float], p_dead: Sequence[float]) -> CellCalls:
-    middle, n = np.asarray(centres, np.float32), len(centres)
-    return CellCalls(
-        frame_index=0,
-        y_px=middle[:, 0],
-        x_px=middle[:, 1],
-        radii_px=np.full((n, 32), 10, np.float32),
-        p_cell=np.asarray(scores, np.float32),
-        p_dead=np.asarray(p_dead, np.float32),
-        state=np.full(n, State.UNCERTAIN, np.uint8),
-        area_px=np.full(n, 314, np.float32),
-        edge=np.zeros(n, bool),
-        track=np.full(n, -1, np.int64),
-    )
-
 
 TRUTH = field([(20, 20), (20, 80), (80, 20), (80, 80)], [State.LIVE, State.LIVE, State.DEAD, State.DEAD])
 CALLED = calls(
     [(20, 20), (50, 50), (80, 20), (20, 80), (50, 10), (80, 80), (50, 90), (5, 50)],
-    [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2],
-    [0.1, 0.5, 0.9, 0.95, 0.5, 0.8, 0.5, 0.5],
+    chances=[0.1, 0.5, 0.9, 0.95, 0.5, 0.8, 0.5, 0.5],
+    scores=[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2],
 )
 
 
@@ -73,3 +48,13 @@ def test_cells_found_and_missed_are_marked_ones() -> None:
 def test_a_number_of_calls_has_a_threshold(number: int, expected: float | None) -> None:
     found = threshold_of([CALLED.select(CALLED.x_px > 50), CALLED.select(CALLED.x_px <= 50)], number)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_calls_of_one_score_are_not_parted_by_chance() -> None:
+    """A network that says 1 of every cell has one threshold, and no curve below what it calls."""
+    assert threshold_of([replace(CALLED, p_cell=np.ones(8, np.float32))], 4) is None
+    tied = replace(CALLED, p_cell=np.array([0.9, 0.8, 0.7, 0.5, 0.5, 0.5, 0.3, 0.2], np.float32))
+    assert threshold_of([tied], 5) == pytest.approx(0.7)
+    assert threshold_of([tied], 6) == pytest.approx(0.5)
+    rows = free_response([TRUTH], [replace(CALLED, p_cell=np.ones(8, np.float32))], reach=1.0)
+    assert [(row["calls_per_cell"], row["recall"]) for row in rows] == [(2.0, 1.0)]
