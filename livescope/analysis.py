@@ -113,7 +113,7 @@ class FrameAnalyser:
             self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))
         counting = counting_rows(calls, frame.spec.shape, self._settings.border)
         shift = None if self._watch is None else self._watch.distance
-        return Analysis(frame, calls, viability(calls, card.sensitivity, card.specificity, counting), shift=shift)
+        return Analysis(frame, calls, viability(calls, card.error_rates, counting), shift=shift)
 
     @property
     def uncertain(self) -> tuple[float, float]:

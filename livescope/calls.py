@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livescope.frames import Frame
 
-__all__ = ["N_RAYS", "Analysis", "CellCalls", "Fates", "State", "Viability", "ray_angles"]
+__all__ = ["N_RAYS", "Analysis", "CellCalls", "ErrorRates", "Fates", "State", "Viability", "ray_angles"]
 
 N_RAYS = 32
 """Rays of an outline."""
@@ -153,6 +153,23 @@ class Fates:
         return replace(calls, p_dead=self.p_dead, state=self.state)
 
 
+class ErrorRates(NamedTuple):
+    """How often a model calls the state right, and how many cells that was measured on.
+
+    Attributes
+    ----------
+    sensitivity, n_live
+        Chance that a live cell is called live, and the live cells it was estimated from.
+    specificity, n_dead
+        Chance that a dead cell is called dead, and the dead cells it was estimated from.
+    """
+
+    sensitivity: float
+    n_live: int
+    specificity: float
+    n_dead: int
+
+
 @dataclass(slots=True, frozen=True)
 class Viability:
     """How many cells live, with its uncertainty: never a bare percentage.
@@ -164,8 +181,9 @@ class Viability:
     fraction, low, high
         Live / (live + dead) with its 95 % interval, NaN where no cell was called. Uncertain cells are left out.
     corrected, corrected_low, corrected_high
-        The fraction corrected for the model's own sensitivity and specificity (Rogan and Gladen 1978), None where the
-        model's card does not state them.
+        The fraction corrected for the model's own sensitivity and specificity (Rogan and Gladen 1978), and its 95 %
+        interval, which has their uncertainty in it (Lang and Reiczigel 2014). None where the model's card does not
+        state them, where it is no better than chance, or where no cell was called.
     """
 
     n_live: int

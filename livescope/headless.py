@@ -173,6 +173,7 @@ def viability_text(viability: dict[str, Any]) -> str:
     percent += f" (95 % interval {_percent(viability['low'])} to {_percent(viability['high'])})"
     if viability["corrected"] is not None:
         percent += f", corrected for the model's errors {_percent(viability['corrected'])}"
+        percent += f" ({_percent(viability['corrected_low'])} to {_percent(viability['corrected_high'])})"
     return f"{percent}; {counts}"
 
 

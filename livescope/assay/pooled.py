@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from livescope.assay.viability import corrected_fraction, wilson
-from livescope.calls import CellCalls, Viability
+from livescope.assay.viability import corrected, wilson
+from livescope.calls import CellCalls, ErrorRates, Viability
 
-__all__ = ["BorderRule", "corrected_interval", "counting_rows", "pooled_viability"]
+__all__ = ["BorderRule", "counting_rows", "pooled_viability"]
 
 BorderRule = Literal["all", "inside", "brick"]
 
@@ -57,8 +57,7 @@ def pooled_viability(
     n_dead: ArrayLike,
     n_uncertain: ArrayLike = 0,
     *,
-    sensitivity: tuple[float, int] | None = None,
-    specificity: tuple[float, int] | None = None,
+    rates: ErrorRates | None = None,
 ) -> Viability:
     """Compute the viability over clusters (fields, wells, frames): each entry of the arrays is one.
 
@@ -66,8 +65,8 @@ def pooled_viability(
     ----------
     n_live, n_dead, n_uncertain
         (m,) counts by cluster.
-    sensitivity, specificity
-        Chance that a live cell is called live, a dead one dead, each with the number of cells it was estimated from.
+    rates
+        Of the model, from its card; with them the fraction is also given corrected.
 
     Returns
     -------
@@ -87,48 +86,8 @@ def pooled_viability(
     live, dead, uncertain = (np.atleast_1d(np.asarray(counts, float)) for counts in (n_live, n_dead, n_uncertain))
     cells = _effective(live, live + dead)
     fraction, low, high = wilson(cells * float(live.sum()) / float((live + dead).sum()), cells) if cells else _NOTHING
-    corrected = corrected_low = corrected_high = None
-    if sensitivity is not None and specificity is not None and not math.isnan(fraction):
-        corrected = corrected_fraction(fraction, sensitivity[0], specificity[0])
-        if corrected is not None:
-            corrected_low, corrected_high = corrected_interval(fraction, cells, sensitivity, specificity)
     counts = (int(live.sum()), int(dead.sum()), int(uncertain.sum()))
-    return Viability(*counts, fraction, low, high, corrected, corrected_low, corrected_high)
-
-
-def corrected_interval(
-    apparent: float, cells: float, sensitivity: tuple[float, int], specificity: tuple[float, int]
-) -> tuple[float, float]:
-    """Return the 95 % interval of a Rogan-Gladen fraction, the uncertainty of both error rates included.
-
-    After Lang and Reiczigel (2014), Prev. Vet. Med. 113:13-22; clipped to 0..1. It is all of that where the error rates
-    rest on so few cells that the model may be no better than chance.
-
-    Parameters
-    ----------
-    apparent
-        Fraction called live.
-    cells
-        Number (or effective number) of cells.
-    sensitivity, specificity
-        Each with the number of cells it was estimated from.
-
-    Examples
-    --------
-    >>> [round(v, 3) for v in corrected_interval(0.5, 200, (0.95, 100), (0.95, 100))]
-    [0.414, 0.586]
-    """
-    z2 = _Z95**2
-    n, p = cells + z2, (cells * apparent + z2 / 2) / (cells + z2)
-    (se, n_se), (sp, n_sp) = (((m * r + 1) / (m + 2), m + 2) for r, m in (sensitivity, specificity))
-    youden = se + sp - 1
-    if youden <= 0:
-        return 0.0, 1.0
-    live = (p + sp - 1) / youden
-    shift = 2 * z2 * (live * se * (1 - se) / n_se - (1 - live) * sp * (1 - sp) / n_sp)
-    variance = p * (1 - p) / n + live**2 * se * (1 - se) / n_se + (1 - live) ** 2 * sp * (1 - sp) / n_sp
-    half = _Z95 * math.sqrt(variance) / youden
-    return min(max(live + shift - half, 0.0), 1.0), min(max(live + shift + half, 0.0), 1.0)
+    return Viability(*counts, fraction, low, high, *corrected(fraction, cells, rates))
 
 
 def _effective(live: NDArray[np.float64], cells: NDArray[np.float64]) -> float:

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from livescope.calls import ErrorRates
 from livescope.detect.adapter import Adapter
 from livescope.detect.normalise import Normalisation
 from livescope.detect.screen import read_screened
@@ -124,6 +125,8 @@ class Card(BaseModel):
     """Chance that a live cell that was given a call is called live; None where not measured."""
     specificity: float | None = Field(default=None, ge=0, le=1)
     """Chance that a dead cell that was given a call is called dead; None where not measured."""
+    rated_on: tuple[int, int] | None = None
+    """Live and dead cells that these two chances were measured on; None: those of the first validation."""
     validation: tuple[Validation, ...]
     shift: ShiftReference | None = None
     """How frames of the training look, for the shift watch; None where that was not measured."""
@@ -144,6 +147,16 @@ class Card(BaseModel):
         if not 0 < self.cell_diameter_px[0] <= self.cell_diameter_px[1]:
             raise ValueError(f"cell_diameter_px: {self.cell_diameter_px} is no range of diameters")
         return self
+
+    @property
+    def error_rates(self) -> ErrorRates | None:
+        """By which a viability is corrected; None where the card does not state them, or not on how many cells."""
+        counts = self.rated_on
+        if counts is None and self.validation:
+            counts = self.validation[0].n_live, self.validation[0].n_dead
+        if self.sensitivity is None or self.specificity is None or counts is None:
+            return None
+        return ErrorRates(self.sensitivity, counts[0], self.specificity, counts[1])
 
     @property
     def cautions(self) -> tuple[str, ...]:

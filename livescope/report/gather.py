@@ -228,14 +228,6 @@ def _card(record: Record) -> Card | None:
     return bundle.card if wanted in (None, bundle.sha256) else None
 
 
-def _rates(card: Card | None) -> dict[str, tuple[float, int]]:
-    """Return sensitivity and specificity with the numbers of cells behind them, as `pooled_viability` takes them."""
-    if card is None or card.sensitivity is None or card.specificity is None or not card.validation:
-        return {}
-    sheet = card.validation[0]
-    return {"sensitivity": (card.sensitivity, sheet.n_live), "specificity": (card.specificity, sheet.n_dead)}
-
-
 def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
     """Pool frames of different fields; by well where there are several, for fields of one well are alike."""
     cluster = "well" if len({row["well"] for row in rows}) > 1 else "position"
@@ -243,7 +235,7 @@ def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
     for row in rows:
         totals.setdefault(row[cluster], Counter()).update({name: row[name] for name in _COUNTS})
     counts = (np.array([total[name] for total in totals.values()]) for name in _COUNTS)
-    return pooled_viability(*counts, **_rates(card))
+    return pooled_viability(*counts, rates=None if card is None else card.error_rates)
 
 
 def _field(row: dict[str, Any]) -> tuple[str, str | None]:

@@ -111,7 +111,7 @@ class Readings:
             "elapsed_h": (time_s - self._start_s) / 3600,
             **more,
         }
-        return Reading(frame_index, time_s, position, values, viability.n_live + viability.n_dead)
+        return Reading(frame_index, time_s, position, values, viability.n_live + viability.n_dead, camera)
 
 
 def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule | None = None) -> Iterator[Reading]:

@@ -6,7 +6,7 @@ a record.
 A condition is a Schmitt trigger: it turns on after `frames` readings in a row beyond its threshold and off after as
 many beyond `clear`, so that a value that wavers between the two changes nothing. A rule fires when all its conditions
 have come on, and again, if it repeats, once they were off in between. What comes on within the cooldown and stays on
-fires when the cooldown is over.
+fires when the cooldown is over. Nothing fires at a reading that does not say whether all conditions hold.
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ class Condition(_Frozen):
                 raise ValueError(f"clear ({self.clear:g}) must not lie over above ({self.above:g})")
         return self
 
+    def knows(self, reading: Reading) -> bool:
+        """Whether a reading says anything: its value is known, and rests on enough cells."""
+        return not math.isnan(reading.values.get(self.metric, math.nan)) and reading.n_cells >= self.min_cells
+
     def beyond(self, value: float) -> bool:
         """Whether a value lies beyond the threshold."""
         return value < self.below if self.below is not None else value > (self.above or 0.0)
@@ -95,7 +99,7 @@ class Rule(_Frozen):
     name: str = Field(min_length=1)
     when: tuple[Condition, ...] = Field(min_length=1)
     per: Literal["position", "run"] = "position"
-    """position: each stage position by itself; run: all readings together."""
+    """position: each stage position by itself, and each camera there; run: all readings together."""
     repeat: bool = False
     """Fire each time the conditions come on anew, instead of once."""
     cooldown_s: float = Field(default=0.0, ge=0)
@@ -139,6 +143,8 @@ class Reading:
         By name of `Metric`.
     n_cells
         Live and dead cells that the values rest on.
+    camera
+        Its camera; of several at one position each sees cells of its own.
     """
 
     frame_index: int
@@ -146,6 +152,7 @@ class Reading:
     position: str | None
     values: Mapping[str, float]
     n_cells: int
+    camera: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -180,10 +187,10 @@ class _Trigger:
     in_a_row: int = 0
 
     def update(self, condition: Condition, reading: Reading) -> None:
-        value = reading.values.get(condition.metric, math.nan)
-        if math.isnan(value) or reading.n_cells < condition.min_cells:
+        if not condition.knows(reading):
             self.in_a_row = 0  # what is not known is not in a row
             return
+        value = reading.values[condition.metric]
         changes = condition.cleared(value) if self.on else condition.beyond(value)
         self.in_a_row = self.in_a_row + 1 if changes else 0
         if self.in_a_row >= condition.frames:
@@ -218,14 +225,14 @@ class RuleEngine:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules.rules
-        self._memory: dict[tuple[str, str | None], _Memory] = {}
+        self._memory: dict[tuple[str, tuple[str | None, str] | None], _Memory] = {}
 
     def update(self, reading: Reading) -> list[Firing]:
         """Take in a reading and return what fires at it."""
         return [firing for rule in self._rules if (firing := self._update(rule, reading)) is not None]
 
     def _update(self, rule: Rule, reading: Reading) -> Firing | None:
-        place = reading.position if rule.per == "position" else None
+        place = (reading.position, reading.camera) if rule.per == "position" else None
         memory = self._memory.setdefault((rule.name, place), _Memory([_Trigger() for _ in rule.when]))
         for trigger, condition in zip(memory.triggers, rule.when, strict=True):
             trigger.update(condition, reading)
@@ -237,11 +244,14 @@ class RuleEngine:
             return None
         if memory.fired_s is not None and (not rule.repeat or reading.time_s - memory.fired_s < rule.cooldown_s):
             return None
+        if not all(condition.knows(reading) for condition in rule.when):
+            return None  # the cooldown is over, but whether the conditions still hold must be seen
+        cooled = memory.fired_s is not None and memory.since_s < memory.fired_s + rule.cooldown_s
         memory.answered, memory.fired_s = True, reading.time_s
         reason = " and ".join(_words(condition, reading) for condition in rule.when)
         waited_s = reading.time_s - memory.since_s
         if waited_s > 0:
-            reason += f", held for {waited_s:.4g} s until the cooldown was over"
+            reason += f", held for {waited_s:.4g} s" + (" until the cooldown was over" if cooled else "")
         return Firing(
             rule.name,
             reading.position,
@@ -253,7 +263,7 @@ class RuleEngine:
 
 
 def _words(condition: Condition, reading: Reading) -> str:
-    value = reading.values.get(condition.metric, math.nan)
+    value = reading.values[condition.metric]
     row = f" in {condition.frames} frames in a row" if condition.frames > 1 else ""
     return f"{condition} ({value:.4g}){row}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from livescope.assay.viability import viability_of_counts
+from livescope.assay.viability import corrected_fraction
 from livescope.calls import State
 from livescope.detect.bundle import Card
 from livescope.train.scoring import Matched
@@ -69,22 +69,23 @@ def _rows(matched: Sequence[Matched], by: str, card: Card) -> list[dict[str, Any
     units: dict[str, list[Matched]] = {}
     for one in matched:
         units.setdefault(getattr(one, by), []).append(one)
+    stated = None if card.sensitivity is None or card.specificity is None else (card.sensitivity, card.specificity)
     rows = []
     for name, ones in units.items():
         truth = np.concatenate([part for m in ones for part in (m.marked[m.marked >= 0], m.missed)])
         call = np.concatenate([m.call for m in ones])
         live, dead = int(np.sum(truth == State.LIVE)), int(np.sum(truth == State.DEAD))
-        counts = [int(np.sum(call == state)) for state in (State.LIVE, State.DEAD, State.UNCERTAIN)]
-        if live + dead < _LEAST_CELLS or not counts[0] + counts[1]:
+        called_live, called_dead = (int(np.sum(call == state)) for state in (State.LIVE, State.DEAD))
+        if live + dead < _LEAST_CELLS or not called_live + called_dead:
             continue
-        measured = viability_of_counts(counts[0], counts[1], counts[2], card.sensitivity, card.specificity)
+        called = called_live / (called_live + called_dead)
         rows.append(
             {
                 "name": name,
                 "n": live + dead,
                 "true": live / (live + dead),
-                "called": measured.fraction,
-                "corrected": measured.corrected,
+                "called": called,
+                "corrected": None if stated is None else corrected_fraction(called, *stated),
             }
         )
     return rows

@@ -248,6 +248,7 @@ def _chances(bundle: Bundle, matched: Sequence[Matched], risk: float) -> _Chance
         "uncertain": (low, high),
         "version": f"{bundle.card.version.removesuffix('+recalibrated')}+recalibrated",
         **{name: None if rate is None else round(rate, 4) for name, rate in rates.items()},
+        "rated_on": (int(np.sum(given & ~dead)), int(np.sum(given & dead))),
     }
     return _Chances(
         card,

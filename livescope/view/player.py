@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from livescope.assay.pooled import counting_rows
 from livescope.assay.viability import viability, viability_of_counts
-from livescope.calls import Analysis, Viability
+from livescope.calls import Analysis, ErrorRates, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.detect.detector import BackendInfo
 from livescope.errors import ModelError, RecordError
@@ -53,7 +53,7 @@ class RecordPlayer:
         self.path = path
         self._record = open_record(path)
         self._live = self._record.live
-        self._rates: tuple[float | None, float | None] = (None, None)
+        self._rates: ErrorRates | None = None
         self._times_s = np.empty(0)
         self._analysed = np.empty(0, bool)
         self._curve: list[tuple[float, Viability]] = []
@@ -248,7 +248,7 @@ class RecordPlayer:
         if calls is None:
             return None
         counting = counting_rows(calls, own.spec.shape, self.settings.detector.border)
-        return Analysis(own, calls, viability(calls, *self._rates, counting))
+        return Analysis(own, calls, viability(calls, self._rates, counting))
 
     def _follow(self) -> None:
         at_end = self._wanted == self.count - 1
@@ -292,13 +292,12 @@ def _model_of(record: Record) -> tuple[BackendInfo | None, str]:
     return backend, backend.model if backend is not None else record.settings.detector.model
 
 
-def _rates_of(record: Record) -> tuple[float | None, float | None]:
-    """Sensitivity and specificity of the model that called the cells, where it is at hand and still the same file."""
+def _rates_of(record: Record) -> ErrorRates | None:
+    """Return the error rates of the model that called the cells, where it is at hand and still the same file."""
     told = record.manifest.get("backend")
     wanted = told.get("model_sha256") if isinstance(told, dict) else None
     try:
         bundle = load_bundle(record.settings.detector.model)
     except ModelError:
-        return None, None
-    same = wanted in (None, bundle.sha256)
-    return (bundle.card.sensitivity, bundle.card.specificity) if same else (None, None)
+        return None
+    return bundle.card.error_rates if wanted in (None, bundle.sha256) else None

@@ -58,11 +58,34 @@ NAN = float("nan")
         ({"repeat": True, "cooldown_s": 4.0}, [0.7, 0.9, 0.7, 0.9, 0.9, 0.9], [0]),  # but for what is over
         ({"repeat": True, "cooldown_s": 2.0}, [0.7, 0.7, 0.7, 0.7], [0]),  # one time on is answered once
         ({"repeat": False, "cooldown_s": 1.0}, [0.7, 0.9, 0.7, 0.7], [0]),
+        ({"repeat": True, "cooldown_s": 3.0}, [0.7, 0.9, 0.7, NAN, NAN, 0.7], [0, 5]),  # unknown at its end, it waits
+        ({"repeat": True, "cooldown_s": 3.0}, [0.7, 0.9, 0.7, NAN, NAN, 0.9], [0]),  # and then it was over
         ({}, [], []),
     ],
 )
 def test_truth_table(condition: dict[str, Any], values: list[float], frames: list[int]) -> None:
     assert fired(rules(**condition), values) == frames
+
+
+def test_two_conditions_fire_at_a_reading_that_knows_both() -> None:
+    """The rate was high before it became unknown: it fired for ``nan`` deaths an hour."""
+    when = [{"metric": "death_rate_per_h", "above": 0.1}, {"metric": "viability", "below": 0.8}]
+    both = Rules.model_validate({"rules": [{"name": "r", "when": when, "do": [{"action": "stop"}]}]})
+    values = [(0.2, 0.9), (NAN, 0.7), (0.3, 0.7)]
+    readings = [
+        Reading(k, 60.0 * k, None, {"death_rate_per_h": rate, "viability": viability}, 100)
+        for k, (rate, viability) in enumerate(values)
+    ]
+    (firing,) = dry_run(both, readings)
+    assert firing.reason == "death_rate_per_h > 0.1 (0.3) and viability < 0.8 (0.7), held for 60 s, 100 cells"
+
+
+@pytest.mark.parametrize(("per", "frames"), [("position", []), ("run", [1])])
+def test_cameras_at_one_position_are_watched_apart(per: str, frames: list[int]) -> None:
+    readings = [
+        Reading(k, float(k), "A1", {"viability": 0.7}, 100, camera) for k, camera in enumerate(["left", "right"])
+    ]
+    assert [firing.frame_index for firing in dry_run(rules(per=per, frames=2), readings)] == frames
 
 
 def test_reason_of_a_firing_that_waited_for_the_cooldown() -> None:
