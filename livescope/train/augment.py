@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
+from livescope.train.disturb import discs, shade, texture
 from livescope.train.examples import Cells, Example
 
 __all__ = ["AugmentSettings", "augment", "place"]
 
 
 class AugmentSettings(BaseModel):
-    """How far augmentation goes; each is the largest, drawn uniformly up to it."""
+    """How far augmentation goes: the largest of each, drawn uniformly up to it, or the part of pictures that get it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +39,12 @@ class AugmentSettings(BaseModel):
     """Sigma of a blur, in a third of the pictures."""
     noise: float = Field(default=0.2, ge=0)
     """Sigma of added noise, units of the normalised image."""
+    texture: float = Field(default=0.0, ge=0, le=1)
+    """Part of the pictures over which a randomly filtered version of themselves is laid (`disturb.texture`)."""
+    discs: float = Field(default=0.0, ge=0, le=1)
+    """Part of the pictures over which discs like blood cells, bubbles or debris are laid (`disturb.discs`)."""
+    shade: float = Field(default=0.0, ge=0, le=1)
+    """Part of the pictures of which some region is darker or lighter, and weaker (`disturb.shade`)."""
 
 
 def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:
@@ -61,7 +68,11 @@ def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np
     shift = -low - np.where(rng.random(2) < 0.25, rng.integers(0, 2, 2), rng.random(2)) * slack
     fill = "border" if rng.random() < 0.5 else "zeros"
     moved = place(example, matrix, shift, canvas_px, fill)
-    return replace(moved, image=_light(moved.image, settings, rng))
+    seen = _light(moved.image, settings, rng)
+    for part, disturb in ((settings.texture, texture), (settings.discs, discs), (settings.shade, shade)):
+        if part and rng.random() < part:
+            seen = disturb(seen, rng)
+    return replace(moved, image=seen)
 
 
 def _matrix(settings: AugmentSettings, rng: np.random.Generator) -> NDArray[np.float64]:
