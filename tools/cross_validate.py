@@ -107,12 +107,13 @@ RECIPES = {
             # contrast differs sixfold between the experiments; the strengths below are in units of the frame's spread
             normalisation=Spread(),
             fit=FitSettings(
-                steps=1200,
+                steps=2400,
                 state_weight=1.5,
                 dead_miss_weight=1.0,
                 # NK and blood cells look like dead MCF-7 ones: what counts is the order of faint calls
                 focal=1.0,
-                augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05),
+                # red blood cells lie over the cells of some fields
+                augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05, discs=0.3),
             ),
         ),
         3,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
-from livescope.train.disturb import discs, shade, texture
+from livescope.train.discs import with_discs
 from livescope.train.examples import Cells, Example
 
 __all__ = ["AugmentSettings", "augment", "place"]
@@ -39,12 +39,8 @@ class AugmentSettings(BaseModel):
     """Sigma of a blur, in a third of the pictures."""
     noise: float = Field(default=0.2, ge=0)
     """Sigma of added noise, units of the normalised image."""
-    texture: float = Field(default=0.0, ge=0, le=1)
-    """Part of the pictures over which a randomly filtered version of themselves is laid (`disturb.texture`)."""
     discs: float = Field(default=0.0, ge=0, le=1)
-    """Part of the pictures over which discs like blood cells, bubbles or debris are laid (`disturb.discs`)."""
-    shade: float = Field(default=0.0, ge=0, le=1)
-    """Part of the pictures of which some region is darker or lighter, and weaker (`disturb.shade`)."""
+    """Part of the pictures over which round things are laid, as blood cells, bubbles or debris lie over cells."""
 
 
 def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np.random.Generator) -> Example:
@@ -69,9 +65,8 @@ def augment(example: Example, canvas_px: int, settings: AugmentSettings, rng: np
     fill = "border" if rng.random() < 0.5 else "zeros"
     moved = place(example, matrix, shift, canvas_px, fill)
     seen = _light(moved.image, settings, rng)
-    for part, disturb in ((settings.texture, texture), (settings.discs, discs), (settings.shade, shade)):
-        if part and rng.random() < part:
-            seen = disturb(seen, rng)
+    if settings.discs and rng.random() < settings.discs:
+        seen = with_discs(seen, rng)
     return replace(moved, image=seen)
 
 

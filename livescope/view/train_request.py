@@ -34,11 +34,11 @@ _FINE_TUNE: dict[str, Any] = {"steps": 300, "batch": 8, "canvas_px": 208, "learn
 """As in configs/finetune.yaml."""
 _FROM_CHANCE: dict[str, Any] = {"steps": 2000, "learning_rate": 3e-3}
 _DYE_FROM_CHANCE: dict[str, Any] = {
-    "steps": 1200,
+    "steps": 2400,
     "state_weight": 1.5,
     "dead_miss_weight": 1.0,
     "focal": 1.0,
-    "augment": {"level": 0.04, "gradient": 0.12, "noise": 0.05},
+    "augment": {"level": 0.04, "gradient": 0.12, "noise": 0.05, "discs": 0.3},
 }
 """As in configs/dye.yaml, with that normalisation."""
 _COCO = "annotations.coco.json"
