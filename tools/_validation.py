@@ -195,8 +195,8 @@ DETECTIONS = 2.0
 def mcf7(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
     """Dye pairs, by experiment; cells are found in bright-field alone and only some are marked.
 
-    The bars hold at one threshold for all networks, at which they call two cells for each marked nucleus; the other
-    figures are those at the threshold that each network's training has chosen.
+    What is found is measured at one threshold for all networks, at which they call two cells for each marked nucleus; the
+    state there and at the threshold that each network's training has chosen, which the other figures are of.
     """
     even, own = matched_of(dataset, _at_ratio(dataset, folds)), matched_of(dataset, folds)
     rows = _rows(
@@ -219,7 +219,7 @@ def mcf7(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
     rows += _rows(
         own,
         {
-            "auc_dead": ("AUC of dead, all folds together", None, False),
+            "auc_dead": ("AUC of dead, all folds together", 0.92, False),
             "recall": ("marked nuclei found", None, False),
             **_STATE,
         },
