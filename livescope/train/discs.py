@@ -24,7 +24,7 @@ def with_discs(image: Picture, rng: np.random.Generator) -> Picture:
         The source of chance.
     """
     image = image.copy()
-    deviation = _deviation(image)
+    deviation = max(float(image.std()), 1e-4)  # an empty picture has none
     heaps = rng.uniform(0, 1, (int(rng.integers(1, 4)), 2)) * image.shape
     wide = rng.uniform(20, 90)
     radius = rng.uniform(8, 15)
@@ -63,8 +63,3 @@ def _disc(
     hidden = rng.uniform(0, 0.6) / (1 + np.exp((distance - 1) * 12))
     part = image[low[0] : high[0], low[1] : high[1]]
     part[:] = part * (1 - hidden) + drawn
-
-
-def _deviation(image: Picture) -> float:
-    """Standard deviation, and something above 0 for an empty picture."""
-    return max(float(image.std()), 1e-4)
