@@ -195,8 +195,8 @@ DETECTIONS = 2.0
 def mcf7(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
     """Dye pairs, by experiment; cells are found in bright-field alone and only some are marked.
 
-    What is found is measured at one threshold for all networks, at which they call two cells for each marked nucleus; the
-    state there and at the threshold that each network's training has chosen, which the other figures are of.
+    What is found is measured at one threshold for all networks, at which they call two cells for each marked nucleus,
+    the state there and at the threshold that each network's training has chosen; so are all other figures.
     """
     even, own = matched_of(dataset, _at_ratio(dataset, folds)), matched_of(dataset, folds)
     rows = _rows(
