@@ -47,7 +47,7 @@ def viability_of_counts(
     --------
     >>> v = viability_of_counts(90, 10, rates=ErrorRates(0.95, 500, 0.9, 300))
     >>> [round(x, 3) for x in (v.fraction, v.low, v.high, v.corrected, v.corrected_low, v.corrected_high)]
-    [0.9, 0.826, 0.945, 0.941, 0.861, 1.0]
+    [0.9, 0.826, 0.945, 0.941, 0.85, 1.0]
     """
     fraction, low, high = wilson(n_live, n_live + n_dead)
     return Viability(n_live, n_dead, n_uncertain, fraction, low, high, *corrected(fraction, n_live + n_dead, rates))
