@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
-from livescope.headless import print_summary
+from livescope.assay.viability import viability_of_counts
+from livescope.calls import ErrorRates
+from livescope.headless import print_summary, viability_text
+from livescope.view.picture import viability_lines
 
 SUMMARY: dict[str, Any] = {
     "state": "failed",
@@ -39,3 +43,12 @@ def test_words_in_brackets_are_words() -> None:
     said = console.export_text()
     for words in ("[/x]", "[a]: stop", "not [b]", "q [/c]/model.onnx", "[d]", "runs [e]/", "livescope[triton]", "[f]"):
         assert words in said
+
+
+def test_a_corrected_viability_is_told_with_its_interval() -> None:
+    measured = viability_of_counts(90, 10, 3, rates=ErrorRates(0.95, 500, 0.9, 300))
+    assert viability_text(asdict(measured)) == (
+        "90.0 % (95 % interval 82.6 % to 94.5 %), corrected for the model's errors 94.1 % (85.0 % to 100.0 %); "
+        "live 90, dead 10, uncertain 3"
+    )
+    assert viability_lines(measured)[1] == "95 % interval 82.6 to 94.5 %, n = 100, corrected 94.1 % (85.0 to 100.0)"

@@ -1,4 +1,4 @@
-"""Viability of many fields together: cells of one field are alike, and a model's error rates are estimates too.
+"""Viability of many fields together: cells of one field are alike, so they say less than as many independent ones.
 
 Owns pooling over frames, positions, wells and conditions, and which cells at the border count. The arithmetic of one
 frame lies in `viability`.

@@ -133,6 +133,7 @@ def viability_lines(viability: Viability) -> tuple[str, str]:
         return "no call", "no cell called live or dead"
     first = f"viability {100 * viability.fraction:.1f} %"
     second = f"95 % interval {100 * viability.low:.1f} to {100 * viability.high:.1f} %, n = {n}"
-    if viability.corrected is not None:
-        second += f", corrected {100 * viability.corrected:.1f} %"
+    if viability.corrected is not None and viability.corrected_low is not None and viability.corrected_high is not None:
+        second += f", corrected {100 * viability.corrected:.1f} % "
+        second += f"({100 * viability.corrected_low:.1f} to {100 * viability.corrected_high:.1f})"
     return first, second

@@ -68,7 +68,8 @@ def test_corrected_interval_covers(true: float) -> None:
         se, sp = rng.binomial(150, sensitivity) / 150, rng.binomial(100, specificity) / 100
         low, high = corrected_interval(apparent, 300, ErrorRates(se, 150, sp, 100))
         inside += low <= true <= high
-    assert 0.93 <= inside / runs <= 1.0
+    # at the end of the range a clipped interval can only err to one side
+    assert 0.93 <= inside / runs <= (0.985 if true < 1 else 0.998)
 
 
 def test_error_rates_of_few_cells_may_be_no_better_than_chance() -> None:

@@ -59,6 +59,7 @@ def test_each_camera_has_its_own_death_rate() -> None:
         for k in range(12)
     ]
     assert rates[2:] == pytest.approx([0.06] * 10)
+    assert [readings.make(k, 9000.0, "A", viability_of_counts(9, 0), 0, "AB"[k]).camera for k in (0, 1)] == ["A", "B"]
 
 
 def test_nothing_counted_is_unknown() -> None:
