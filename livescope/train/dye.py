@@ -49,6 +49,8 @@ _OWN_SHIFT_PX = 6
 """Largest difference of one field's shift from that of all."""
 _LEAST_DEAD_FIELD, _LEAST_DEAD_RING = 1.6, 1.3
 """No proposal calls a nucleus dead below these multiples of field and ring."""
+_NEAR = 0.1
+"""Logarithm of the dye's brightness: nuclei that differ less are not told apart, however even the dark field is."""
 _LEAST_NUCLEI = 10
 """Nuclei, and of them live or dead ones, below which a histogram does not show lines."""
 _RING_PX = (3, 10)
@@ -214,9 +216,9 @@ def propose(pairs: Sequence[Pair]) -> Thresholds:
     """Propose thresholds from the histogram of all nuclei, to be looked at before they are used.
 
     The living mode is the median of all nuclei below Otsu's line on the logarithm; three robust standard deviations
-    above it is no longer plainly live, and from Otsu's line on a cell is dead. Where hardly any cell is dead that line
-    falls inside the living mode, and where hardly any lives inside the dead one: dead is never below 1.6 times (field)
-    and 1.3 times (ring) of what lies around, live never above 0.9 times of that.
+    above it, or a tenth where these are less, is no longer plainly live, and from Otsu's line on a cell is dead. Where
+    hardly any cell is dead that line falls inside the living mode, and where hardly any lives inside the dead one: dead
+    is never below 1.6 times (field) and 1.3 times (ring) of what lies around, live never above 0.9 times of that.
 
     Raises
     ------
@@ -238,16 +240,16 @@ def propose(pairs: Sequence[Pair]) -> Thresholds:
 
 def _lines(ratio: NDArray[np.float64], least: float) -> tuple[float, float]:
     height, lowest = np.log(np.maximum(ratio, 1e-3)), float(np.log(least))
-    line = float(threshold_otsu(height))
+    # where hardly any nucleus is dead Otsu's line parts the living mode: all below the least height are of it
+    line = max(float(threshold_otsu(height)), lowest)
     live = height[height < line]
     if not len(live) or np.median(live) > lowest:  # no living mode: the line parts the dead one
         line, live = lowest, height[height < lowest]
     middle = float(np.median(live)) if len(live) else lowest
     spread = 1.4826 * float(np.median(np.abs(live - middle))) if len(live) else 0.0
-    dead = max(line, lowest)
     # a line that the histogram draws high is still none below which a bright nucleus lives
-    upper = min(middle + 3 * spread, lowest - 0.1)
-    return round(float(np.exp(dead)), 3), round(float(np.exp(upper)), 3)
+    upper = min(middle + max(3 * spread, _NEAR), lowest - _NEAR)
+    return round(float(np.exp(line)), 3), round(float(np.exp(upper)), 3)
 
 
 def doubt(fields: Sequence[data.Field]) -> str:

@@ -75,7 +75,7 @@ def test_proposed_thresholds_part_the_modes(tmp_path: Path) -> None:
     assert 1.0 < lines.live_ring < lines.dead_ring < 4
 
 
-def stained(times: float, fields: int, seed: int) -> list[Pair]:
+def stained(times: float, fields: int, seed: int, spread: float = 0.25) -> list[Pair]:
     """Fields of 16 nuclei each, whose dead dye is about so many times the background."""
     rng, pairs = np.random.default_rng(seed), []
     y, x = np.mgrid[:200, :200]
@@ -83,7 +83,7 @@ def stained(times: float, fields: int, seed: int) -> list[Pair]:
         dead, nuclei = rng.normal(100.0, 3.0, y.shape), np.zeros(y.shape, np.intp)
         for number, (cy, cx) in enumerate([(r, c) for r in (25, 75, 125, 175) for c in (25, 75, 125, 175)], start=1):
             nuclei[np.hypot(y - cy, x - cx) < 10] = number
-            dead[nuclei == number] *= times * np.exp(rng.normal(0, 0.25))
+            dead[nuclei == number] *= times * np.exp(rng.normal(0, spread))
         nuclear = np.where(nuclei > 0, 1000, 50).astype(np.uint16)
         light = np.full(y.shape, 1000, np.uint16)
         pairs.append(Pair(f"{k}", f"{k}", light, dead.clip(0).astype(np.uint16), nuclear, nuclei, (0, 0), drawn=True))
@@ -105,6 +105,14 @@ def test_no_nucleus_of_a_kill_control_is_proposed_as_live() -> None:
     assert found[State.DEAD] <= 2
     assert "96 dead: so few live ones do not show where the lines belong" in doubt(label(killed, propose(killed)))
     assert doubt(label([*killed, *untreated], lines)) == ""
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_nuclei_of_an_even_dark_field_are_proposed_as_live(dead: int) -> None:
+    untreated = stained(1, 3, 0, spread=0.01)
+    lines = propose([*untreated, *stained(10, dead, 1)])
+    assert states(untreated, lines) == {State.LIVE: 48, State.DEAD: 0}
+    assert lines.live_field == pytest.approx(1.1, abs=0.02)
 
 
 def test_lines_are_proposed_from_some_nuclei_only() -> None:
