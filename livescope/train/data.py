@@ -229,7 +229,8 @@ def split_groups(groups: Iterable[str], fractions: Sequence[float], seed: int) -
     share = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
     part = np.searchsorted(np.cumsum(fractions), share, side="right")
     wanted = [*fractions, 1 - sum(fractions)]
-    for k in range(len(wanted)):  # few groups: the largest part gives one to each that went without
-        if wanted[k] > 1e-6 and not (part == k).any() and len(names) >= len(wanted):
+    parts = [k for k, fraction in enumerate(wanted) if fraction > 1e-6]
+    for k in parts:  # few groups: the largest part gives one to each that went without
+        if not (part == k).any() and len(names) >= len(parts):
             part[np.flatnonzero(part == np.bincount(part).argmax())[-1]] = k
     return [{str(name) for name in names[order[part == k]]} for k in range(len(fractions) + 1)]

@@ -84,10 +84,12 @@ def _dealt(datasets: Sequence[Dataset], settings: TrainSettings, seen: Collectio
     untested = learn + check > 1 - 1e-6  # asked for: the bundle then has no validation of its own
     described, count = "; ".join(dataset.described for dataset in datasets), len(set(names))
     if not (train and valid and (test or untested or known)):
-        raise SourceError(
-            f"{described}: {count} groups cannot be split into training, validation and test; label more groups, or "
-            "name smaller ones (group)."
-        )
+        if untested or count < 2:
+            what, way = "training and validation", "label more groups, or name smaller ones (group of the data)"
+        else:
+            what = "training, validation and test"
+            way = "label more groups, name smaller ones (group of the data), or test on none (fractions: [0.75, 0.25])"
+        raise SourceError(f"{described}: {count} groups cannot be split into {what}; {way}.")
     note = ""
     if not (test or untested):
         note = f"The network to start from has seen {len(known)} of the {count} groups of {described}: no test is left"

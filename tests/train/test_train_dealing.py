@@ -42,8 +42,19 @@ def test_without_a_start_groups_are_dealt_as_ever() -> None:
     expected = split_groups([field.group for field in some], SETTINGS.fractions, SETTINGS.fit.seed)
     assert [groups_of(one) for one in (part.train, part.valid, part.test)] == expected
     assert part.note == ""
-    with pytest.raises(SourceError, match="2 groups cannot be split"):
+
+
+def test_too_few_groups_are_told_what_would_do() -> None:
+    with pytest.raises(SourceError, match=r"2 groups cannot be split .* test on none \(fractions: \[0.75, 0.25\]\)"):
         deal([dataset(fields(["a", "b"]))], SETTINGS)
+    without = SETTINGS.model_copy(update={"fractions": (0.75, 0.25)})
+    for seed in range(6):  # a large and a small one, in either order
+        seeded = without.model_copy(update={"fit": without.fit.model_copy(update={"seed": seed})})
+        (part,) = deal([dataset(fields(["a", "a", "a", "b"]))], seeded)
+        assert dealt(part) == (1, 1, 0)
+    for settings in (SETTINGS, without):
+        with pytest.raises(SourceError, match=r"1 groups cannot be split into training and validation; label more"):
+            deal([dataset(fields(["a", "a"]))], settings)
 
 
 def test_label_more_and_train_again_from_the_first_network() -> None:
