@@ -49,7 +49,7 @@ def fit_scale(spec: FrameSpec, card: Card) -> Scale:
         return Scale(
             1,
             f"the pixel size of these frames is unknown; model {card.name!r} expects {card.pixel_um:g} um a pixel "
-            f"({expected}). Set camera.pixel_um, or --pixel-um for analyze.",
+            f"({expected}). Set camera.pixel_um, or give --pixel-um (analyze, evaluate, calibrate).",
         )
     wanted = card.pixel_um / spec.pixel_um
     factor = min((max(1, math.floor(wanted)), math.ceil(wanted)), key=lambda b: abs(math.log(b / wanted)))
