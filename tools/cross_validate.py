@@ -113,7 +113,7 @@ RECIPES = {
                 # NK and blood cells look like dead MCF-7 ones: what counts is the order of faint calls
                 focal=1.0,
                 # red blood cells lie over the cells of some fields
-                augment=AugmentSettings(level=0.04, gradient=0.12, noise=0.05, discs=0.3),
+                augment=AugmentSettings(level=0.04, gradient=0.6, noise=0.05, discs=0.3),
             ),
         ),
         3,

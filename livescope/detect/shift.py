@@ -321,7 +321,8 @@ class ShiftWatch:
             yield (
                 "uneven",
                 f"the light of frame {frame.index} is uneven by {uneven:.0%} over the field: centre the lamp and the "
-                "condenser, or record a flat field; cells in the dim parts are called less reliably.",
+                "condenser, or have the camera correct the shading (flat field); cells in the dim parts are called "
+                "less reliably.",
             )
 
     def _cells(self, calls: CellCalls, bin_px: int) -> Iterator[tuple[str, str]]:

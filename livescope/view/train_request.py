@@ -38,7 +38,7 @@ _DYE_FROM_CHANCE: dict[str, Any] = {
     "state_weight": 1.5,
     "dead_miss_weight": 1.0,
     "focal": 1.0,
-    "augment": {"level": 0.04, "gradient": 0.12, "noise": 0.05, "discs": 0.3},
+    "augment": {"level": 0.04, "gradient": 0.6, "noise": 0.05, "discs": 0.3},
 }
 """As in configs/dye.yaml, with that normalisation."""
 _COCO = "annotations.coco.json"
