@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livescope.calls import Analysis
+from livescope.errors import RecordError
 from livescope.frames import Frame, LossLedger
 from livescope.settings import Settings
 
@@ -44,7 +45,7 @@ class Recording:
     Parameters
     ----------
     on_error
-        Called from a recorder thread with each failure.
+        Called with each failure, from a recorder thread or the detector's.
     """
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
@@ -187,18 +188,27 @@ class Recording:
         return next(held, None) if frame.index >= 0 else None  # a snap is in no record
 
     def put_analysis(self, analysis: Analysis, truth: Truth | None) -> None:
-        """Store the calls of a frame, and the truth where the source knows it (detector thread)."""
+        """Store the calls of a frame, and the truth where the source knows it (detector thread).
+
+        What the disk refuses is told to `on_error`; the calls are shown and acted on all the same.
+        """
+        rows: dict[str, dict[str, Any]] = {}
+        if analysis.fates is not None:
+            rows["fates"] = _columns(analysis, analysis.fates, _FATE_COLUMNS, analysis.calls.track)
+        if analysis.shift is not None:
+            rows["shift"] = {"frame": [analysis.frame.index], "distance": [analysis.shift]}
+        if truth is not None:
+            rows["truth"] = _columns(analysis, truth, _TRUTH_COLUMNS)
         with self._analysing:
             recorder = self._recorder
             if recorder is None:
                 return
             recorder.put_calls(analysis.frame, analysis.calls)
-            if analysis.fates is not None:
-                recorder.put_table("fates", _columns(analysis, analysis.fates, _FATE_COLUMNS, analysis.calls.track))
-            if analysis.shift is not None:
-                recorder.put_table("shift", {"frame": [analysis.frame.index], "distance": [analysis.shift]})
-            if truth is not None:
-                recorder.put_table("truth", _columns(analysis, truth, _TRUTH_COLUMNS))
+            for name, columns in rows.items():
+                try:
+                    recorder.put_table(name, columns)
+                except RecordError as error:
+                    self._on_error(error)
 
     def put_table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows to a table of the open record, e.g. what became of a rule's action (any thread).

@@ -81,9 +81,8 @@ class Images:
 
     def place(self, frame: Frame) -> Place:
         """Take the next free place for a frame; touches no disk."""
-        aside = ASIDE in (frame.metadata or {})  # out of turn: its channel would run ahead of the others along t
-        key = ImageKey.of(frame, () if aside else self._channels)
-        shares = frame.channel in self._channels and not aside
+        shares = self._shares(frame)
+        key = ImageKey.of(frame, self._channels if shares else ())
         image = self._images.get(key)
         if image is None:
             shapes = level_shapes(key.height, key.width, self._settings.levels)
@@ -94,6 +93,15 @@ class Images:
         t = image.length.get(c, 0)
         image.length[c] = t + 1
         return Place(image, t, c)
+
+    def skip(self, frame: Frame) -> None:
+        """Leave the place of a frame that is not stored empty, where its channel lies beside others."""
+        if self._shares(frame):
+            self.place(frame)
+
+    def _shares(self, frame: Frame) -> bool:
+        """Whether a frame lies beside other channels; one out of turn does not, lest its channel run ahead of them."""
+        return frame.channel in self._channels and ASIDE not in (frame.metadata or {})
 
     def pyramid(self, image: Image, first: NDArray[Any]) -> Pyramid:
         """Return the arrays of an image; at its `first` frame they are made, and the image is journalled."""

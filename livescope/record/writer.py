@@ -179,6 +179,7 @@ class Recorder:
         refused = self._failed or self._closing
         held = None if refused else self._buffers.hold(frame.pixels)
         if held is None:
+            self._images.skip(frame)
             self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
             return False
         place = self._images.place(frame)

@@ -136,9 +136,8 @@ def _figures(sheet: dict[str, Any]) -> Table:
     from livescope.train.page import WORDS
 
     data = sheet["data"]
-    table = Table(
-        title=f"{escape(sheet['model']['name'])}: {data['fields']} fields, {data['groups']} groups", min_width=60
-    )
+    dealt = ", ".join(f"{data[name]} {name if data[name] != 1 else name[:-1]}" for name in ("fields", "groups"))
+    table = Table(title=f"{escape(sheet['model']['name'])}: {dealt}", min_width=60)
     for column in ("figure", "value", "95 % interval"):
         table.add_column(column)
     # where not every cell is marked a call beside them may be right

@@ -17,6 +17,7 @@ from livescope.assay.viability import viability
 from livescope.calls import Analysis
 from livescope.messages import Messages
 from livescope.record.images import Images
+from livescope.record.table import TableStream
 from livescope.recording import Recording
 from livescope.respond.rules import Rules
 from livescope.responding import Responder
@@ -129,3 +130,22 @@ def test_a_full_disk_ends_a_run_that_is_to_stop(tmp_path: Path, monkeypatch: pyt
         session.start().result()
         assert session.wait(100)
         assert (session.status().reason, session.status().lost["recorder"]) == (None, 5)
+
+
+def test_calls_are_shown_and_rules_act_while_a_full_disk_refuses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TableStream, "append", full_disk)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: [{name: late, when: {metric: elapsed_h, above: 0.05}, do: [{action: stop}]}]")
+    path, told = f"record.path={tmp_path / 'run.ome.zarr'}", f"run.rules={rules}"
+    small = ["source.kind=simulated", "simulation.width=128", "simulation.height=128", "record.min_free_mb=0"]
+    with Session(load_settings(None, [*small, path, told, "run.frames=2000"])) as session:
+        session.start().result()
+        assert session.wait(100)
+        status = session.status()
+    assert status.reason is not None
+    assert "late" in status.reason
+    assert status.analysed > 0
+    assert status.delivered < 2000
+    assert any("'fates'" in error and "No space left" in error for error in status.errors)

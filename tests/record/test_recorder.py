@@ -274,6 +274,30 @@ def test_a_full_queue_refuses_and_counts(
     assert bench.ledger.total(LossCause.RECORDER) == 4
 
 
+def test_a_refused_frame_leaves_a_hole_where_its_channel_lies_beside_others(
+    bench: Any, make_frame: Callable[..., Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = bench.open(channels=("BF", "GFP"), queue_frames=4)
+    hold = threading.Event()
+    pyramid = recorder._images.pyramid
+    monkeypatch.setattr(recorder._images, "pyramid", lambda *args: hold.wait(30) and pyramid(*args))
+    room = 4 + IN_FLIGHT
+    assert room % 2 == 0
+    taken = [recorder.put(make_frame(k, channel=("BF", "GFP")[k % 2])) for k in range(room + 1)]
+    hold.set()
+    wait_for(lambda: recorder.recorded == room)
+    taken += [recorder.put(make_frame(k, channel=("BF", "GFP")[k % 2])) for k in range(room + 1, room + 4)]
+    recorder.close()
+    assert taken == [True] * room + [False] + [True] * 3
+    rows = open_record(recorder.path).frame_table.to_pylist()
+    assert [(row["frame"], row["t"], row["c"]) for row in rows[-3:]] == [
+        (room + 1, room // 2, 1),
+        (room + 2, room // 2 + 1, 0),
+        (room + 3, room // 2 + 1, 1),
+    ]
+    assert verify(recorder.path).ok, str(verify(recorder.path))
+
+
 def test_a_write_that_fails_is_told_counted_and_leaves_the_rest_whole(
     bench: Any, make_frame: Callable[..., Frame]
 ) -> None:
