@@ -31,6 +31,9 @@ Bools = NDArray[np.bool_]
 _NEVER = -60.0
 """Log odds of what is out of the question."""
 
+_OLDER = 32
+"""Bins of frames before the window: in 100 000 frames none is longer than a quarter of its age."""
+
 
 @dataclass(slots=True, frozen=True)
 class FateSettings:
@@ -56,7 +59,8 @@ class FateSettings:
     most_nats
         Most evidence that one frame's p_dead may give, in nats; 6 is a p_dead of 0.9975.
     window_frames
-        So many recent frames are held apart as possible times of death; a death must be settled within them.
+        So many recent frames are held apart as possible times of death, older ones by stretches that grow with age. A
+        time that was settled within them stays as it is.
     most_odds
         Log odds of death never rise above this, so that a wrong verdict can be taken back: after 20 frames of p_dead
         0.99 it takes 20 of 0.02, or 36 of 0.1.
@@ -89,13 +93,13 @@ class _Tracks:
 
     track: Ints
     odds: Floats
-    """(n, window + 1) log odds, against being alive, of having died in each bin; the first bin is all that lies
-    before."""
+    """(n, bins) log odds, against being alive, of having died in each bin. The first is being dead at first sight; then
+    come `_OLDER` stretches of frames, then the latest frames, one a bin."""
     looks: Floats
-    """(n, window + 1) the network's part of `odds`, not below minus `most_look`."""
+    """(n, bins) the network's part of `odds`, not below minus `most_look`."""
     frames: Floats
     times: Floats
-    """(n, window + 2) edges of the bins: frame index and seconds of the latest frames in which the track was seen."""
+    """(n, bins + 1) edges of the bins: frame index and seconds of frames in which the track was seen."""
     look: Floats
     """The network's evidence since the track began, limited to plus or minus `most_look`."""
     still: Floats
@@ -185,7 +189,7 @@ class FateFilter:
         return result
 
     def _new_tracks(self, track: Ints, frame: Frame) -> _Tracks:
-        n, bins = len(track), self.settings.window_frames + 1
+        n, bins = len(track), 1 + _OLDER + self.settings.window_frames
         return _Tracks(
             track=track,
             odds=np.full((n, bins), _NEVER),
@@ -205,17 +209,17 @@ class FateFilter:
         )
 
     def _step(self, tracks: _Tracks, seen: Ints, frame: Frame) -> None:
-        """Let time pass for tracks seen again: the oldest bin joins "before", one opens since they were last seen."""
-        odds, looks = tracks.odds[seen], tracks.looks[seen]
-        looks[:, 0] = np.where(odds[:, 1] > odds[:, 0], looks[:, 1], looks[:, 0])
-        odds[:, 0] = np.logaddexp(odds[:, 0], odds[:, 1])
-        odds[:, 1:-1], looks[:, 1:-1] = odds[:, 2:], looks[:, 2:]
-        odds[:, -1] = np.log(np.minimum(self.settings.hazard * tracks.unseen[seen], 0.5))
-        looks[:, -1] = 0.0
-        tracks.odds[seen], tracks.looks[seen] = odds, looks
-        for edges, now in ((tracks.frames, float(frame.index)), (tracks.times, frame.time_s)):
-            edges[seen, :-1] = edges[seen, 1:]
-            edges[seen, -1] = now
+        """Let time pass for tracks seen again: two old bins become one, and one opens since they were last seen."""
+        odds, looks, frames = tracks.odds[seen], tracks.looks[seen], tracks.frames[seen]
+        rows, edge = np.arange(len(odds)), _idlest_edge(frames)
+        one, other = odds[rows, edge - 1], odds[rows, edge]
+        looks[rows, edge - 1] = np.where(other > one, looks[rows, edge], looks[rows, edge - 1])
+        odds[rows, edge - 1] = np.logaddexp(one, other)
+        opened = np.log(np.minimum(self.settings.hazard * tracks.unseen[seen], 0.5))
+        tracks.odds[seen] = _without(odds, edge, opened)
+        tracks.looks[seen] = _without(looks, edge, 0.0)
+        tracks.frames[seen] = _without(frames, edge, float(frame.index))
+        tracks.times[seen] = _without(tracks.times[seen], edge, frame.time_s)
 
     def _rows_of(self, tracks: _Tracks, calls: CellCalls, frame: Frame) -> Ints:
         """Return the row of each call's track; new tracks are appended."""
@@ -313,14 +317,16 @@ class FateFilter:
         )
 
     def _time_deaths(self, tracks: _Tracks, total: Floats) -> None:
-        """Set the quantiles of the time of death where they lie inside the window; older ones stay as they were."""
+        """Set the quantiles of the time of death; one that was settled inside the window stays as it was."""
         dead = np.flatnonzero((total > 0.0) & tracks.was_alive)
         if not len(dead):
             return
         odds = self.settings.time_weight * tracks.odds[dead]
         mass = np.exp(odds - _log_sum(odds)[:, None])
-        inside = mass[:, 0] < 0.05
-        dead, mass = dead[inside], mass[inside]
+        inside = mass[:, : 1 + _OLDER].sum(axis=1) < 0.05
+        open_ = ~tracks.declared[dead] | np.isnan(tracks.death[dead, 0, 1])
+        told = (mass[:, 0] < 0.05) & (inside | open_)
+        dead, mass = dead[told], mass[told]
         if not len(dead):
             return
         cumulated = np.cumsum(mass, axis=1)
@@ -333,6 +339,26 @@ class FateFilter:
             for unit, edges in enumerate((tracks.frames[dead], tracks.times[dead])):
                 start, end = edges[rows, bin_], edges[rows, bin_ + 1]
                 tracks.death[dead, unit, column] = start + part * (end - start)
+
+
+def _idlest_edge(frames: Floats) -> Ints:
+    """Choose for each row of edges (n, bins + 1) the one, (n,), that divides the two bins shortest for their age.
+
+    What lies before the first sight is taken into the first bin, the latest frames are left apart.
+    """
+    edges = frames[:, : _OLDER + 3]
+    length = edges[:, 2:] - edges[:, :-2]
+    length[:, 0] = np.where(edges[:, 2] > edges[:, 1], np.inf, 0.0)
+    age = np.maximum(frames[:, -1:] - edges[:, :-2], 1.0)
+    idlest: Ints = 1 + np.argmin(length / age, axis=1)
+    return idlest
+
+
+def _without(columns: Floats, left_out: Ints, last: Floats | float) -> Floats:
+    """Take one column out of each row, move what follows up, and put `last` at the end."""
+    at = np.arange(columns.shape[1] - 1)
+    kept = np.take_along_axis(columns, at + (at >= left_out[:, None]), axis=1)
+    return np.concatenate([kept, np.broadcast_to(last, (len(columns),))[:, None]], axis=1)
 
 
 def _log_sum(odds: Floats) -> Floats:

@@ -80,6 +80,19 @@ def test_a_time_once_settled_stays_after_the_window() -> None:
     assert np.abs(results[-1].death_frame - 29.5).max() < 6
 
 
+@pytest.mark.parametrize("hazard", [0.05, 0.00001])
+def test_who_dies_slowly_in_many_frames_has_a_time_of_death_too(hazard: float) -> None:
+    rng = np.random.default_rng(4)
+    true_frame = np.linspace(300, 700, 40)
+    odds = np.clip(8 * (np.arange(1000)[:, None] - true_frame) / 600, -4, 4)  # p_dead climbs for 600 frames
+    last = run(1 / (1 + np.exp(-odds - rng.normal(0, 0.7, odds.shape))), FateFilter(FateSettings(hazard=hazard)))[-1]
+    assert last.declared.all()
+    assert not last.arrived_dead.any()
+    assert np.isfinite(last.death_frame).all()
+    assert np.median(np.abs(last.death_frame - true_frame)) < 60  # a tenth of the change
+    assert ((last.death_low_frame <= last.death_frame) & (last.death_frame <= last.death_high_frame)).all()
+
+
 def test_a_cell_dead_on_arrival_has_no_time_of_death() -> None:
     last = run(np.full((10, 3), 0.97))[-1]
     assert last.arrived_dead.all()
