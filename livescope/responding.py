@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livescope.calls import Analysis
+from livescope.calls import Analysis, State
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError, one_of
 from livescope.messages import Messages
 from livescope.recording import Recording
@@ -179,8 +179,9 @@ class Responder:
         if analysis.shift is not None:
             more["shift"] = analysis.shift
         died = len(analysis.fates.died) if analysis.fates is not None else 0
+        living = analysis.calls.count(State.LIVE)
         reading = self._readings.make(
-            frame.index, frame.culture_s, frame.position, analysis.viability, died, frame.camera, **more
+            frame.index, frame.culture_s, frame.position, analysis.viability, died, frame.camera, living, **more
         )
         firings = self._engine.update(reading)
         with self._guard:

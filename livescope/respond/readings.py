@@ -80,6 +80,7 @@ class Readings:
         viability: Viability,
         died: int,
         camera: str = "",
+        living: int | None = None,
         **more: float,
     ) -> Reading:
         """Return the reading of one frame.
@@ -94,10 +95,14 @@ class Readings:
             Cells declared dead in it that were seen alive (`Fates.died`).
         camera
             Its camera; of several at one position each has its own cells, and its own death rate.
+        living
+            Live cells of the whole frame, for `died` are of the whole frame too; None takes those that count in
+            `viability`, which a rule for the border may have left some out of.
         **more
             Other metrics where they are known: ``focus``, ``shift``, ``disk_free_gb``.
         """
         self._start_s = time_s if self._start_s is None else self._start_s
+        at_risk = viability.n_live if living is None else living
         recent = self._recent.setdefault((camera, position), _Recent())
         values = {
             "viability": viability.fraction,
@@ -107,7 +112,7 @@ class Readings:
             "n_dead": float(viability.n_dead),
             "n_uncertain": float(viability.n_uncertain),
             "n_cells": float(viability.n_live + viability.n_dead + viability.n_uncertain),
-            "death_rate_per_h": recent.rate_per_h(time_s, died, viability.n_live, self._window_s),
+            "death_rate_per_h": recent.rate_per_h(time_s, died, at_risk, self._window_s),
             "elapsed_h": (time_s - self._start_s) / 3600,
             **more,
         }
@@ -136,8 +141,10 @@ def readings_of_record(record: Record, *, focus: bool = True, border: BorderRule
         if frame.index in shift:
             more["shift"] = shift[frame.index]
         viability = viability_of_counts(*counts[frame.index])
-        deaths = died.get(frame.index, 0)
-        yield readings.make(frame.index, frame.culture_s, frame.position, viability, deaths, frame.camera, **more)
+        deaths, living = died.get(frame.index, 0), record.analyses[frame.index]["n_live"]
+        yield readings.make(
+            frame.index, frame.culture_s, frame.position, viability, deaths, frame.camera, living, **more
+        )
 
 
 def shift_of(record: Record) -> dict[int, float]:

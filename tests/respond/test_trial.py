@@ -44,6 +44,8 @@ def dying(tmp_path: Path) -> Path:
         calls = replace(calls, edge=np.arange(10) < 2)
         assert recorder.put(frame)
         recorder.put_calls(frame, calls)
+        fates = {"declared": np.arange(10) < index, "arrived_dead": np.zeros(10, bool)}
+        recorder.put_table("fates", {"frame": np.full(10, index), "track": np.arange(1, 11), **fates})
     recorder.close({})
     return path
 
@@ -73,6 +75,14 @@ def test_cells_at_the_border_count_by_rule(dying: Path) -> None:
     assert counts_of(record, "brick")[1] == (8, 1, 0)
     viability = [reading.values["viability"] for reading in readings_of_record(record, focus=False, border="brick")]
     assert viability[1] == pytest.approx(8 / 9)
+    rates = {
+        border: [
+            reading.values["death_rate_per_h"] for reading in readings_of_record(record, focus=False, border=border)
+        ]
+        for border in ("all", "brick", "inside")
+    }
+    assert rates["all"][1] == pytest.approx(60 / 9.5)  # one dies in a minute, of ten to nine
+    assert rates["brick"][1:] == rates["inside"][1:] == rates["all"][1:]
 
 
 def test_the_shift_that_was_recorded_is_read(tmp_path: Path) -> None:
