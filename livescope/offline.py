@@ -19,7 +19,7 @@ from livescope.acquire.files import iter_frames, open_pages
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
-from livescope.errors import SettingsError
+from livescope.errors import ModelError, SettingsError
 from livescope.outlines import StoredOutlines
 from livescope.outputs import make_room
 from livescope.settings import Settings
@@ -89,9 +89,9 @@ def analyze_input(
     Raises
     ------
     SettingsError
-        `out` is of another kind, or cannot be written.
+        `out` is of another kind, or cannot be written; `labels` holds pictures.
     SourceError, ModelError
-        Nothing to read, or no such model.
+        Nothing to read, no such model, or pixels that do not fit it.
     """
     if out.suffix not in _WRITERS:
         raise SettingsError(f"--out {str(out)!r} ends in {out.suffix!r}; livescope writes {' or '.join(_WRITERS)}.")
@@ -106,7 +106,11 @@ def analyze_input(
         named_frames = iter_frames(source, camera)
         for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
             assert frame.metadata is not None
-            calls = outlined(frame, analyser(frame).calls, name)
+            try:
+                found = analyser(frame)
+            except ModelError as error:  # of the pixel size, which each file says for itself
+                raise ModelError(f"{name}: {error}") from None
+            calls = outlined(frame, found.calls, name)
             batches.append(_rows(name, frame.metadata["t"], calls))  # one a frame
             told |= {warning: f"{name}: {warning}" for warning in analyser.warnings if warning not in told}
     sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"

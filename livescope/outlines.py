@@ -19,6 +19,8 @@ from livescope.record.labels import label_planes
 
 __all__ = ["StoredOutlines"]
 
+_PICTURES = (".tif", ".tiff", ".png")
+
 
 class StoredOutlines:
     """Outlines the cells of frames, one after the other.
@@ -38,7 +40,7 @@ class StoredOutlines:
     Raises
     ------
     SettingsError
-        The folder cannot be made.
+        The folder cannot be made, or holds pictures already.
     """
 
     def __init__(self, bundle: Bundle, refined: bool, labels: Path | None = None, threads: int | None = None) -> None:
@@ -50,6 +52,7 @@ class StoredOutlines:
                 labels.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise SettingsError(f"--labels {str(labels)!r} cannot be made: {error.strerror}.") from None
+            _refuse_pictures(labels)
 
     def __call__(self, frame: Frame, calls: CellCalls, name: str) -> CellCalls:
         """Return a frame's calls with the outlines asked for, and write its labels to the file of that name.
@@ -77,7 +80,17 @@ class StoredOutlines:
             )
         try:
             if not begun:
-                path.unlink(missing_ok=True)
+                path.touch(exist_ok=False)  # never over a file that this run did not begin
             tifffile.imwrite(path, labels, append=begun, compression="zlib", metadata=None)
         except OSError as error:
             raise SettingsError(f"--labels {str(path)!r} cannot be written: {error.strerror or error}.") from None
+
+
+def _refuse_pictures(folder: Path) -> None:
+    """Refuse a folder of pictures: label images could replace them, or be taken for pictures of cells among them."""
+    held = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+    if held:
+        raise SettingsError(
+            f"--labels {str(folder)!r} holds {len(held)} pictures already, {held[0]!r} the first, and none is ever "
+            "replaced. Choose a new folder, or delete this one if they are labels of an earlier analysis."
+        )

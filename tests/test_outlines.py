@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from imageio.v3 import imwrite
 
-from livescope.errors import SettingsError
+from livescope.errors import ModelError, SettingsError
 from livescope.settings import SimulationSettings
 from livescope.simulate.optics import render_field
 from livescope.stored import analyze
@@ -73,6 +73,44 @@ def test_images_that_would_share_a_label_file_are_named(tmp_path: Path) -> None:
         SettingsError, match=r"labels of 'a\.tif' would go into .*a\.tif', which holds those of 'a\.png'"
     ):
         analyzed(tmp_path / "in", tmp_path / "calls.parquet", refined=False, labels=tmp_path / "labels")
+
+
+@pytest.mark.parametrize("name", ["one.tif", "other.PNG"])
+def test_pictures_are_never_replaced_by_labels(images: Path, tmp_path: Path, name: str) -> None:
+    labels = tmp_path / "masks"
+    labels.mkdir()
+    (labels / name).write_bytes(b"by hand")
+    with pytest.raises(SettingsError, match=rf"masks' holds 1 pictures already, '{name}' the first.*a new folder"):
+        analyzed(images, tmp_path / "calls.parquet", refined=False, labels=labels)
+    assert [(file.name, file.read_bytes()) for file in labels.iterdir()] == [(name, b"by hand")]
+    before = (images / "one.tif").read_bytes()
+    with pytest.raises(SettingsError, match="holds 2 pictures already"):
+        analyzed(images, tmp_path / "calls.parquet", refined=False, labels=images)
+    assert (images / "one.tif").read_bytes() == before
+
+
+def test_pictures_of_two_objectives_are_called_at_their_own_pixel_size(tmp_path: Path) -> None:
+    tables = {}
+    for um, shape in ((1.3, (200, 256)), (0.65, (400, 512))):
+        settings = SimulationSettings(seed=4, width=shape[1], height=shape[0], pixel_um=um)
+        pixels = render_field(settings, frame_number=0, exposure_ms=10.0)[0]
+        for folder in (str(um), "both"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            resolution = (10_000 / um, 10_000 / um)
+            tifffile.imwrite(tmp_path / folder / f"{um}.tif", pixels, resolution=resolution, resolutionunit=3)
+    for folder in ("1.3", "0.65", "both"):
+        out = tmp_path / f"{folder}.parquet"
+        assert analyze(str(tmp_path / folder), "simulated", out, ["detector.backend=onnx"], None) == 0
+        tables[folder] = pq.read_table(out).to_pylist()
+    assert min(len(tables["1.3"]), len(tables["0.65"])) > 5
+    assert tables["both"] == tables["0.65"] + tables["1.3"]
+
+
+def test_a_picture_whose_pixels_do_not_fit_the_model_is_named(tmp_path: Path) -> None:
+    resolution = (10_000 / 9, 10_000 / 9)
+    tifffile.imwrite(tmp_path / "far.tif", np.zeros((64, 64), np.uint8), resolution=resolution, resolutionunit=3)
+    with pytest.raises(ModelError, match=r"^far\.tif: pixels of 9 um do not fit"):
+        analyze(str(tmp_path), "simulated", tmp_path / "calls.parquet", ["detector.backend=onnx"], None)
 
 
 def test_an_unusable_label_folder_is_named(images: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from livescope.train.data import Field
 from livescope.train.evaluate import call_fields
 from livescope.train.free_response import FAINTEST, marked_cells, threshold_of
 from livescope.train.instances import Instances, match_instances, painted
-from livescope.train.scoring import Matched, bootstrap, match_field, score
+from livescope.train.scoring import Matched, bootstrap, bootstrap_interval, match_field, score
 from livescope.train.sources import Dataset
 
 ROUNDS = 1000
@@ -146,12 +146,16 @@ def _rows(matched: Sequence[Matched], wanted: dict[str, tuple[str, float | None,
     ]
 
 
-def resampled(units: Sequence[Any], statistic: Callable[[list[Any]], float], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a statistic of units (one a group) by resampling them."""
+def resampled(
+    units: Sequence[Any],
+    statistic: Callable[[list[Any]], float],
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of a statistic of units (one a group) by resampling them; NaN where there is none."""
     rng = np.random.default_rng(seed)
     draws = [statistic([units[k] for k in rng.integers(0, len(units), len(units))]) for _ in range(ROUNDS)]
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return float(low), float(high)
+    return bootstrap_interval(statistic(list(units)), np.array(draws, float), len(units), bounds) or (np.nan, np.nan)
 
 
 _STATE: dict[str, tuple[str, float | None, bool]] = {
@@ -268,7 +272,7 @@ def simulated(dataset: Dataset, folds: Sequence[Fold]) -> list[Row]:
     low, high = 100 * agreement["low"], 100 * agreement["high"]
     return [
         *rows,
-        Row("viability, bias of a field, points", bias, *resampled(gaps, lambda g: float(np.mean(g))), len(gaps)),
+        Row("viability, bias of a field, points", bias, *resampled(gaps, lambda g: float(np.mean(g)), None), len(gaps)),
         Row("viability, size of that bias, points", abs(bias), groups=len(gaps), bar=1.0, at_most=True),
         Row("viability, farther limit of agreement, points", max(-low, high), groups=len(gaps), bar=4.0, at_most=True),
     ]

@@ -36,6 +36,16 @@ _BRIGHTFIELD = ".brightfield.tif"
 """How the bright-field picture of a dye pair ends."""
 _OME_UNITS_UM = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 """OME's, with the sign for micro and the Greek letter; a size without a unit is in the first."""
+_CHANNELS = (
+    "it holds {} channels, and cells are called in one, of bright field or phase contrast. Save that channel as a file "
+    "of its own"
+)
+_SLICES = (
+    "it holds {} slices (z) of the same cells, and each would count them again. Save the one in focus as a file of its "
+    "own"
+)
+_JOURNAL = "journal.ndjson"
+"""What makes a Zarr a record of livescope, whose first channel is played."""
 _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\s[^>]*>")
 _ATTRIBUTE = re.compile(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']")
 
@@ -53,7 +63,7 @@ class Page:
 
 
 class Pages(Protocol):
-    """The frames of a path, read one by one."""
+    """The frames of a path, read one by one; `pixel_um` is that of all of them, None where they differ."""
 
     pixel_um: float | None
     rate_fps: float | None
@@ -66,6 +76,9 @@ class Pages(Protocol):
 
     def kind(self, k: int) -> tuple[tuple[int, ...], str]:
         """Shape and pixel type of frame k, without reading its pixels."""
+
+    def pixel_um_of(self, k: int) -> float | None:
+        """Micrometres a pixel of frame k as its file says, None where it does not."""
 
     def read(self, k: int) -> NDArray[Any]:
         """Pixels of frame k, (H, W) uint8 or uint16."""
@@ -124,8 +137,9 @@ def _without_dyes(files: Sequence[Path]) -> list[Path]:
 def iter_frames(path: Path, camera: CameraSettings | None = None) -> Iterator[tuple[str, Frame]]:
     """Read the frames of an image, a folder or an OME-Zarr one after the other, without threads.
 
-    Frames may differ in shape; a new shape begins a new segment. `Frame.index` counts from 0, `Frame.metadata["t"]` is
-    the page in its file or the time point in its record.
+    Frames may differ in shape and pixel size; a new one begins a new segment. `Frame.index` counts from 0,
+    `Frame.metadata["t"]` is the page in its file or the time point in its record. The pixel size is the camera's where
+    it has one, else what the frame's own file says.
 
     Yields
     ------
@@ -135,15 +149,19 @@ def iter_frames(path: Path, camera: CameraSettings | None = None) -> Iterator[tu
     Raises
     ------
     SourceError
-        As in `open_pages`, or a page that is not grey 8 or 16 bit.
+        As in `open_pages`, a page that is not grey 8 or 16 bit, or files without a pixel size among others that say
+        theirs.
     """
     camera = camera or CameraSettings()
     pages = open_pages(path)
+    if camera.pixel_um is None:
+        _refuse_unsized(pages)
     segment, shape = -1, None
     for k in range(len(pages)):
         pixels = pages.read(k)
-        if (pixels.shape, pixels.dtype) != shape:
-            segment, shape = segment + 1, (pixels.shape, pixels.dtype)
+        pixel_um = camera.pixel_um or pages.pixel_um_of(k)
+        if (pixels.shape, pixels.dtype, pixel_um) != shape:
+            segment, shape = segment + 1, (pixels.shape, pixels.dtype, pixel_um)
         pixels.flags.writeable = False
         name, t = _name_and_time(pages, k)
         yield (
@@ -156,9 +174,20 @@ def iter_frames(path: Path, camera: CameraSettings | None = None) -> Iterator[tu
                 time_s=time.perf_counter(),
                 wall_time=time.time(),
                 bit_depth=8 * pixels.dtype.itemsize,
-                pixel_um=camera.pixel_um or pages.pixel_um,
+                pixel_um=pixel_um,
                 metadata={"file": name, "t": t},
             ),
+        )
+
+
+def _refuse_unsized(pages: Pages) -> None:
+    """Refuse files without a pixel size among others that say theirs: their cells would be sought at another scale."""
+    sizes = [pages.pixel_um_of(k) for k in range(len(pages))]
+    said = next((k for k, um in enumerate(sizes) if um is not None), None)
+    if said is not None and None in sizes:
+        raise SourceError(
+            f"{pages.name(sizes.index(None))!r} says no pixel size, but {pages.name(said)!r} says {sizes[said]:g} um. "
+            "Sort such files into a folder of their own, or give --pixel-um, which then holds for all of them."
         )
 
 
@@ -184,6 +213,9 @@ class _FilePages:
 
     def kind(self, k: int) -> tuple[tuple[int, ...], str]:
         return self.pages[k].shape, self.pages[k].dtype
+
+    def pixel_um_of(self, k: int) -> float | None:
+        return self.pages[k].pixel_um
 
     def read(self, k: int) -> NDArray[Any]:
         page = self.pages[k]
@@ -216,22 +248,26 @@ def _ome_pixels(tiff: Any) -> list[dict[str, str]]:
     return [{key: html.unescape(value) for key, value in _ATTRIBUTE.findall(element)} for element in found]
 
 
-def _refuse_channels(tiff: Any) -> None:
-    """Refuse pages of several channels, of which those of a dye would be called and counted as cells.
+def _refuse_stacks(tiff: Any) -> None:
+    """Refuse pages of several channels or slices: those of a dye, and each slice, would be counted as frames.
 
     Raises
     ------
     ValueError
         How many there are, and what to do.
     """
-    channels = int((tiff.imagej_metadata or {}).get("channels", 1))
+    said = tiff.imagej_metadata or {}
+    channels, slices = int(said.get("channels", 1)), int(said.get("slices", 1))
     images = [{key: int(image.get(f"Size{key}", 1)) for key in "CZT"} for image in _ome_pixels(tiff)]
     if images and len(tiff.pages) > sum(image["Z"] * image["T"] for image in images):  # not a file for each channel
         channels = max(image["C"] for image in images)
+    slices = max([slices, *(image["Z"] for image in images)])
     if channels > 1 and len(tiff.pages) > 1:
+        raise ValueError(_CHANNELS.format(channels))
+    if slices > 1 and len(tiff.pages) > 1:  # ImageJ's default for any sequence of pictures
         raise ValueError(
-            f"it holds {channels} channels, and cells are called in one, of bright field or phase contrast. Save that "
-            "channel as a file of its own"
+            f"{_SLICES.format(slices)}. If they are time points, say so (ImageJ: Image > Properties, frames in place "
+            "of slices) and save it again"
         )
 
 
@@ -262,7 +298,7 @@ def _pages_of(file: Path) -> list[Page]:
             with tifffile.TiffFile(file) as tiff:
                 if not len(tiff.pages):
                     raise ValueError("it has no pages")
-                _refuse_channels(tiff)
+                _refuse_stacks(tiff)
                 um = _pixel_um(tiff)
                 return [Page(file.name, file, k, page.shape, str(page.dtype), um) for k, page in enumerate(tiff.pages)]
         from PIL import Image
@@ -274,7 +310,7 @@ def _pages_of(file: Path) -> list[Page]:
 
 
 class _ZarrPages:
-    """The time points of an OME-Zarr image: axes t, c, z, y, x as its metadata say; the first channel and plane."""
+    """The time points of an OME-Zarr image: axes t, c, z, y, x as its metadata say, of one channel and slice."""
 
     def __init__(self, path: Path) -> None:
         import zarr
@@ -288,6 +324,10 @@ class _ZarrPages:
         array = group[level]
         if not isinstance(array, zarr.Array) or len(axes) != array.ndim or axes[-2:] != ("y", "x"):
             raise SourceError(f"{str(path)!r} is no OME-Zarr image with axes ending in y, x (found: {axes or 'none'}).")
+        for axis, length in zip(axes[:-2], array.shape, strict=False):
+            if axis != "t" and length > 1 and not (path / _JOURNAL).exists():
+                refusal = {"c": _CHANNELS, "z": _SLICES}.get(axis, f"it holds {{}} pictures along the axis {axis!r}")
+                raise SourceError(f"{str(path)!r} cannot be read: {refusal.format(length)}.")
         self._array = array
         self._axes = axes
         self.pixel_um = scale.get("x")
@@ -303,20 +343,29 @@ class _ZarrPages:
     def kind(self, k: int) -> tuple[tuple[int, ...], str]:
         return tuple(self._array.shape[-2:]), str(self._array.dtype)
 
+    def pixel_um_of(self, k: int) -> float | None:
+        return self.pixel_um
+
     def read(self, k: int) -> NDArray[Any]:
         where = tuple(slice(None) if axis in "yx" else (k if axis == "t" else 0) for axis in self._axes)
         return _checked(np.asarray(self._array[where]), f"{self._name} t = {k}")
 
 
 def _multiscale(node: Any, path: Path) -> tuple[Any, str, dict[str, float], tuple[str, ...]]:
-    """Group of the first image in an OME-Zarr, its finest level, scale in micrometres or seconds by axis, axes."""
+    """Group of the image in an OME-Zarr, its finest level, scale in micrometres or seconds by axis, axes."""
     attributes = dict(node.attrs)
     ome = attributes.get("ome", attributes)
     if "multiscales" not in ome:
-        children = sorted(name for name, child in getattr(node, "groups", list)() if "multiscales" in _ome(child))
+        children = [name for name, child in getattr(node, "groups", list)() if "multiscales" in _ome(child)]
+        children.sort(key=_natural)
         if not children:
             raise SourceError(
                 f"{str(path)!r} is a Zarr without OME image metadata (`multiscales`); it cannot be played."
+            )
+        if len(children) > 1:
+            raise SourceError(
+                f"{str(path)!r} holds {len(children)} images ({one_of(children)}); they are read one by one. Give one "
+                f"of them: {str(path / children[0])!r}."
             )
         node = node[children[0]]
         ome = _ome(node)

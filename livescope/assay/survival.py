@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2, f_oneway
+from scipy.stats import f as f_ratio
+from scipy.stats import t as student
 
 from livescope.errors import AssayError
 
@@ -148,15 +150,15 @@ class DeathRate:
 
 @dataclass(slots=True, frozen=True)
 class LagDeath:
-    """The lag-exponential model of death (Forcina et al. 2017, Cell Syst. 4:600), with standard errors.
+    """The lag-exponential model of death (Forcina et al. 2017, Cell Syst. 4:600), with errors and 95 % intervals.
 
     Attributes
     ----------
     start, plateau
         Dead fraction before the onset and in the end.
-    onset_h, onset_error_h
+    onset_h, onset_error_h, onset_interval_h
         Time of the onset.
-    rate_per_h, rate_error_per_h
+    rate_per_h, rate_error_per_h, rate_interval_per_h
         Rate at which the plateau is approached.
     """
 
@@ -164,8 +166,10 @@ class LagDeath:
     plateau: float
     onset_h: float
     onset_error_h: float
+    onset_interval_h: tuple[float, float]
     rate_per_h: float
     rate_error_per_h: float
+    rate_interval_per_h: tuple[float, float]
 
 
 def kaplan_meier(lives: Lives) -> Survival:
@@ -324,20 +328,36 @@ def death_rate(lives: Lives) -> DeathRate:
     return DeathRate(deaths / hours, low / hours, high / hours, deaths, hours)
 
 
-def fit_lag_death(hours: ArrayLike, dead_fraction: ArrayLike) -> LagDeath:
-    """Fit the lag-exponential model to a curve of the dead fraction.
+def fit_lag_death(hours: ArrayLike, dead_fraction: ArrayLike, cells: float | None = None) -> LagDeath:
+    """Fit the lag-exponential model to a curve of the dead fraction, where it rises by more than chance.
+
+    It is held against a constant by an F-test at p < 0.001. Binomial noise about a constant passed in 0 to 0.13 % of
+    1500 simulated series of each of nine kinds (6 to 200 points, 50 to 200 cells, 2 to 20 % dead); that the onset is
+    looked for costs little. Noise that lasts passes more often: 4 % where half the calls of 48 points are those of the
+    point before, 24 % where four fifths are.
+
+    The intervals are Student's. Of 50 to 200 cells watched throughout (six kinds of culture, 200 runs each) they held
+    the true onset in 85 to 96 % and the rate in 95 to 100 %; without `cells` it would be 45 to 80 and 33 to 80 %.
+
+    Parameters
+    ----------
+    hours, dead_fraction
+        (n,) the curve; NaN where nothing is known.
+    cells
+        How many the fractions are of, where they are the same ones throughout: who is dead at one point is dead at the
+        next. None takes the points as independent, e.g. of wells that are stopped and counted one after the other.
 
     Raises
     ------
     AssayError
-        Fewer than six points, or the curve does not rise.
+        Fewer than six points, the curve does not rise, or it rises before the first point or between two of them.
     """
     t, f = np.asarray(hours, float), np.asarray(dead_fraction, float)
     known = np.isfinite(t) & np.isfinite(f)
     t, f = t[known], f[known]
     if len(t) < 6 or np.ptp(t) == 0:
         raise AssayError(f"lag and rate of death need six points in time; there are {len(t)}.")
-    span = float(np.ptp(t))
+    span, freedom = float(np.ptp(t)), len(t) - 4
 
     def residuals(p: Floats) -> Floats:
         return np.asarray(_lag_curve(p, t) - f, np.float64)
@@ -350,12 +370,36 @@ def fit_lag_death(hours: ArrayLike, dead_fraction: ArrayLike) -> LagDeath:
     ]
     best = min((least_squares(residuals, start, bounds=bounds) for start in starts), key=lambda fit: float(fit.cost))
     start, plateau, onset, rate = best.x.tolist()
-    if plateau - start < 0.02:
-        raise AssayError(f"the dead fraction stays between {f.min():.3f} and {f.max():.3f}: no death to time.")
+    left, of_constant = 2 * float(best.cost), float(((f - f.mean()) ** 2).sum())
+    # the three parameters that a constant does not have
+    by_chance = float(f_ratio.sf((of_constant - left) / left * freedom / 3, 3, freedom)) if left else 0.0
+    if plateau - start < 0.02 or by_chance >= 0.001:
+        raise AssayError(
+            f"the dead fraction, {f.min():.3f} to {f.max():.3f}, does not rise by more than chance: no death to time."
+        )
+    if onset <= t.min():
+        raise AssayError("the dead fraction rises from the first point on, so that its onset is not known.")
+    # where one point at most is past the onset and below 95 % of the rise, many an onset fits, each with its own rate
+    if np.count_nonzero((t > onset) & (rate * (t - onset) < 3)) < 2:
+        raise AssayError(f"the dead fraction rises between two points, near {onset:.3g} h: how fast is not known.")
     jacobian = np.asarray(best.jac, float)
-    variance = 2 * float(best.cost) / max(len(t) - 4, 1)
-    error = np.sqrt(np.diag(np.linalg.pinv(jacobian.T @ jacobian)) * variance)
-    return LagDeath(start, plateau, onset, float(error[2]), rate, float(error[3]))
+    scatter = left / freedom * np.eye(len(t))
+    if cells is not None:
+        model = _lag_curve(best.x, t)
+        scatter += (np.minimum.outer(model, model) - np.outer(model, model)) / cells
+    weights = np.linalg.pinv(jacobian)
+    error = np.sqrt(np.diag(weights @ scatter @ weights.T)).tolist()
+    half = [float(student.ppf(0.975, freedom)) * one for one in error]
+    return LagDeath(
+        start,
+        plateau,
+        onset,
+        error[2],
+        (onset - half[2], onset + half[2]),
+        rate,
+        error[3],
+        (max(rate - half[3], 0.0), rate + half[3]),
+    )
 
 
 def _lag_curve(p: Floats, t: Floats) -> Floats:

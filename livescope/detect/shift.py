@@ -77,6 +77,7 @@ class Subset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
+    """What it is, with a short hash of its pictures (none in cards of before December 2026)."""
     means: tuple[tuple[float, ...], ...] = Field(min_length=1)
     """Of each crowd; cultures, days and series differ."""
     covariance: tuple[tuple[float, ...], ...] = Field(min_length=len(FEATURES), max_length=len(FEATURES))
@@ -122,7 +123,7 @@ def reference_of(
     Parameters
     ----------
     looks
-        Of each kind of data by name, (n, 16) of `appearance`, n at least 3; views of one field lie together.
+        Of each kind of data by its own name, (n, 16) of `appearance`, n at least 3; views of one field lie together.
     clipped_parts, uneven
         (n,) of `clipped` and `unevenness` over all frames.
     """

@@ -5,6 +5,7 @@ Owns reading and joining the record's tables. Draws nothing (`figures`) and writ
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ Floats = NDArray[np.float64]
 
 EVERYTHING = "all cells"
 """The one condition of a run without a plate map."""
+_ADDED = re.compile(r"\+\d+$")
+"""The name of a place that a rule added: that of the position beside it and a number."""
 _CROP_PX = 72
 _CROPS_EACH = 12
 _COUNTS = ("n_live", "n_dead", "n_uncertain")
@@ -72,11 +75,13 @@ class RunFacts:
     curves
         By condition.
     lives
-        By condition; empty where cells were not followed.
+        By condition.
+    followed
+        True where cells were followed, were there any or not.
     resurrected, tracks
         Tracks declared dead and alive again, and all tracks.
     undeclared
-        Tracks with a time of death that had not been declared dead when they were last seen.
+        Deaths in `lives` that had not been declared when the cell was last seen.
     wells, at_h
         (well, viability) of wells on the plate map, at that time; None is the end.
     crops
@@ -124,6 +129,7 @@ class RunFacts:
     unplaced: bool = False
     deaths: int = 0
     left_out: tuple[str, ...] = ()
+    followed: bool = False
 
 
 def gather(
@@ -200,6 +206,7 @@ def gather(
         dye=gather_dye(record, dye, rule),
         unplaced=unplaced,
         deaths=followed.deaths,
+        followed="fates" in record.tables,
         left_out=tuple(dict.fromkeys(row["position"] or "unnamed" for row in analysed if row["condition"] is None)),
         shift=[(row["hours"], value) for row in analysed for value in [shift.get(row["frame"])] if value is not None],
     )
@@ -244,23 +251,30 @@ def _field(row: dict[str, Any]) -> tuple[str, str | None]:
 
 
 def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curve]:
-    """Pool the frames of each condition in at most 200 stretches of time, by field."""
+    """Pool the newest frames of all fields of each condition, at the end of at most 200 stretches of time.
+
+    A field that is not visited again counts as it was last seen, as in `_wells`. A curve begins when all fields were
+    seen: else it would change with the fields that it is made of. Only places that rules add join it later.
+    """
     curves = {}
     for name in dict.fromkeys(row["condition"] for row in analysed if row["condition"] is not None):
         rows = [row for row in analysed if row["condition"] == name]
         hours = np.array([row["hours"] for row in rows])
         # a stretch holds one visit to every field, or a 200th of the run
-        fields = len({_field(row) for row in rows})
-        n_stretches = max(1, min(200, len(rows) // fields))
+        fields = {_field(row) for row in rows}
+        awaited = {(camera, place) for camera, place in fields if not _ADDED.search(place or "")}
+        n_stretches = max(1, min(200, len(rows) // len(fields)))
         edges = np.quantile(hours, np.linspace(0, 1, n_stretches + 1))
         stretch = np.clip(np.searchsorted(edges, hours, side="right") - 1, 0, n_stretches - 1)
         middles, values = [], []
+        newest: dict[tuple[str, str | None], dict[str, Any]] = {}
         for k in np.unique(stretch):
-            # the newest frame of each field, lest the same cells count twice; where it was left out, the one before,
-            # lest the condition seem to change with the fields it is made of
-            newest = {_field(rows[i]): rows[i] for i in np.flatnonzero((stretch == k) | (stretch == k - 1))}
-            middles.append(float(np.mean([row["hours"] for row in newest.values()])))
-            values.append(_pool(list(newest.values()), card))
+            # one frame of each field, lest the same cells count twice
+            seen = {_field(rows[i]): rows[i] for i in np.flatnonzero(stretch == k)}
+            newest |= seen
+            if awaited <= newest.keys():
+                middles.append(float(np.mean([row["hours"] for row in seen.values()])))
+                values.append(_pool(list(newest.values()), card))
         curves[name] = Curve(np.array(middles), tuple(values))
     return curves
 
@@ -327,8 +341,13 @@ def _followed(record: Record, frames: dict[int, dict[str, Any]], start_s: float)
         if name and (rows := condition == name).any()
     }
     resurrected = int(columns["resurrected"].astype(bool).sum())
-    deaths = int(Lives.of_tracks(seconds[first], seconds[last], death_s, arrived).died.sum())
-    return _FollowedCells(by_condition, len(last), resurrected, int((timed & ~declared).sum()), deaths)
+
+    def seen_to_die(rows: NDArray[np.bool_]) -> int:
+        lives = Lives.of_tracks(seconds[first][rows], seconds[last][rows], death_s[rows], arrived[rows])
+        return int(lives.died.sum())
+
+    undeclared, deaths = seen_to_die((condition != "") & ~declared), seen_to_die(np.ones(len(last), bool))
+    return _FollowedCells(by_condition, len(last), resurrected, undeclared, deaths)
 
 
 def _crops(record: Record, analysed: list[int]) -> list[Crop]:

@@ -14,14 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from livescope.assay.dose import DoseResponse, fit_dose_response, z_prime
+from livescope.assay.dose import z_prime
 from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
-from livescope.assay.survival import Lives, Survival, between_wells, death_rate, fit_lag_death, kaplan_meier, log_rank
+from livescope.assay.survival import Lives
 from livescope.calls import State, Viability
+from livescope.detect.bundle import Card
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossCause
 from livescope.report import figures
+from livescope.report.deaths import compared_survival, deaths_section, tests_done
+from livescope.report.doses import DoseFit, dose_fits, doses_section
 from livescope.report.dye import dye_section
 from livescope.report.gather import EVERYTHING, Crop, RunFacts, gather
 from livescope.report.page import STYLE, escaped, number, paragraph, section, table, viability_words
@@ -116,13 +119,14 @@ def write_report(
 
 
 def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
+    fits = [] if plate is None else dose_fits(run.wells, plate)
     yield _summary(run)
     yield section("Viability", lambda: _viability(run))
     if plate is not None:
         yield section("Plate", lambda: _plate(run, plate))
     if plate is not None and run.wells:
-        yield section("Dose and response", lambda: _doses(run, plate))
-    yield section("Deaths", lambda: _deaths(run))
+        yield section("Dose and response", lambda: doses_section(fits, _when(run)))
+    yield section("Deaths", lambda: deaths_section(run))
     if run.dye.channels or run.dye.channel:  # one that was asked for and is not there is told
         yield section("Against the dye", lambda: dye_section(run.dye))
     if run.manifest.get("rules"):
@@ -131,7 +135,7 @@ def _run(run: RunFacts, plate: Plate | None) -> Iterable[str]:
     yield section("Shift", lambda: _shift(run))
     yield section("Losses and warnings", lambda: _losses(run))
     yield section("Model", lambda: _model(run))
-    yield section("Methods", lambda: _methods(run))
+    yield section("Methods", lambda: _methods(run, fits))
     yield section("Settings", lambda: f"<pre>{escaped(run.settings_yaml)}</pre>")
 
 
@@ -169,7 +173,7 @@ def _viability(run: RunFacts) -> str:
                 name,
                 viability_words(curve.viability[0]),
                 viability_words(curve.viability[-1]),
-                _corrected(curve.viability[-1]),
+                _corrected(curve.viability[-1], run.card),
             )
         )
     counts = figures.count_curves(run.curves[EVERYTHING]) if EVERYTHING in run.curves else ""
@@ -177,7 +181,8 @@ def _viability(run: RunFacts) -> str:
         figures.viability_curves(run.curves)
         + counts
         + table(("condition", "first", "last", "last, corrected for the model's errors"), rows)
-        + "<p>Viability is live / (live + dead), with its 95 % interval; uncertain cells are left out.</p>"
+        + "<p>Viability is live / (live + dead), with its 95 % interval; uncertain cells are left out. A field that "
+        "is not visited again counts as it was last seen; a curve begins when all fields of its condition were.</p>"
     )
 
 
@@ -209,120 +214,6 @@ def _left_out(run: RunFacts) -> str:
 
 def _when(run: RunFacts) -> str:
     return "at the end" if run.at_h is None else f"at {run.at_h:g} h"
-
-
-def _doses(run: RunFacts, plate: Plate) -> str:
-    seen = [well for well in plate.wells if well.well in run.wells]
-    untreated = [well for well in seen if well.control == "negative" or (not well.compound and well.dose == 0)]
-    parts, rows = [], []
-    for compound in dict.fromkeys(
-        well.compound for well in seen if well.compound and well.dose > 0 and not well.control
-    ):
-        own = [well for well in seen if well.compound == compound and well not in untreated]
-        treated = own + untreated
-        # what dose a control has is its vehicle's, not this compound's
-        dose = np.array([well.dose for well in own] + [0.0] * len(untreated))
-        response = np.array([run.wells[well.well].fraction for well in treated])
-        unit = next(well.unit for well in own if well.dose > 0)
-        try:
-            fit = fit_dose_response(dose, response)
-        except AssayError as error:
-            parts.append(figures.dose_curve(compound, unit, dose, response, None))
-            rows.append((compound, str(error), "", "", ""))
-            continue
-        parts.append(figures.dose_curve(compound, unit, dose, response, fit))
-        ec50 = _half_effect(fit, unit)
-        plateaus = f"{fit.top.value:.2f} to {fit.bottom.value:.2f}"
-        rows.append((compound, ec50, f"{fit.slope.value:.2f}", plateaus, str(fit.n)))
-    if not parts:
-        raise AssayError("the plate map has no compound with a dose.")
-    return (
-        f"<p>Viability {_when(run)}.</p>"
-        + "".join(parts)
-        + table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), rows)
-        + "<p>The interval is that of the profile likelihood.</p>"
-    )
-
-
-def _half_effect(fit: DoseResponse, unit: str) -> str:
-    """Say what the doses tell of the half effect: a dose, or only which side of one it lies on."""
-    low, high = fit.ec50.low, fit.ec50.high
-    if fit.determined:
-        beyond = "" if fit.bounded else " (outside the doses: an extrapolation)"
-        return f"{fit.ec50.value:.3g} ({low:.3g} to {high:.3g}) {unit}{beyond}"
-    if low > 0:
-        return f"above {low:.3g} {unit}; how far, these doses do not tell"
-    if math.isfinite(high):
-        return f"below {high:.3g} {unit}; how far, these doses do not tell"
-    return "not determined by these doses"
-
-
-def _deaths(run: RunFacts) -> str:
-    if not run.lives:
-        raise AssayError("cells were not followed in this run, so nothing is known of when they died.")
-    lives = {name: lives for name, lives in run.lives.items() if len(lives)}
-    if not lives:
-        raise AssayError("no cell was seen alive and followed, so there is no survival to estimate.")
-    survivals = {name: kaplan_meier(group) for name, group in lives.items()}
-    rows = []
-    for name, survival in survivals.items():
-        rate = death_rate(lives[name])
-        per_h = f"{rate.per_h:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-        rows.append((name, str(survival.n), str(survival.deaths), _median(survival), per_h, _lag(run, name)))
-    text = figures.survival_curves(survivals)
-    text += table(
-        ("condition", "watched", "died", "median survival", "deaths an hour and cell", "onset and rate"), rows
-    )
-    if len(lives) > 1:
-        text += _compared(lives)
-    if run.undeclared:
-        text += paragraph(
-            f"{run.undeclared} of these deaths were likelier than not when the cell was last seen, but not declared "
-            "(a posterior of 0.999): rules and the live view did not count them."
-        )
-    if run.resurrected:
-        text += (
-            f'<p class="note">{run.resurrected} of {run.tracks} tracks were declared dead and later seen alive: '
-            "there the model or the tracking erred.</p>"
-        )
-    return text
-
-
-def _median(survival: Survival) -> str:
-    end = f"not reached in {survival.hours[-1]:.3g} h"
-    return f"{survival.median_h:.3g} h" if math.isfinite(survival.median_h) else end
-
-
-def _compared(lives: Mapping[str, Lives]) -> str:
-    """Say whether all die alike: by wells where there are enough of them, and by cells."""
-    try:
-        wells = between_wells(lives)
-    except AssayError as error:
-        by_wells = f"Wells could not be taken for replicates: {error}"
-    else:
-        by_wells = (
-            "Test that all die alike, with wells for replicates (deaths of a well over those expected, analysis of "
-            f"variance): F({wells.between}, {wells.within}) = {wells.f:.2f}, p = {wells.p:.2g}."
-        )
-        if wells.left_out:
-            by_wells += f" Left out, for they are of one well: {', '.join(wells.left_out)}."
-    statistic, p = log_rank(lives)
-    by_cells = (
-        f"Log-rank test: {statistic:.2f}, p = {p:.2g}. It takes cells as independent: where wells of one condition "
-        "differ its p is too small."
-    )
-    return paragraph(by_wells) + paragraph(by_cells)
-
-
-def _lag(run: RunFacts, name: str) -> str:
-    curve = run.curves.get(name)
-    if curve is None:
-        return ""
-    try:
-        fit = fit_lag_death(curve.hours, [1 - v.fraction for v in curve.viability])
-    except AssayError:
-        return "no rise to fit"
-    return f"{fit.onset_h:.3g} h, {fit.rate_per_h:.3g} an hour"
 
 
 def _gallery(crops: Sequence[Crop]) -> str:
@@ -403,7 +294,7 @@ def _model(run: RunFacts) -> str:
     return table(None, rows) + table(("validated on", "live", "dead", "F1", "balanced accuracy", "AUC dead"), sheet)
 
 
-def _methods(run: RunFacts) -> str:
+def _methods(run: RunFacts, fits: Sequence[DoseFit]) -> str:
     versions, backend = run.manifest.get("versions", {}), run.manifest.get("backend", {})
     sentences = [
         "Cells were imaged label-free and called live, dead or uncertain with livescope "
@@ -414,21 +305,24 @@ def _methods(run: RunFacts) -> str:
         "effective sample size from the scatter between wells, or between the fields of one, where there are several "
         "(Dean and Pagano 2015).",
     ]
-    if run.card is not None and run.card.sensitivity is not None:
+    if any(v.corrected is not None for curve in run.curves.values() for v in curve.viability):
         sentences.append(
             "It was corrected for the network's sensitivity and specificity (Rogan and Gladen 1978), with the "
             "interval of Lang and Reiczigel (2014)."
         )
-    if run.lives:
-        placed = any(lives.well is not None for lives in run.lives.values())
-        by_wells = "with wells for replicates (deaths over those expected, analysis of variance) and " if placed else ""
+    if run.followed:
         sentences.append(
             "Cells were followed from frame to frame, and times of death estimated with a hidden Markov filter "
-            "over the network's probabilities, motion and texture; survival was estimated after Kaplan and Meier "
-            f"and conditions compared {by_wells}by the log-rank test; a cell is at risk from its first sight on (Klein "
-            "and Moeschberger 2003)."
+            "over the network's probabilities, motion and texture."
         )
-    if run.wells:
+    if any(map(len, run.lives.values())):
+        sentences.append(
+            "Survival was estimated after Kaplan and Meier; a cell is at risk from its first sight on (Klein and "
+            "Moeschberger 2003)."
+        )
+    if tests := tests_done(run.lives):
+        sentences.append(f"Conditions were compared {tests}.")
+    if any(one.fit is not None for one in fits):
         sentences.append("Dose responses were fitted by least squares with a four-parameter logistic curve.")
     return f"<p>{escaped(' '.join(sentences))}</p><p>{escaped(CITATION)}</p>"
 
@@ -443,17 +337,18 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
     lives = {f"{of}: {name}": lives for of, run in runs.items() for name, lives in run.lives.items() if len(lives)}
     if len(lives) < 2:
         return text
-    return text + section("Survival", lambda: _compared_survival(lives))
+    return text + section("Survival", lambda: compared_survival(lives))
 
 
-def _compared_survival(lives: Mapping[str, Lives]) -> str:
-    curves = figures.survival_curves({name: kaplan_meier(group) for name, group in lives.items()})
-    return curves + _compared(lives)
-
-
-def _corrected(v: Viability) -> str:
-    if v.corrected is None or v.corrected_low is None or v.corrected_high is None:
+def _corrected(v: Viability, card: Card | None) -> str:
+    if math.isnan(v.fraction):
+        return "no cell called"
+    if card is None:
+        return "the model's card is not at hand"
+    if card.error_rates is None:
         return "the model's card states no error rates"
+    if v.corrected is None or v.corrected_low is None or v.corrected_high is None:
+        return "the model is no better than chance"
     return f"{100 * v.corrected:.1f} % ({100 * v.corrected_low:.1f} to {100 * v.corrected_high:.1f})"
 
 

@@ -117,17 +117,17 @@ def make_bundle(
     checkpoint.unlink(missing_ok=True)
     return Made(
         load_bundle(settings.out / path.name),
-        tuple(scores for _, scores in tested),
-        tuple((part.dataset, part.test) for part, _ in tested),
+        tuple(scores for _, scores, _ in tested),
+        tuple((part.dataset, part.test) for part, _, _ in tested),
         history,
-        notes,
+        (*history.notes, *notes),
     )
 
 
 def _write(
     network: StarNet, parts: Sequence[Part], settings: TrainSettings, path: Path, start: Bundle | None
-) -> tuple[list[tuple[Part, Scores]], tuple[str, ...]]:
-    """Write the bundle at a path; returns the data sets that it was measured on, with the scores, and the notes."""
+) -> tuple[list[tuple[Part, Scores, tuple[int, int]]], tuple[str, ...]]:
+    """Write the bundle at a path; returns what `_tested` does of the data sets measured on, and the notes."""
     used = {fingerprint(field) for part in parts for field in (*part.train, *part.valid)}
     known = seen_whole(start)
     write_seen(used | read_seen(start), path, known)
@@ -148,9 +148,10 @@ def _write(
         "validation": tuple(rows),
         "shift": reference(bundle, parts),
     }
-    if len(parts) == len(tested) == 1 and np.isfinite([tested[0][1].sensitivity, tested[0][1].specificity]).all():
+    if len(parts) == len(tested) == 1 and min(rated_on := tested[0][2]) > 0:
         # of several data sets none stands for the user's: the card then leaves the correction out
-        changed |= {k: round(getattr(tested[0][1], k), 4) for k in ("sensitivity", "specificity")}
+        scores = tested[0][1]
+        changed |= {k: round(getattr(scores, k), 4) for k in ("sensitivity", "specificity")} | {"rated_on": rated_on}
     write_card(bundle.card.model_copy(update=changed), path)
     return tested, notes
 
@@ -317,8 +318,15 @@ def _diameters(field: Field) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 def _tested(
     bundle: Bundle, parts: Sequence[Part], border_px: int, apart: str
-) -> tuple[list[tuple[Part, Scores]], list[Validation], list[str]]:
-    """Score the test fields: the parts on which anything was measured, the card's rows, and what measured nothing."""
+) -> tuple[list[tuple[Part, Scores, tuple[int, int]]], list[Validation], list[str]]:
+    """Score the test fields.
+
+    Returns
+    -------
+    tested, rows, unmeasured
+        The parts on which anything was measured, with the live and dead cells that sensitivity and specificity rest on;
+        the card's rows; what measured nothing.
+    """
     tested, rows, unmeasured = [], [], []
     for part in (part for part in parts if any(not field.picked for field in part.test)):
         for border in dict.fromkeys((0, border_px)):
@@ -333,8 +341,14 @@ def _tested(
                 continue
             rows.append(_row(part, matched, scores, f"{apart}; {where}"))
             if not border:
-                tested.append((part, scores))
+                tested.append((part, scores, _given(matched)))
     return tested, rows, unmeasured
+
+
+def _given(matched: Sequence[Matched]) -> tuple[int, int]:
+    """Count the live and the dead cells that were found and given a call."""
+    state = np.concatenate([one.marked[one.call != State.UNCERTAIN] for one in matched])
+    return int(np.sum(state == State.LIVE)), int(np.sum(state == State.DEAD))
 
 
 def _row(part: Part, matched: Sequence[Matched], scores: Scores, where: str) -> Validation:
@@ -348,7 +362,7 @@ def _row(part: Part, matched: Sequence[Matched], scores: Scores, where: str) -> 
         data=(
             f"{len(part.test)} of {part.dataset.described}, no group of theirs {where}; "
             f"centres within {part.dataset.reach:g} of the marked radius; ECE {scores.ece:.3f}, left uncertain "
-            f"{scores.uncertain:.3f}"
+            f"{scores.uncertain:.3f}{''.join(f'; {note}' for note in part.dataset.notes)}"
         ),
         n_images=len(part.test),
         n_live=scores.n_live,

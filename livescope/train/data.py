@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from livescope.calls import State, ray_angles
 from livescope.errors import SourceError
@@ -25,6 +27,7 @@ __all__ = [
     "UNKNOWN",
     "Field",
     "annotations_in",
+    "coco_pictures",
     "fingerprint",
     "has_group",
     "read_coco",
@@ -126,6 +129,30 @@ def fingerprint(field: Field) -> str:
     return hashlib.sha256(field.pixels.tobytes()).hexdigest()[:12]
 
 
+class _Image(BaseModel):
+    model_config = ConfigDict(extra="allow")  # keys of groups
+
+    id: int | str
+    file_name: str
+
+
+class _Mark(BaseModel):
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class _Category(BaseModel):
+    id: int | str
+    name: str
+
+
+class _Marks(BaseModel):
+    images: list[_Image]
+    annotations: list[_Mark]
+    categories: list[_Category]
+
+
 def annotations_in(folder: Path) -> Path | None:
     """Find the COCO json of a folder: annotations.coco.json, or the only file named like one; None without any."""
     named = folder / "annotations.coco.json"
@@ -142,11 +169,48 @@ def has_group(folder: Path, key: str) -> bool:
 def _coco(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(tree[part], list) for part in ("images", "annotations", "categories")):
+        parts = [tree[part] for part in ("images", "annotations", "categories")]
+        if all(isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts):
             return dict(tree)
-        raise TypeError("lists expected")
+        raise TypeError("lists of objects expected")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{str(path)!r} is no COCO json with images, annotations and categories: {error}") from None
+
+
+def _marks(folder: Path) -> tuple[Path, _Marks]:
+    path = annotations_in(folder)
+    if path is None:
+        raise SourceError(f"{str(folder)!r} holds no annotations.coco.json; a COCO folder needs it beside images/.")
+    try:
+        marks = _Marks.model_validate(_coco(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"][:3]))
+        raise SourceError(
+            f"{str(path)!r} cannot be used: {where} (counted from 0): {fault['msg']}, found "
+            f"{shortened(fault['input'])}. An image needs id and file_name, an annotation image_id, category_id and "
+            "bbox [x, y, width, height], a category id and name: mend the entry, or leave it out."
+        ) from None
+    known = {image.id for image in marks.images}
+    for number, mark in enumerate(marks.annotations):
+        if mark.image_id not in known:
+            raise SourceError(
+                f"{str(path)!r} cannot be used: annotations.{number} (counted from 0) has image_id {mark.image_id!r}, "
+                f"the id of none of its images: {shortened([image.id for image in marks.images])}. Mend it (a number "
+                "in quotes is another id than the number), or leave it out."
+            )
+    return path, marks
+
+
+def coco_pictures(folder: Path) -> list[Path]:
+    """Return the pictures that a folder's COCO json names.
+
+    Raises
+    ------
+    SourceError
+        The json or a picture is missing, or an entry lacks what `read_coco` needs.
+    """
+    return [_picture(folder, image.file_name) for image in _marks(folder)[1].images]
 
 
 def read_coco(folder: Path, group: str = "dup_group") -> list[Field]:
@@ -162,40 +226,39 @@ def read_coco(folder: Path, group: str = "dup_group") -> list[Field]:
     Raises
     ------
     SourceError
-        The file is missing or has boxes of other categories, a picture is missing, or an image lacks the group key.
+        The file is missing, lacks a key that is needed or has boxes of other categories or of no image; a picture is
+        missing, or an image lacks the group key.
     """
-    path = annotations_in(folder)
-    if path is None:
-        raise SourceError(f"{str(folder)!r} holds no annotations.coco.json; a COCO folder needs it beside images/.")
-    tree = _coco(path)
-    names = {category["id"]: str(category["name"]).lower() for category in tree["categories"]}
-    boxes: dict[int, list[tuple[float, float, float, float]]] = {}
-    states: dict[int, list[int]] = {}
-    for mark in tree["annotations"]:
-        if (name := names.get(mark["category_id"], "none")) not in ("live", "dead"):
+    path, marks = _marks(folder)
+    names = {category.id: category.name.lower() for category in marks.categories}
+    boxes: dict[int | str, list[tuple[float, float, float, float]]] = {}
+    states: dict[int | str, list[int]] = {}
+    for mark in marks.annotations:
+        if (name := names.get(mark.category_id, "none")) not in ("live", "dead"):
             raise SourceError(f"{str(path)!r} has boxes of category {name!r}; expected 'live' and 'dead' only.")
-        boxes.setdefault(mark["image_id"], []).append(mark["bbox"])
-        states.setdefault(mark["image_id"], []).append(State[name.upper()])
+        boxes.setdefault(mark.image_id, []).append(mark.bbox)
+        states.setdefault(mark.image_id, []).append(State[name.upper()])
     fields = []
-    for image in tree["images"]:
-        if group not in image:
+    for image in marks.images:
+        keys = image.model_dump()
+        if group not in keys:
             raise SourceError(
-                f"image {image['file_name']!r} of {str(path)!r} has no group key {group!r}; it has {sorted(image)}. "
+                f"image {image.file_name!r} of {str(path)!r} has no group key {group!r}; it has {sorted(keys)}. "
                 "Name the key of what must not be split (day, well, ...), or file_name if each picture stands alone: "
                 "group of the data in a training config, --split of evaluate."
             )
-        pixels = _picture(folder, image["file_name"])
-        centres, contours = _ellipses(np.asarray(boxes.get(image["id"], []), np.float32).reshape(-1, 4))
-        state = np.asarray(states.get(image["id"], []), np.uint8)
-        fields.append(Field(image["file_name"], str(image[group]), pixels, centres, contours, state, visible_only=True))
+        pixels = read_picture(_picture(folder, image.file_name))
+        centres, contours = _ellipses(np.asarray(boxes.get(image.id, []), np.float32).reshape(-1, 4))
+        state = np.asarray(states.get(image.id, []), np.uint8)
+        fields.append(Field(image.file_name, str(keys[group]), pixels, centres, contours, state, visible_only=True))
     return fields
 
 
-def _picture(folder: Path, name: str) -> Pixels:
+def _picture(folder: Path, name: str) -> Path:
     path = next((p for p in (folder / "images" / name, folder / name) if p.is_file()), None)
     if path is None:
         raise SourceError(f"picture {name!r} of the annotations is missing in {str(folder / 'images')!r}.")
-    return read_picture(path)
+    return path
 
 
 def _ellipses(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

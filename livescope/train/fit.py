@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ from livescope.train.network import StarNet
 from livescope.train.targets import Targets, encode
 
 __all__ = ["FitSettings", "History", "fit"]
+
+_DAMAGE = (
+    pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError
+)  # fmt: skip
+"""What torch raises of a file that is cut short, overwritten or of another kind (300 such tried)."""
 
 
 class FitSettings(BaseModel):
@@ -61,10 +67,11 @@ class FitSettings(BaseModel):
 
 @dataclass(slots=True)
 class History:
-    """Losses by step: `train` and `valid` hold (step, mean of each part by name)."""
+    """Losses by step: `train` and `valid` hold (step, mean of each part by name). `notes` say what befell it."""
 
     train: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     valid: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class _Run:
@@ -153,16 +160,10 @@ def fit(
     Raises
     ------
     SettingsError
-        `resume` is True, and there is no such checkpoint.
+        `resume` is True, and there is no such checkpoint, or it is damaged.
     """
-    run = _Run(network, settings)
     identity = _identity(network, train, valid, settings)
-    found = checkpoint is not None and checkpoint.is_file() and resume is not False
-    if not (found and checkpoint is not None and run.load(checkpoint, identity)) and resume:
-        raise SettingsError(
-            f"nothing to resume: {str(checkpoint)!r} is {'of other settings or data' if found else 'missing'}. Leave "
-            "out --resume to start anew, or give the settings and data of the interrupted training."
-        )
+    run = _begun(network, settings, identity, checkpoint, resume)
     held = _fixed_batches(valid, settings, run.device)
     every, since = max(settings.steps // 20, 1), time.monotonic()
     sums: dict[str, float] = {}
@@ -185,6 +186,31 @@ def fit(
     kept = copy.deepcopy(network)
     kept.load_state_dict(run.best)
     return kept.eval(), run.history
+
+
+def _begun(
+    network: StarNet, settings: FitSettings, identity: str, checkpoint: Path | None, resume: bool | None
+) -> _Run:
+    """Take up the checkpoint, or begin anew; arguments as those of `fit`."""
+    run = _Run(network, settings)
+    found = checkpoint is not None and checkpoint.is_file() and resume is not False
+    try:
+        taken = found and checkpoint is not None and run.load(checkpoint, identity)
+    except _DAMAGE as error:
+        what = f"{str(checkpoint)!r} is damaged ({type(error).__name__})"
+        if resume:
+            raise SettingsError(
+                f"nothing to resume: {what}. Leave out --resume, or delete it, to start anew."
+            ) from None
+        run = _Run(network, settings)  # it may be half taken up
+        run.history.notes.append(f"The checkpoint {what}: the training began anew")
+        return run
+    if resume and not taken:
+        raise SettingsError(
+            f"nothing to resume: {str(checkpoint)!r} is {'of other settings or data' if found else 'missing'}. Leave "
+            "out --resume to start anew, or give the settings and data of the interrupted training."
+        )
+    return run
 
 
 def _identity(network: StarNet, train: Sequence[Example], valid: Sequence[Example], settings: FitSettings) -> str:

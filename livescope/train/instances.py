@@ -19,6 +19,7 @@ from livescope.detect.bundle import Bundle
 from livescope.detect.refine import Outliner
 from livescope.frames import Frame
 from livescope.train.data import Field
+from livescope.train.scoring import bootstrap_interval
 
 __all__ = ["Instances", "match_instances", "outline_scores", "painted"]
 
@@ -96,8 +97,9 @@ def outline_scores(
 
     Returns
     -------
-    ``{"rays": {"value": F1, "interval": (low, high)}, "refined": ...}``, intervals (95 %) by resampling groups; None
-    where no field is wholly labelled, and without ``refined`` for a model made elsewhere.
+    ``{"rays": {"value": F1, "interval": (low, high)}, "refined": ...}``, intervals (95 %) or None by resampling groups,
+    see `livescope.train.scoring.bootstrap_interval`; None where no field is wholly labelled, and without ``refined``
+    for a model made elsewhere.
     """
     outliner = Outliner(bundle) if bundle.card.adapter is None else None
     counts: dict[str, dict[str, Instances]] = {}
@@ -121,8 +123,6 @@ def outline_scores(
 def _with_interval(groups: Sequence[Instances]) -> dict[str, Any]:
     rows = np.array([[one.matched, one.marked + one.called] for one in groups])
     value = float(2 * rows[:, 0].sum() / max(rows[:, 1].sum(), 1))
-    if len(rows) < 2:
-        return {"value": value, "interval": None}
     drawn = rows[np.random.default_rng(0).integers(0, len(rows), (_RESAMPLES, len(rows)))].sum(axis=1)
-    low, high = np.percentile(2 * drawn[:, 0] / np.maximum(drawn[:, 1], 1), (2.5, 97.5))
-    return {"value": value, "interval": (float(low), float(high))}
+    f1 = 2 * drawn[:, 0] / np.where(drawn[:, 1], drawn[:, 1], np.nan)
+    return {"value": value, "interval": bootstrap_interval(value, f1, len(rows))}

@@ -19,6 +19,7 @@ from livescope.detect.bundle import Bundle, load_bundle, write_card
 from livescope.detect.calibrate import calibration_error, fit_temperature, risk_band
 from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.outputs import make_room
+from livescope.settings import CameraSettings
 from livescope.train.calibrate import known_states
 from livescope.train.data import UNKNOWN, Field, fingerprint
 from livescope.train.evaluate import call_fields
@@ -159,12 +160,17 @@ def _read(path: Path, pixel_um: float | None) -> list[Dataset]:
     except SourceError:
         plain = [
             (frame, Field(f"{name} {frame.index}", name, frame.pixels, *_no_cells()))
-            for name, frame in iter_frames(path)
+            for name, frame in iter_frames(path, CameraSettings(pixel_um=pixel_um))
         ]
-        sizes = {frame.pixel_um for frame, _ in plain}
-        own_um = sizes.pop() if len(sizes) == 1 else None
+        sizes = sorted({frame.pixel_um for frame, _ in plain if frame.pixel_um is not None})
+        if len(sizes) > 1:
+            raise SettingsError(
+                f"the pictures in {str(path)!r} state pixels of {', '.join(f'{size:g}' for size in sizes)} um. "
+                "Calibrate on those of each size by themselves, each time from the model made last, or give one "
+                "--pixel-um if what they state is wrong."
+            ) from None
         described = f"{len(plain)} control fields without labels in {path.name!r}"
-        return [Dataset([field for _, field in plain], pixel_um or own_um, 0.5, False, described)]
+        return [Dataset([field for _, field in plain], sizes[0] if sizes else None, 0.5, False, described)]
     return [read(one if pixel_um is None else one.model_copy(update={"pixel_um": pixel_um})) for one in entries]
 
 
@@ -277,9 +283,10 @@ def _with_controls(bundle: Bundle, datasets: Sequence[Dataset]) -> object:
     own, known = make_reference(bundle, [(one, one.fields) for one in datasets]), bundle.card.shift
     if known is None:
         return own
-    # calibrated twice on the same fields, the later one stands
-    again = {one.data for one in own.subsets}
-    kept = tuple(one for one in known.subsets if one.data not in again)
+    # calibrated twice on the same fields, the later one stands; in cards of before December 2026 the name does not tell
+    # pictures apart, but the same ones crowd at the same places to the last digit
+    names, crowds = {one.data for one in own.subsets}, {one.means for one in own.subsets}
+    kept = tuple(one for one in known.subsets if one.data not in names and one.means not in crowds)
     return known.model_copy(
         update={
             "subsets": (*kept, *own.subsets),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon
 
 from livescope.calls import CellCalls, State
-from livescope.errors import SourceError
+from livescope.errors import SettingsError, SourceError
 from livescope.record.corrections import LOG, Correction, CorrectionLog, apply_corrections
 from livescope.record.reader import Record, open_record
 from livescope.train.data import UNKNOWN, Field
@@ -31,7 +31,9 @@ def corrected_records(path: Path) -> list[Path]:
     return [record for record in found if (record / LOG).is_file()]
 
 
-def read_records(path: Path, reviewed: bool = False) -> tuple[list[Field], float | None]:
+def read_records(
+    path: Path, reviewed: bool = False, pixel_um: float | None = None
+) -> tuple[list[Field], float | None, str]:
     """Read every frame in which somebody corrected a cell.
 
     Parameters
@@ -43,17 +45,22 @@ def read_records(path: Path, reviewed: bool = False) -> tuple[list[Field], float
         places without one as empty. Else only the cells that somebody spoke of are marked; whether the other calls are
         cells, and what lies between them, is unknown. Dead holds for the track in later frames too; live in the frame
         of which it was said: later the state is unknown, as the cell may have died.
+    pixel_um
+        Micrometres a raw pixel; None takes the records' own.
 
     Returns
     -------
-    fields, pixel_um
+    fields, pixel_um, alike
         A group is a place of a record; where there are fewer than three in all, each frame is one, and as frames of one
-        place are alike, the validation then flatters. `pixel_um` is None where records differ.
+        place are alike, the validation then flatters: `alike` says so, else it is empty. `pixel_um` is None where not
+        every record states one.
 
     Raises
     ------
     SourceError
         Nobody has corrected anything.
+    SettingsError
+        Records state different pixel sizes.
     RecordError
         A record or its log cannot be read.
     """
@@ -73,9 +80,21 @@ def read_records(path: Path, reviewed: bool = False) -> tuple[list[Field], float
         raise SourceError(
             f"{str(path)!r} holds no record with corrections; correct some cells first: livescope view RECORD."
         )
-    if len({field.group for field in fields}) < 3:
+    stated = sorted(size for size in sizes if size is not None)
+    if pixel_um is None and len(stated) > 1:
+        raise SettingsError(
+            f"records in {str(path)!r} state pixels of {', '.join(f'{size:g}' for size in stated)} um; data of one "
+            "entry have one size. Give those of each size an entry of their own (data: [{kind: records, path: RECORD, "
+            "pixel_um: SIZE}, ...]), or one pixel_um to all if what they state is wrong."
+        )
+    places, alike = len({field.group for field in fields}), ""
+    if places < 3:
         fields = [replace(field, group=field.name) for field in fields]
-    return fields, sizes.pop() if len(sizes) == 1 else None
+        alike = (
+            f"the frames of {path.name!r} are of {places} place{'s' * (places > 1)} and dealt by frame: the same cells "
+            "may be in training and test, so that figures flatter and their intervals are too narrow"
+        )
+    return fields, pixel_um or (sizes.pop() if len(sizes) == 1 else None), alike
 
 
 def _field(

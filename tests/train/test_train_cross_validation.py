@@ -102,6 +102,15 @@ def test_a_bar_is_cleared_or_not(validation: ModuleType, value: float, bar: floa
 
 
 def test_intervals_resample_units(validation: ModuleType) -> None:
-    low, high = validation.resampled([0.0, 1.0, 0.0, 1.0], lambda some: float(np.mean(some)))
-    assert (low, high) == (0.0, 1.0)
-    assert validation.resampled([0.5] * 4, lambda some: float(np.mean(some))) == (0.5, 0.5)
+    def mean(some: list[float]) -> float:
+        return float(np.mean(some))
+
+    low, high = validation.resampled([0.0, 1.0, 0.0, 1.0], mean)
+    assert 0 < low < 0.1
+    assert low + high == pytest.approx(1)
+    assert validation.resampled([0.5] * 4, mean) == (0.5, 0.5)
+    assert np.isnan(validation.resampled([0.5] * 2, mean)).all()
+    assert np.isnan(validation.resampled([1.0] * 4, mean)).all()
+    # points of a bias have no bounds: a standard error of 1.2910, and 3.1824 is the t of three degrees of freedom
+    low, high = validation.resampled([-3.0, 1.0, 3.0, -1.0], mean, None)
+    assert (low, high) == pytest.approx((-3.1824 * 1.2910, 3.1824 * 1.2910), rel=0.08)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from skimage.io import imsave
 
 from livescope.calls import State
@@ -13,6 +14,7 @@ from livescope.detect.normalise import Background, levels
 from livescope.errors import SourceError
 from livescope.train.data import read_coco, simulated_fields, split_groups
 from livescope.train.examples import example_of, normalised
+from livescope.train.sources import entries_of, read, settings_of
 
 DATA = Path(os.environ.get("LIVESCOPE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -88,3 +90,80 @@ def test_ldc_reads_whole() -> None:
     assert len(fields) == 1938
     states = np.concatenate([field.state for field in fields])
     assert ((states == State.LIVE).sum(), (states == State.DEAD).sum()) == (5606, 1281)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("annotations", "bbox", None, r"annotations\.0\.bbox .*Field required.*bbox \[x, y, width, height\]"),
+        ("annotations", "bbox", [], r"annotations\.0\.bbox .*"),
+        ("annotations", "bbox", ["a", 1, 2, 3], r"annotations\.0\.bbox .*'a'"),
+        ("annotations", "category_id", None, r"annotations\.0\.category_id .*Field required"),
+        ("annotations", "image_id", None, r"annotations\.0\.image_id .*Field required"),
+        ("annotations", "image_id", "7", r"annotations\.0 .*image_id '7', the id of none of its images: \[7\]"),
+        ("images", "id", None, r"images\.0\.id .*Field required"),
+        ("images", "file_name", None, r"images\.0\.file_name .*Field required"),
+        ("categories", "id", None, r"categories\.0\.id .*Field required"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_named(
+    tmp_path: Path, part: str, key: str, value: object, message: str
+) -> None:
+    write_coco(tmp_path)
+    file = tmp_path / "annotations.coco.json"
+    tree = json.loads(file.read_text())
+    del tree[part][0][key]
+    tree[part][0] |= {} if value is None else {key: value}
+    file.write_text(json.dumps(tree))
+    with pytest.raises(SourceError, match=rf"annotations\.coco\.json' cannot be used: {message}"):
+        read_coco(tmp_path, group="well")
+
+
+def test_an_entry_that_is_no_object_is_told(tmp_path: Path) -> None:
+    (tmp_path / "annotations.coco.json").write_text('{"images": [3], "annotations": [], "categories": []}')
+    with pytest.raises(SourceError, match=r"no COCO json.*lists of objects expected"):
+        settings_of(tmp_path)
+
+
+def save(path: Path, pixel_um: float | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((40, 60), 100, np.uint8)
+    said = {} if pixel_um is None else {"resolution": (10_000 / pixel_um,) * 2, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, **said)
+
+
+def pictures(folder: Path, kind: str, sizes: dict[str, float | None]) -> None:
+    for name, pixel_um in sizes.items():
+        save(folder / "images" / name, pixel_um)
+        if kind == "masks":
+            save(folder / "masks" / name, None)
+    entries = [{"id": k, "file_name": name, "well": "A1"} for k, name in enumerate(sizes)]
+    if kind == "coco":
+        tree = {"images": entries, "annotations": [], "categories": []}
+        (folder / "annotations.coco.json").write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize("kind", ["coco", "masks"])
+def test_the_pixel_size_is_what_the_files_say(tmp_path: Path, kind: str) -> None:
+    pictures(tmp_path / "one", kind, {"a.TIF": 0.65, "b.tif": 0.65})
+    assert read(settings_of(tmp_path / "one")).pixel_um == 0.65
+    pictures(tmp_path / "none", kind, {"a.tif": None})
+    assert read(settings_of(tmp_path / "none")).pixel_um is None
+
+
+@pytest.mark.parametrize("kind", ["coco", "masks"])
+@pytest.mark.parametrize(("other", "said"), [(1.3, "1.3 um"), (None, "none")])
+def test_pictures_of_several_pixel_sizes_are_named(tmp_path: Path, kind: str, other: float | None, said: str) -> None:
+    pictures(tmp_path, kind, {"a.tif": 0.65, "b.TIF": other})
+    settings = settings_of(tmp_path)
+    with pytest.raises(SourceError, match=rf"'a.tif' says 0.65 um, 'b.TIF' {said}\. .*--pixel-um"):
+        read(settings)
+    assert read(settings.model_copy(update={"pixel_um": 0.9})).pixel_um == 0.9
+
+
+def test_a_path_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pictures(tmp_path / "set", "coco", {"a.tif": 0.65})
+    (tmp_path / "train.yaml").write_text("data: [{kind: coco, path: ~/set, group: well}]")
+    for path in (Path("~/set"), Path("~/train.yaml")):
+        assert [read(entry).pixel_um for entry in entries_of(path)] == [0.65]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,9 +91,10 @@ def test_of_few_new_groups_one_is_for_the_test_where_another_can_be_learnt(
 
 
 def test_an_experiment_in_two_data_sets_is_dealt_once() -> None:
-    one, other = (fields([f"exp{k:02}" for k in numbers]) for numbers in (range(12), range(3, 13)))
-    third = fields(["exp12", "exp99"])  # shares a group with the second only
-    alone = fields([f"day{k}" for k in range(9)])
+    one = fields([f"exp{k:02}" for k in range(12)])
+    other = fields([f"exp{k:02}" for k in range(3, 13)], first=100)
+    third = fields(["exp12", "exp99"], first=150)  # shares a group with the second only
+    alone = fields([f"day{k}" for k in range(9)], first=200)
     parts = deal([dataset(one), dataset(alone), dataset(other), dataset(third)], SETTINGS)
     assert [part.dataset.fields for part in parts] == [one, alone, other, third]
     learnt = groups_of([field for part in parts for field in (*part.train, *part.valid)])
@@ -106,3 +109,32 @@ def test_a_picture_seen_in_one_data_set_keeps_its_group_from_the_test_of_another
     parts = deal([dataset(one), dataset(other)], SETTINGS, {fingerprint(field) for field in one[:6]})
     assert groups_of([f for part in parts for f in part.test]) <= {"exp6", "exp7", "exp8"}
     assert all(part.test for part in parts)
+
+
+def test_a_picture_under_two_names_is_never_trained_on_here_and_tested_there() -> None:
+    """The same pictures as outlines and as boxes once had groups of different names, dealt each by itself."""
+    for seed in range(6):
+        seeded = SETTINGS.model_copy(update={"fit": SETTINGS.fit.model_copy(update={"seed": seed})})
+        outlines, boxes = fields([f"img{k:02}" for k in range(20)]), fields([f"day{k // 2}" for k in range(20)])
+        alone = fields([f"other{k}" for k in range(9)], first=100)
+        parts = deal([dataset(outlines), dataset(alone), dataset(boxes)], seeded)
+        trained, checked, tested = (
+            {fingerprint(field) for part in parts for field in getattr(part, which)}
+            for which in ("train", "valid", "test")
+        )
+        assert not trained & tested
+        assert not trained & checked
+        assert not checked & tested
+        assert len(trained | checked | tested) == 29
+        assert deal([dataset(alone)], seeded) == [parts[1]]
+
+
+def test_groups_that_share_a_picture_count_as_one() -> None:
+    """Also by way of others, and with what the start has seen."""
+    chain = [replace(one, group=f"g{k + n}") for k, one in enumerate(fields(list("abcd"))) for n in (0, 1)]
+    rest = fields([f"h{k}" for k in range(8)], first=50)
+    (part,) = deal([dataset(chain + rest)], SETTINGS, {fingerprint(chain[-1])})
+    assert part.test
+    assert groups_of(part.test) <= groups_of(rest)
+    with pytest.raises(SourceError, match=r"1 groups \(those that share a picture are one\) cannot be split"):
+        deal([dataset(chain)], SETTINGS)

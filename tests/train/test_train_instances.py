@@ -9,7 +9,7 @@ import pytest
 from livescope.detect.bundle import load_bundle
 from livescope.train.data import simulated_fields
 from livescope.train.evaluate import call_fields
-from livescope.train.instances import Instances, match_instances, outline_scores, painted
+from livescope.train.instances import Instances, _with_interval, match_instances, outline_scores, painted
 
 
 def squares(*corners: tuple[int, int], side: int = 10) -> np.ndarray:
@@ -74,3 +74,18 @@ def test_outlines_of_simulated_cells_are_scored_with_intervals() -> None:
     alone = outline_scores(bundle, fields[:1], calls[:1], 1.3)
     assert alone is not None
     assert alone["rays"]["interval"] is None
+    two = outline_scores(bundle, fields[:2], calls[:2], 1.3)
+    assert two is not None
+    assert two["rays"]["interval"] is None, "two groups tell nothing of a third"
+
+
+def test_intervals_of_outlines_hold_more_than_their_resamples() -> None:
+    groups = [Instances(k, 20, 20) for k in (14, 16, 18)]
+    scored = _with_interval(groups)
+    low, high = scored["interval"]
+    assert scored["value"] == pytest.approx(0.8)
+    assert low < 0.7 < 0.9 < high < 1, "the groups' own span 0.7 to 0.9, and all resamples lie in it"
+    assert _with_interval([*groups, *[Instances()] * 3])["interval"] is not None
+    assert _with_interval([*groups[:2], *[Instances()] * 3])["interval"] is None, "two of five groups hold cells"
+    assert _with_interval([Instances(20, 20, 20)] * 5) == {"value": 1.0, "interval": None}
+    assert _with_interval([Instances()] * 5)["interval"] is None

@@ -178,6 +178,31 @@ def test_a_training_of_other_labels_is_another_training(tmp_path: Path) -> None:
     assert not goes_on(StarNet((4, 4, 4, 4)))
 
 
+@pytest.mark.parametrize("damage", ["cut short", "empty", "text", "of another kind"])
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, damage: str) -> None:
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(3)]
+    short = QUICK.model_copy(update={"steps": 2, "batch": 1, "canvas_px": 32})
+    torch.manual_seed(0)
+    start, checkpoint = StarNet((4, 4, 4, 4)), tmp_path / "a.checkpoint.pt"
+    whole, _ = fit(start, examples, [], short, checkpoint=checkpoint)
+    if damage == "of another kind":
+        state = torch.load(checkpoint, weights_only=True)
+        torch.save(state | {"optimizer": 3}, checkpoint)  # half of it can be taken up
+    else:
+        content = checkpoint.read_bytes()
+        checkpoint.write_bytes({"cut short": content[:5000], "empty": b"", "text": b"hello"}[damage])
+    with pytest.raises(SettingsError, match=r"a\.checkpoint\.pt' is damaged .* Leave out --resume, or delete it"):
+        fit(start, examples, [], short, checkpoint=checkpoint, resume=True)
+    steps: list[int] = []
+    again, history = fit(start, examples, [], short, lambda step, _: steps.append(step), checkpoint)
+    assert steps == [1, 2]
+    (note,) = history.notes
+    assert note.endswith("the training began anew")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    assert fit(start, examples, [], short, checkpoint=checkpoint, resume=True)[1].notes == []
+
+
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="2 groups"):
         make_bundle(settings(tmp_path), [dataset(2)])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from skimage.io import imsave
+from tifffile import imwrite
 
 import livescope
 from livescope.detect.bundle import Bundle, load_bundle, write_card
@@ -20,7 +21,9 @@ from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.train.command import run_calibrate
 from livescope.train.data import Field, fingerprint, simulated_fields
 from livescope.train.recalibrate import recalibrate
+from livescope.train.reference import make_reference
 from livescope.train.seen import seen_path, unknown_training
+from livescope.train.sources import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,53 @@ def test_plain_pictures_teach_the_watch_only(tmp_path: Path, fields: list[Field]
     (tmp_path / "plain" / "0.tif").unlink()
     with pytest.raises(SourceError, match="2 fields without labels"):
         recalibrate("simulated", tmp_path / "plain", tmp_path / "watch.onnx", pixel_um=0.65)
+
+
+def plain(folder: Path, fields: list[Field], *sizes_um: float) -> Path:
+    folder.mkdir(parents=True)
+    for k, field in enumerate(fields):
+        said = {"resolution": (1e4 / sizes_um[k],) * 2, "resolutionunit": 3} if sizes_um else {}
+        imwrite(folder / f"{k}.tif", field.pixels, **said)
+    return folder
+
+
+def test_the_watch_tells_folders_of_one_name_apart_by_their_pictures(tmp_path: Path, fields: list[Field]) -> None:
+    weeks = [plain(tmp_path / f"wk{k}" / "pictures", fields[3 * k : 3 * k + 3]) for k in (0, 1)]
+
+    def names(model: Path | str, week: Path) -> list[str]:
+        done = recalibrate(str(model), week, tmp_path / "new.onnx" if model == "simulated" else again, pixel_um=0.65)
+        assert done.bundle.card.shift is not None
+        return [one.data for one in done.bundle.card.shift.subsets]
+
+    again = tmp_path / "again.onnx"
+    first = names("simulated", weeks[0])
+    assert len(first) == len(load_bundle("simulated").card.shift.subsets) + 1  # type: ignore[union-attr]
+    both = names(tmp_path / "new.onnx", weeks[1])
+    assert both[:-1] == first
+    assert both[-1].startswith("3 control fields without labels in 'pictures' (")
+    assert names(tmp_path / "new.onnx", weeks[0]) == first, "the same fields once more"
+    # a card of before has no hash: the same fields are known again, others are kept beside
+    new = load_bundle(tmp_path / "new.onnx")
+    shift = new.card.shift
+    assert shift is not None
+    old = shift.subsets[-1].model_copy(update={"data": "3 control fields without labels in 'pictures'"})
+    shift = shift.model_copy(update={"subsets": (*shift.subsets[:-1], old)})
+    write_card(new.card.model_copy(update={"shift": shift}), new.onnx_path)
+    assert names(tmp_path / "new.onnx", weeks[0]) == first
+    assert names(tmp_path / "new.onnx", weeks[1]) == [*first[:-1], old.data, both[-1]]
+
+
+def test_data_sets_that_are_described_alike_are_all_looked_at(fields: list[Field]) -> None:
+    kinds = [Dataset(some, 0.65, 0.5, True, "3 fields of kind coco in 'pictures'") for some in (fields[:3], fields[3:])]
+    made = make_reference(load_bundle("simulated"), [(one, one.fields) for one in kinds])
+    assert len({one.data for one in made.subsets}) == 2
+
+
+def test_pictures_of_different_pixel_sizes_are_refused(tmp_path: Path, fields: list[Field]) -> None:
+    mixed = plain(tmp_path / "mixed", fields[:3], 0.65, 0.325, 0.65)
+    with pytest.raises(SettingsError, match=r"state pixels of 0\.325, 0\.65 um\. Calibrate on those of each size"):
+        recalibrate("simulated", mixed, tmp_path / "new.onnx")
+    assert recalibrate("simulated", mixed, tmp_path / "new.onnx", pixel_um=0.65).watched
 
 
 def test_too_few_cells_and_bad_places_are_refused(tmp_path: Path, fields: list[Field]) -> None:

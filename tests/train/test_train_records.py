@@ -9,14 +9,14 @@ import pytest
 
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
-from livescope.errors import ModelError, SourceError
+from livescope.errors import ModelError, SettingsError, SourceError
 from livescope.frames import Frame, LossLedger
 from livescope.record.corrections import Correction, CorrectionLog
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings
 from livescope.train.bundling import make_bundle
 from livescope.train.data import UNKNOWN
-from livescope.train.evaluate import evaluate
+from livescope.train.evaluate import evaluate, evaluate_all
 from livescope.train.proposal import propose
 from livescope.train.recalibrate import recalibrate
 from livescope.train.settings import TrainSettings
@@ -47,15 +47,15 @@ def record(tmp_path: Path) -> Path:
     return recorded(tmp_path / "run.ome.zarr")
 
 
-def recorded(path: Path, tracked: bool = False) -> Path:
+def recorded(path: Path, tracked: bool = False, pixel_um: float = 0.5) -> Path:
     settings = RecordSettings(path=path, min_free_mb=0, chunk_px=64)
     recorder = Recorder(path, settings, LossLedger(), run_settings=Settings(record=settings), on_error=pytest.fail)
     for index in range(4):
         pixels = np.random.default_rng(index).integers(100, 200, (80, 96)).astype(np.uint16)
         pixels.flags.writeable = False
-        frame = Frame(pixels, index, 0, "Camera", float(index), 1.7e9 + index, 12, pixel_um=0.5)
+        frame = Frame(pixels, index, 0, "Camera", float(index), 1.7e9 + index, 12, pixel_um=pixel_um)
         assert recorder.put(frame)
-        recorder.put_calls(frame, calls_at(index, tracked))
+        recorder.put_calls(frame, replace(calls_at(index, tracked), pixel_um=pixel_um))
     recorder.close({})
     return path
 
@@ -164,3 +164,37 @@ def test_picked_cells_train_a_network_but_say_nothing_of_it(record: Path, tmp_pa
     assert card.sensitivity is None
     assert (card.temperature, card.uncertain) == (max(start.temperature, 1.0), start.uncertain)
     assert card.p_cell == start.p_cell
+
+
+def corrected(path: Path, pixel_um: float = 0.5) -> Path:
+    log = CorrectionLog(recorded(path, pixel_um=pixel_um))
+    log.save(log.take([say("state", k, 0, State.DEAD) for k in (0, 2)]))
+    return path
+
+
+def test_frames_of_few_places_are_called_what_they_are(tmp_path: Path) -> None:
+    corrected(tmp_path / "runs" / "a.ome.zarr")
+    corrected(tmp_path / "runs" / "b.ome.zarr")
+    settings = Records(path=tmp_path / "runs", reviewed=True)
+    dataset = read(settings)
+    assert dataset.described == "4 fields of kind records in 'runs', each frame a group"
+    (note,) = dataset.notes
+    assert "of 2 places and dealt by frame: the same cells may be in training and test" in note
+    assert len(read(settings.model_copy(update={"reviewed": False})).notes) == 2
+    config = tmp_path / "reviewed.yaml"
+    config.write_text(json.dumps({"data": [{"kind": "records", "path": str(tmp_path / "runs"), "reviewed": True}]}))
+    ((_, sheet),) = evaluate_all("simulated", config, tmp_path / "sheet").items()
+    assert note in sheet["warnings"]
+    corrected(tmp_path / "runs" / "c.ome.zarr")
+    dataset = read(settings)
+    assert dataset.described == "6 fields of kind records in 'runs', grouped by place"
+    assert dataset.notes == ()
+
+
+def test_records_of_different_pixel_sizes_are_no_one_entry(tmp_path: Path) -> None:
+    corrected(tmp_path / "a.ome.zarr", pixel_um=0.65)
+    corrected(tmp_path / "b.ome.zarr", pixel_um=0.325)
+    with pytest.raises(SettingsError, match=r"state pixels of 0\.325, 0\.65 um; .* an entry of their own"):
+        read(Records(path=tmp_path))
+    assert read(Records(path=tmp_path, pixel_um=0.65)).pixel_um == 0.65
+    assert read(Records(path=tmp_path / "b.ome.zarr")).pixel_um == 0.325

@@ -9,7 +9,7 @@ from field_kit import calls, field
 from livescope.calls import State
 from livescope.errors import ModelError
 from livescope.train.calibrate import best_p_cell, fit_state, uncertain_band
-from livescope.train.scoring import Matched, bootstrap, match_field, score
+from livescope.train.scoring import Matched, bootstrap, bootstrap_interval, match_field, score
 
 
 def test_found_missed_and_spurious_are_counted_apart() -> None:
@@ -54,9 +54,109 @@ def test_bootstrap_resamples_groups() -> None:
     same = [one(group, right) for group in "abc" for right in (True, False)]  # equal groups: draws do not differ
     low, high = bootstrap(same, score, rounds=50)["f1"]
     assert low == high == pytest.approx(0.5)
-    low, high = bootstrap([one("a", True), one("b", False), one("c", True)], score, rounds=200)["f1"]
-    assert (low, high) == (0.0, 1.0)
+    some = [one("a", True), one("b", False), one("c", True)]
+    intervals = bootstrap(some, score, rounds=200)
+    assert 0 <= intervals["f1"][0] < 0.1
+    assert 0.99 < intervals["f1"][1] <= 1
+    assert bootstrap(some, score, rounds=200) == intervals, "the same again"
+    assert "n_live" not in intervals, "the number of marked cells is what it is"
+    assert "recall_dead" not in intervals, "nowhere is a dead cell"
     assert bootstrap([one("a", True), one("b", False)], score) == {}, "two groups tell nothing of a third"
+    assert "recall" not in bootstrap([one(group, True) for group in "abcd"], score, rounds=50), "all were found"
+
+
+def test_bootstrap_of_a_figure_that_few_groups_have() -> None:
+    def one(group: int, dead: int, found: int) -> Matched:
+        marked = np.array([State.LIVE] * 20 + [State.DEAD] * found, np.int64)
+        ones, missed = np.ones(len(marked), np.float32), np.full(dead - found, State.DEAD, np.int64)
+        return Matched(
+            "f", str(group), ones, ones * 0.1, marked.astype(np.uint8), marked, np.zeros(len(marked)), missed
+        )
+
+    def with_dead(*found: int) -> dict[str, tuple[float, float]]:
+        return bootstrap([one(g, 10, found[g]) if g < len(found) else one(g, 0, 0) for g in range(12)], score, 300)
+
+    assert "recall_dead" not in with_dead(9), "what one group says"
+    assert "recall_dead" not in with_dead(9, 6)
+    (low, high), (low_12, high_12) = with_dead(9, 8, 6)["recall_dead"], with_dead(*(9, 8, 6) * 4)["recall_dead"]
+    assert low < 0.5 < low_12 < 23 / 30 < high_12 < 0.9 < high, "three of twelve are three"
+
+
+def test_interval_by_hand() -> None:
+    draws = np.array([0.5, 0.7, 0.8, 0.9, np.nan])
+    # four of five resamples defined: 5 (1 - 0.2 ** (1 / 5)) = 1.4 groups tell of it
+    assert bootstrap_interval(0.7, draws, groups=5) is None
+    # deviations -0.225, -0.025, 0.075, 0.175: error sqrt(0.0875 / 3) = 0.170783; the t of 2 is 4.3027
+    errors = 4.302653 * np.sqrt(3 / 2)
+    plain = bootstrap_interval(0.7, draws[:4], 3, bounds=None)
+    assert plain == pytest.approx((0.7 - 0.170783 * errors, 0.7 + 0.170783 * errors), abs=1e-5)
+    # logits 0, 0.847298, 1.386294, 2.197225: error 0.923668; by the slope 0.170783 / (0.7 * 0.3) = 0.813252, less
+    ends = [1 / (1 + np.exp(-(np.log(0.7 / 0.3) + side * 0.923668 * errors))) for side in (-1, 1)]
+    assert bootstrap_interval(0.7, draws[:4], 3) == pytest.approx(ends, abs=1e-5)
+    doubled = bootstrap_interval(0.4, 2 * draws[:4] - 1, 3, bounds=(-1, 1))
+    assert doubled == pytest.approx([2 * end - 1 for end in ends], abs=1e-5), "the same on another scale"
+    # resamples at the bound have no logit: the slope stands in, 0.25 / (0.75 * 0.25) for deviations of 0.25, 0, 0.25
+    ends = [1 / (1 + np.exp(-(np.log(3) + side * 4 / 3 * errors))) for side in (-1, 1)]
+    assert bootstrap_interval(0.75, np.array([0.5, 0.75, 1.0]), 3) == pytest.approx(ends, abs=1e-5)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), None])
+def test_interval_of_groups_that_agree_has_no_width(bounds: tuple[float, float] | None) -> None:
+    assert bootstrap_interval(0.3, np.full(50, 0.3), 5, bounds) == pytest.approx((0.3, 0.3))
+    assert bootstrap_interval(0.3, np.full(50, 0.3), 2, bounds) is None
+    assert bootstrap_interval(float("nan"), np.full(50, np.nan), 5, bounds) is None
+    assert bootstrap_interval(float("nan"), np.append(np.full(49, 0.3), np.nan), 5, bounds) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_figure_at_its_bound_has_no_interval(value: float) -> None:
+    assert bootstrap_interval(value, np.full(50, value), 12) is None
+    assert bootstrap_interval(value, np.full(50, value), 12, bounds=(-1.0, 2.0)) == pytest.approx((value, value))
+
+
+def test_interval_where_one_group_of_twelve_fails() -> None:
+    """A third of the resamples lack it and lie at the bound; the lower end is far, the upper one stays below 1."""
+    picked = np.random.default_rng(0).integers(0, 12, (500, 12))
+    interval = bootstrap_interval(1 - 0.12 / 12, 1 - 0.12 * np.mean(picked == 0, axis=1), 12)
+    assert interval is not None
+    assert 0.88 < interval[0] < 0.94, "one of twelve, all of it lost, would be 0.917"
+    assert 0.995 < interval[1] < 1
+    assert bootstrap_interval(0.99, np.append(np.ones(49), 0.5), 12) is not None, "one resample has no spread"
+
+
+def _groups_of_cells(sets: int, groups: int, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of each group, and of these the found ones: 40 to 160, rates that differ with a correlation of 0.05."""
+    rng = np.random.default_rng(seed)
+    n = rng.integers(40, 161, (sets, groups))
+    return n, rng.binomial(n, rng.beta(19 * rate, 19 * (1 - rate), n.shape))
+
+
+@pytest.mark.parametrize("rate", [0.85, 0.95])
+@pytest.mark.parametrize("groups", [3, 5, 12])
+def test_95_of_100_intervals_hold_the_truth(groups: int, rate: float) -> None:
+    """Percentiles of the same resamples hold it in 69 to 90 of 100."""
+    n, found = _groups_of_cells(1500, groups, rate, seed=groups)
+    picked = np.random.default_rng(0).integers(0, groups, (300, groups))
+    draws = found[:, picked].sum(axis=2) / n[:, picked].sum(axis=2)
+    values = found.sum(axis=1) / n.sum(axis=1)
+    intervals = [bootstrap_interval(float(value), drawn, groups) for value, drawn in zip(values, draws, strict=True)]
+    low, high = np.array([one for one in intervals if one is not None]).T
+    assert len(low) > 0.98 * len(values)
+    assert 0.93 < np.mean((low <= rate) & (rate <= high)) < 0.98
+    low, high = np.percentile(draws, (2.5, 97.5), axis=1)
+    assert np.mean((low <= rate) & (rate <= high)) < 0.91
+
+
+def test_95_of_100_intervals_hold_a_difference() -> None:
+    """Of the mean of seven groups, without bounds; percentiles hold it in 86 of 100."""
+    gaps = np.random.default_rng(1).normal(-2.0, 3.0, (2000, 7))
+    picked = np.random.default_rng(0).integers(0, 7, (300, 7))
+    draws = gaps[:, picked].mean(axis=2)
+    intervals = [bootstrap_interval(float(g.mean()), d, 7, None) for g, d in zip(gaps, draws, strict=True)]
+    low, high = np.array(intervals, float).T
+    assert 0.935 < np.mean((low <= -2) & (high >= -2)) < 0.965
+    low, high = np.percentile(draws, (2.5, 97.5), axis=1)
+    assert np.mean((low <= -2) & (high >= -2)) < 0.89
 
 
 def _drawn(n: int, bias: float, temperature: float) -> Matched:
