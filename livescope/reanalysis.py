@@ -23,6 +23,7 @@ from livescope.detect.bundle import load_bundle
 from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
 from livescope.outlines import StoredOutlines
+from livescope.record.place import is_record
 from livescope.record.reader import Record, open_record
 from livescope.record.table import CALLS_SCHEMA, calls_batch, write_csv, write_parquet
 from livescope.settings import DetectorSettings
@@ -114,12 +115,17 @@ def reanalyse(
     Raises
     ------
     RecordError
-        No record, or `out` cannot be written.
+        No record, `out` lies in one, or cannot be written.
     ModelError, BackendError
         The model or backend is not to be had; no scheduler there; workers without distributed.
     """
     if out.suffix not in TABLES:
         raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
+    inside = next((folder for folder in out.absolute().parents if is_record(folder)), None)
+    if inside is not None:
+        raise RecordError(
+            f"{str(out)!r} lies in the record {inside.name!r}, whose own tables stay. Choose another path."
+        )
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
     task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um, refined)

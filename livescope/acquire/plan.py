@@ -6,10 +6,12 @@ Owns the reading and the translation into changes. When they are done is `planne
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import BaseModel
 
 from livescope.acquire.changes import Change, Exposure, Move, Preset, Property, Roi
 from livescope.acquire.itinerary import position_of
@@ -29,7 +31,8 @@ def load_plan(path: Path) -> useq.MDASequence:
     ------
     SettingsError
         Missing or not YAML, an unknown key (useq itself would ignore it), a wrong value, no position, a z stack,
-        tiles that would not lie where they are meant to, or a channel at the exposure of another.
+        two places of one name, tiles that would not lie where they are meant to, or a channel at the exposure of
+        another.
     """
     import useq
 
@@ -40,15 +43,14 @@ def load_plan(path: Path) -> useq.MDASequence:
     known = sorted(useq.MDASequence.model_fields)
     if not isinstance(tree, dict):
         raise SettingsError(f"plan {str(path)!r} holds a {type(tree).__name__}; expected keys of: {one_of(known)}.")
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"plan {str(path)!r}: unknown key {key!r}.{hint} Known: {one_of(known)}.")
     try:
         plan = useq.MDASequence.model_validate(tree)
     except ValueError as error:
         raise SettingsError(f"plan {str(path)!r}: {error}") from None
+    for where, key, allowed in _unknown_keys(tree, plan):
+        near = difflib.get_close_matches(key, allowed, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"plan {str(path)!r}: unknown key {where + key!r}.{hint} Known: {one_of(allowed)}.")
     if not plan.stage_positions:
         raise SettingsError(
             f"plan {str(path)!r} has no position; add stage_positions, e.g. [{{x: 0, y: 0, name: A1}}], or a well "
@@ -60,8 +62,31 @@ def load_plan(path: Path) -> useq.MDASequence:
     return plan
 
 
+def _unknown_keys(tree: Any, read: Any, where: str = "") -> Iterator[tuple[str, str, list[str]]]:
+    """Yield what useq ignored: the way to a key, the key, and those that are known there."""
+    if isinstance(tree, dict) and isinstance(read, BaseModel):
+        known = sorted(type(read).model_fields)
+        for key, value in tree.items():
+            if key in known:
+                yield from _unknown_keys(value, getattr(read, key), f"{where}{key}.")
+            else:
+                yield where, str(key), known
+    elif isinstance(tree, list):
+        parts = getattr(read, "phases", read)  # time_plan as a list of phases
+        for number, (value, part) in enumerate(zip(tree, parts, strict=False) if isinstance(parts, Sequence) else ()):
+            yield from _unknown_keys(value, part, f"{where}{number}.")
+
+
 def _unfit(plan: useq.MDASequence) -> str:
     """What of a valid plan livescope does not do as it reads, empty for none."""
+    places: dict[str, tuple[float | None, float | None]] = {}
+    for number, position in enumerate(plan.stage_positions):
+        name, place = position.name or f"p{number}", (position.x, position.y)
+        if places.setdefault(name, place) != place:
+            return (
+                f"two positions are named {name!r} but lie at {places[name]} and {place}: they would be taken for one "
+                f"field. Name each by itself, fields of one well {name}_0 and {name}_1."
+            )
     for part in (plan, *(position.sequence for position in plan.stage_positions if position.sequence is not None)):
         if part.z_plan is not None:
             return (

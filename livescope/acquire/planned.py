@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,8 @@ class PlannedRun(LiveStream):
         self._paused = False
         self._paused_s = 0.0
         self._executing = False
+        self._over = True
+        """No event is executed any more: what comes now comes too late."""
         self._snapping = False
         self._frames_asked: int | None = None
         self._taken = 0
@@ -113,6 +115,7 @@ class PlannedRun(LiveStream):
             self._refuse_unknown_channels()
             self.itinerary = Itinerary(self._plan, self._plan_s)
             self._cancelled.clear()
+            self._over = False
             self._autofocus = Autofocus(self.core, self.lock)
             self._paused = False
             self._paused_s, self._taken, self._frames_asked = 0.0, 0, frames
@@ -159,7 +162,7 @@ class PlannedRun(LiveStream):
         """Take one frame under other conditions before the next planned event; returns at once."""
         asked = _Asked(aside)
         with self._turn:
-            if not self.running:
+            if self._over:
                 asked.done.set_exception(AcquisitionError(_TOO_LATE))
             else:
                 self._added.append(asked)
@@ -172,17 +175,27 @@ class PlannedRun(LiveStream):
         return (*super().warnings, *self._autofocus.warnings)
 
     def replan(self, change: Callable[[Itinerary], None]) -> None:
-        """Change what is left of the plan, e.g. `Itinerary.skip`; a plan that waits looks at once."""
+        """Change what is left of the plan, e.g. `Itinerary.skip`; a plan that waits looks at once.
+
+        Raises
+        ------
+        AcquisitionError
+            Nothing is left: the plan has ended.
+        """
         with self._turn:
+            if self._over:
+                raise AcquisitionError(_TOO_LATE)
             change(self.itinerary)
             self._turn.notify_all()
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The channels that the plan names, in its order, then those of single positions."""
+        return tuple(dict.fromkeys(channel.config for channel in self._channels()))
+
+    def _channels(self) -> Iterator[useq.Channel]:
         own = [position.sequence for position in getattr(self._plan, "stage_positions", ())]
-        named = [channel.config for part in (self._plan, *own) for channel in getattr(part, "channels", ())]
-        return tuple(dict.fromkeys(named))
+        return (channel for part in (self._plan, *own) for channel in getattr(part, "channels", ()))
 
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""
@@ -220,6 +233,7 @@ class PlannedRun(LiveStream):
             self._fail_plan(error)
         self._finish_run()
         with self._turn:
+            self._over = True
             for asked in self._added:
                 if isinstance(asked, _Asked):
                     asked.done.set_exception(AcquisitionError(_TOO_LATE))
@@ -247,8 +261,9 @@ class PlannedRun(LiveStream):
                         self._executing = True
                         return event
                     self._turn.wait(early_s)
-                elif not more:
+                elif not (more or self.itinerary.draw()):  # it may have been changed since
                     if not self._stay_open:
+                        self._over = True
                         return None
                     self._turn.wait()
         return None
@@ -421,7 +436,7 @@ class PlannedRun(LiveStream):
     def _refuse_unknown_channels(self) -> None:
         """A misspelt channel is found before the first event, not after hours."""
         core: Any = self.core
-        for channel in getattr(self._plan, "channels", ()):
+        for channel in self._channels():
             groups = core.getAvailableConfigGroups()
             if channel.group not in groups:
                 raise SettingsError(f"the plan has a channel group {channel.group!r}; the core has: {one_of(groups)}.")

@@ -58,7 +58,7 @@ class ReplayCore(NoShutter):
             )
         self._pages = open_pages(source.path)
         self._first = self._pages.read(0)
-        self._refuse_mixed()
+        self._refuse_mixed(camera.pixel_um)
         self._pixel_um = camera.pixel_um or self._pages.pixel_um or 0.0
         self._exposure_ms = camera.exposure_ms or 0.0
         self._repeat = source.repeat
@@ -236,12 +236,18 @@ class ReplayCore(NoShutter):
                 self._changed.wait(early_s if early_s > 0 else None)
         return False
 
-    def _refuse_mixed(self) -> None:
-        kind = (self._first.shape, self._first.dtype.name)
-        for k in range(1, len(self._pages)):
-            if self._pages.kind(k) != kind:
+    def _refuse_mixed(self, pixel_um: float | None) -> None:
+        pages, kind = self._pages, (self._first.shape, self._first.dtype.name)
+        for k in range(1, len(pages)):
+            if pages.kind(k) != kind:
                 raise SourceError(
-                    f"{self._pages.name(k)!r} is {self._pages.kind(k)}, but the first frame "
-                    f"{self._pages.name(0)!r} is {kind}; a replay "
+                    f"{pages.name(k)!r} is {pages.kind(k)}, but the first frame {pages.name(0)!r} is {kind}; a replay "
                     "needs frames of one shape and pixel type. Sort the images into folders."
+                )
+            sizes = [pages.pixel_um_of(0), pages.pixel_um_of(k)]
+            if pixel_um is None and sizes[0] != sizes[1]:
+                first, other = (f"{um:g} um" if um else "none" for um in sizes)
+                raise SourceError(
+                    f"{pages.name(k)!r} says a pixel size of {other}, but the first frame {pages.name(0)!r} {first}; a "
+                    "replay needs one. Sort the images into folders, or set camera.pixel_um for all of them."
                 )

@@ -129,7 +129,10 @@ def _frame(record: Record, number: int, *, labels: bool) -> list[str]:
     place = record.place(number)
     folder, plane = record.path / place.image, (place.t, place.c)
     where = f"frame {place.index} ({place.image or 'root'}, t {place.t})"
-    levels = record.image(place.image)["levels"]
+    about = record.image(place.image)
+    levels = (
+        about["levels"] if record.closed else about.get("live_levels", about["levels"])
+    )  # the others come at the end
     try:
         stored = [np.asarray(zarr.open_array(str(folder / str(k)), mode="r")[plane]) for k in range(levels)]
     except Exception as error:  # noqa: BLE001  whatever a damaged shard makes a decoder raise is a finding

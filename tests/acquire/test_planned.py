@@ -332,6 +332,22 @@ def test_a_shutter_held_open_over_events_is_left_as_found(sink: Any) -> None:
             "{stage_positions: [{x: 0}], channels: [{config: DAPI}, {config: Cy5, exposure: 50}]}",
             "channel 'DAPI' has no exposure.*Give each channel its exposure",
         ),
+        ("stage_positions: [{x: 0, y: 0, nam: B1}]", r"unknown key 'stage_positions.0.nam'. Did you mean 'name'"),
+        (
+            "{stage_positions: [{x: 0}], channels: [{config: DAPI, exposre: 60}]}",
+            r"unknown key 'channels.0.exposre'. Did you mean 'exposure'",
+        ),
+        ("{stage_positions: [{x: 0}], time_plan: {interval: 1, loops: 2, lops: 3}}", "'time_plan.lops'.*'loops'"),
+        ("{stage_positions: [{x: 0}], time_plan: [{interval: 1, loops: 2, lops: 3}]}", r"'time_plan.0.lops'.*'loops'"),
+        (
+            "stage_positions: [{x: 0, sequence: {channels: [{config: DAPI, aquire_every: 2}]}}]",
+            r"'stage_positions.0.sequence.channels.0.aquire_every'. Did you mean 'acquire_every'",
+        ),
+        (
+            "stage_positions: [{x: 0, y: 0, name: A1}, {x: 400, y: 0, name: A1}]",
+            "two positions are named 'A1'.*A1_0 and A1_1",
+        ),
+        ("stage_positions: [{x: 0, y: 0, name: p1}, {x: 400, y: 0}]", "two positions are named 'p1'"),
         ("[1, 2]", "holds a list"),
         ("a: [", "not YAML"),
     ],
@@ -350,10 +366,28 @@ def test_a_missing_plan_and_a_misspelt_channel_are_explained(demo_core: Any, sin
     plan = useq.MDASequence(stage_positions=[(0, 0, 0)], channels=[{"group": "Channel", "config": "DAPPI"}])
     with pytest.raises(SettingsError, match=r"channel 'DAPPI'.*'DAPI'"):
         run(sink, demo_core, plan).start()
+    own = {"channels": [{"group": "Channel", "config": "Nope"}]}
+    plan = useq.MDASequence(stage_positions=[{"x": 0, "y": 0, "sequence": own}])
+    with pytest.raises(SettingsError, match=r"channel 'Nope'.*'DAPI'"):
+        run(sink, demo_core, plan).start()
     again = run(sink, demo_core, points(1))
     again.start()
     assert again.wait(60)
     assert len(sink.frames) == 1
+
+
+def test_what_is_asked_of_the_plan_after_its_end_is_refused(any_core: Any, sink: Any) -> None:
+    planned = run(sink, any_core, useq.MDASequence(stage_positions=[{"x": 0, "y": 0, "name": "A1"}]))
+    planned.start()
+    assert planned.wait(60)
+    with pytest.raises(AcquisitionError, match="ended before its turn"):
+        planned.replan(lambda itinerary: itinerary.revisit("A1", "why"))
+    assert len(sink.frames) == 1
+
+
+def test_a_place_visited_twice_in_a_round_keeps_its_name(tmp_path: Path) -> None:
+    twice = "stage_positions: [{x: 0, y: 0, name: A1}, {x: 400, y: 0, name: B1}, {x: 0, y: 0, name: A1}]"
+    assert len(load_plan(write(tmp_path, twice)).stage_positions) == 3
 
 
 def focused(offset_um: float | None, device: str | None, rounds: int = 2) -> useq.MDASequence:

@@ -286,3 +286,14 @@ def test_a_real_time_lapse_plays_whole(sink: Any) -> None:
     assert len(sink.frames) == 8
     assert {(f.pixels.shape, f.pixels.dtype.name) for f in sink.frames} == {((1022, 1024), "uint16")}
     assert sink.lost_in_core == 0
+
+
+def test_a_replay_of_two_pixel_sizes_is_refused(tmp_path: Path) -> None:
+    for name, um in (("a", 0.65), ("b", 0.325)):
+        size = {"resolution": (1 / um, 1 / um), "metadata": {"unit": "um"}}
+        tifffile.imwrite(tmp_path / f"{name}.tif", pictures(1)[0], imagej=True, **size)
+    with pytest.raises(
+        SourceError, match=r"'b\.tif' says a pixel size of 0\.325 um, but the first frame 'a\.tif' 0\.65"
+    ):
+        core_of(tmp_path)
+    assert core_of(tmp_path, CameraSettings(pixel_um=0.5)).getPixelSizeUm() == 0.5

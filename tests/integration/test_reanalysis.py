@@ -17,6 +17,7 @@ import livescope
 from livescope.errors import RecordError
 from livescope.reanalysis import reanalyse
 from livescope.record.reader import open_record
+from livescope.record.verify import verify
 from livescope.settings import DetectorSettings
 
 SETTINGS = (
@@ -135,6 +136,14 @@ def test_an_output_that_cannot_be_written_is_named(recorded: Path, tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
         reanalyse(recorded, tmp_path / "file" / "calls.parquet")
+
+
+def test_the_tables_of_a_record_are_never_replaced(recorded: Path) -> None:
+    for name in ("calls.parquet", "mine/calls.parquet"):
+        with pytest.raises(RecordError, match=r"lies in the record .* Choose another path"):
+            reanalyse(recorded, recorded / name)
+    assert verify(recorded).ok
+    assert not (recorded / "mine").exists()
 
 
 def test_a_table_of_another_kind_is_refused(recorded: Path, tmp_path: Path) -> None:

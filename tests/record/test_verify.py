@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,17 @@ def test_a_lost_manifest_is_made_anew(stored: Path) -> None:
     assert verify(stored).ok
 
 
-def test_a_record_that_was_not_closed_says_so(bench: Any, make_frame: Callable[..., Frame]) -> None:
-    recorder = bench.open()
+@pytest.mark.parametrize("pyramid", ["live", "close"])
+def test_a_record_that_was_not_closed_says_so_and_its_frames_are_sound(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], pyramid: str
+) -> None:
+    recorder = bench.open(pyramid=pyramid)
     recorder.put(make_frame(0))
-    assert "never closed" in verify(recorder.path).problems[0]
+    recorder.put_calls(make_frame(0), make_calls(0, 9))
+    while recorder.recorded < 1 or not open_record(recorder.path).analysed:
+        time.sleep(0.005)
+    (problem,) = verify(recorder.path).problems
+    assert "never closed" in problem
     recorder.close()
     assert verify(recorder.path).ok
 
