@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,11 +28,6 @@ from livescope.train.network import StarNet
 from livescope.train.targets import Targets, encode
 
 __all__ = ["FitSettings", "History", "fit"]
-
-_DAMAGE = (
-    pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError
-)  # fmt: skip
-"""What torch raises of a file that is cut short, overwritten or of another kind (300 such tried)."""
 
 
 class FitSettings(BaseModel):
@@ -196,7 +190,7 @@ def _begun(
     found = checkpoint is not None and checkpoint.is_file() and resume is not False
     try:
         taken = found and checkpoint is not None and run.load(checkpoint, identity)
-    except _DAMAGE as error:
+    except Exception as error:  # noqa: BLE001 - whatever torch raises of a file cut short, overwritten or of another kind
         what = f"{str(checkpoint)!r} is damaged ({type(error).__name__})"
         if resume:
             raise SettingsError(

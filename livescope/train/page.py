@@ -59,7 +59,8 @@ def write_page(sheet: dict[str, Any], figures: Sequence[tuple[str, Path]], path:
         f"<p class=limits><b>Limits.</b> {escape(model['limits'])}</p>",
         f"<p>{data['fields']} fields with {data['cells']} marked cells in {data['groups']} independent groups "
         f"({escape(data['described'])}). {seen} fields were left out because the model had seen their group. "
-        f"A call is right within {data['reach']:g} of the marked cell's radius. Intervals: 95 %, groups resampled. "
+        f"A call is right within {data['reach']:g} of the marked cell's radius. Intervals: 95 %, groups resampled; "
+        "none where fewer than three groups tell of a figure, or where it is exactly 0 or 1. "
         f"Network sha256 {model['sha256'][:16]}.</p>",
     ]
     parts += [f"<p class=limits><b>Warning.</b> {escape(one)}</p>" for one in sheet["warnings"]]
