@@ -105,7 +105,9 @@ def export(
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="File to write; without it beside the record.")] = None,
-    image: Annotated[str, typer.Option("--image", help="Image group of the record, e.g. images/1.")] = "",
+    image: Annotated[
+        str, typer.Option("--image", help="Image group of the record, e.g. images/1; without it the first.")
+    ] = "",
 ) -> None:
     """Write a record in a format of other tools: tables, pictures, label images, movies."""
     from livescope.stored import export as export_record

@@ -47,7 +47,8 @@ def export_record(
     out
         File to write; None puts it beside the record, named like it, or for a record in an object store here.
     image
-        Image group of the record, for pictures and labels; ``""`` is the first.
+        Image group of the record, for pictures and labels; ``""`` is the first, whose name, if it has one, is then in
+        the file's.
     progress
         Called with planes done and planes in all; tables are written at once.
 
@@ -68,6 +69,8 @@ def export_record(
             f"{to} holds the cells of all images; leave out --image {image}, or filter its column 'image'."
         )
     record = open_record(path)
+    if not image and to not in _TABLES and record.images:
+        image = record.images[0]  # of a plate all have a name
     if out is None:
         name = record.path.name.removesuffix(".zarr").removesuffix(".ome")
         name += f".{image.replace('/', '-')}" if image else ""

@@ -12,6 +12,7 @@ from livescope.calls import CellCalls
 from livescope.cli.records import Format
 from livescope.errors import RecordError
 from livescope.frames import Frame
+from livescope.record.plate import PlateLayout
 from livescope.view.exports import SUFFIXES, export_record
 
 
@@ -45,3 +46,15 @@ def test_an_image_of_its_own_has_a_file_of_its_own(
     assert export_record(recorder.path, "ome-tiff", image="images/1") == [tmp_path / "run.images-1.ome.tif"]
     with pytest.raises(RecordError, match=r"leave out --image images/1"):
         export_record(recorder.path, "csv", image="images/1")
+
+
+def test_of_a_plate_the_first_image_is_written_and_named(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    recorder = bench.open(plate=PlateLayout("assay", {"A1": ("A", "1", 0), "B1": ("B", "1", 0)}))
+    for index, position in enumerate(["A1", "B1"]):
+        recorder.put(make_frame(index, position=position))
+        recorder.put_calls(make_frame(index, position=position), make_calls(index, 3))
+    recorder.close()
+    assert export_record(recorder.path, "ome-tiff") == [tmp_path / "run.A-1-0.ome.tif"]
+    assert export_record(recorder.path, "labels") == [tmp_path / "run.A-1-0.labels.tif"]
