@@ -73,7 +73,8 @@ def analyze(
         Outlines, typer.Option("--outlines", help="What areas and rays are of: live's rays, or refined ones.")
     ] = Outlines.RAYS,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Folder for a label image (TIFF) of each image's cells.")
+        Path | None,
+        typer.Option("--labels", help="Folder without pictures for a label image (TIFF) of each image's cells."),
     ] = None,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Of a record also frames that the run did not call.")
