@@ -20,6 +20,7 @@ from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
 from livescope.detect.bundle import load_bundle
 from livescope.errors import ModelError, SettingsError
+from livescope.frames import Frame
 from livescope.outlines import StoredOutlines
 from livescope.outputs import make_room
 from livescope.settings import Settings
@@ -106,11 +107,7 @@ def analyze_input(
         named_frames = iter_frames(source, camera)
         for name, frame in progress.track(named_frames, len(open_pages(source)), description="analysing"):
             assert frame.metadata is not None
-            try:
-                found = analyser(frame)
-            except ModelError as error:  # of the pixel size, which each file says for itself
-                raise ModelError(f"{name}: {error}") from None
-            calls = outlined(frame, found.calls, name)
+            calls = outlined(frame, _called(analyser, frame, name), name)
             batches.append(_rows(name, frame.metadata["t"], calls))  # one a frame
             told |= {warning: f"{name}: {warning}" for warning in analyser.warnings if warning not in told}
     sha256, outlines = analyser.describe().model_sha256, "refined" if refined else "rays"
@@ -144,6 +141,13 @@ def _rows(name: str, t: int, calls: CellCalls) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [c if isinstance(c, pa.Array) else pa.array(c, pa.float32()) for c in columns], schema=SCHEMA
     )
+
+
+def _called(analyser: FrameAnalyser, frame: Frame, name: str) -> CellCalls:
+    try:
+        return analyser(frame).calls
+    except ModelError as error:  # of the pixel size, which each file says for itself
+        raise ModelError(f"{name}: {error}") from None
 
 
 def _write(table: pa.Table, out: Path) -> None:

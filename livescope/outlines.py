@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from livescope.acquire.files import PNG, TIFF
 from livescope.calls import CellCalls
 from livescope.detect.bundle import Bundle
 from livescope.detect.refine import Outliner, with_outlines
@@ -18,8 +19,6 @@ from livescope.frames import Frame
 from livescope.record.labels import label_planes
 
 __all__ = ["StoredOutlines"]
-
-_PICTURES = (".tif", ".tiff", ".png")
 
 
 class StoredOutlines:
@@ -88,9 +87,9 @@ class StoredOutlines:
 
 def _refuse_pictures(folder: Path) -> None:
     """Refuse a folder of pictures: label images could replace them, or be taken for pictures of cells among them."""
-    held = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+    held = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in TIFF + PNG)
     if held:
         raise SettingsError(
-            f"--labels {str(folder)!r} holds {len(held)} pictures already, {held[0]!r} the first, and none is ever "
-            "replaced. Choose a new folder, or delete this one if they are labels of an earlier analysis."
+            f"--labels {str(folder)!r} holds pictures already ({len(held)}, {held[0]!r} the first), and none is "
+            "ever replaced. Choose a new folder, or delete this one if they are labels of an earlier analysis."
         )

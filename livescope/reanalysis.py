@@ -119,13 +119,7 @@ def reanalyse(
     ModelError, BackendError
         The model or backend is not to be had; no scheduler there; workers without distributed.
     """
-    if out.suffix not in TABLES:
-        raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
-    inside = next((folder for folder in out.absolute().parents if is_record(folder)), None)
-    if inside is not None:
-        raise RecordError(
-            f"{str(out)!r} lies in the record {inside.name!r}, whose own tables stay. Choose another path."
-        )
+    _refuse_unfit(out)
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
     task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um, refined)
@@ -141,6 +135,17 @@ def reanalyse(
     stored_model = made_with.get("model_sha256")
     same_model = None if stored_model is None else stored_model == load_bundle(task.settings.model).sha256
     return comparison.result(out, len(numbers), same_model)
+
+
+def _refuse_unfit(out: Path) -> None:
+    """Refuse a table of no kind that is written, or in the place of a record's own."""
+    if out.suffix not in TABLES:
+        raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
+    inside = next((folder for folder in out.absolute().parents if is_record(folder)), None)
+    if inside is not None:
+        raise RecordError(
+            f"{str(out)!r} lies in the record {inside.name!r}, whose own tables stay. Choose another path."
+        )
 
 
 class _Comparison:

@@ -79,14 +79,8 @@ def _unknown_keys(tree: Any, read: Any, where: str = "") -> Iterator[tuple[str, 
 
 def _unfit(plan: useq.MDASequence) -> str:
     """What of a valid plan livescope does not do as it reads, empty for none."""
-    places: dict[str, tuple[float | None, float | None]] = {}
-    for number, position in enumerate(plan.stage_positions):
-        name, place = position.name or f"p{number}", (position.x, position.y)
-        if places.setdefault(name, place) != place:
-            return (
-                f"two positions are named {name!r} but lie at {places[name]} and {place}: they would be taken for one "
-                f"field. Name each by itself, fields of one well {name}_0 and {name}_1."
-            )
+    if taken_for_one := _of_one_name(plan):
+        return taken_for_one
     for part in (plan, *(position.sequence for position in plan.stage_positions if position.sequence is not None)):
         if part.z_plan is not None:
             return (
@@ -108,6 +102,19 @@ def _unfit(plan: useq.MDASequence) -> str:
             )
         if hasattr(grid, "overlap") and None in (grid.fov_width, grid.fov_height):
             return "grid_plan needs fov_width and fov_height in micrometres; without them its tiles lie 1 um apart."
+    return ""
+
+
+def _of_one_name(plan: useq.MDASequence) -> str:
+    """Say which two places would be taken for one field, empty for none."""
+    places: dict[str, tuple[float | None, float | None]] = {}
+    for number, position in enumerate(plan.stage_positions):
+        name, place = position.name or f"p{number}", (position.x, position.y)
+        if places.setdefault(name, place) != place:
+            return (
+                f"two positions are named {name!r} but lie at {places[name]} and {place}: they would be taken for one "
+                f"field. Name each by itself, fields of one well {name}_0 and {name}_1."
+            )
     return ""
 
 

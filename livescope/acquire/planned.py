@@ -231,9 +231,10 @@ class PlannedRun(LiveStream):
             self.state = StreamState.STOPPED if self._cancelled.is_set() else StreamState.ENDED
         except Exception as error:  # noqa: BLE001 - the thread's border: kept in `error`, told by the watchdog
             self._fail_plan(error)
-        self._finish_run()
         with self._turn:
             self._over = True
+        self._finish_run()
+        with self._turn:
             for asked in self._added:
                 if isinstance(asked, _Asked):
                     asked.done.set_exception(AcquisitionError(_TOO_LATE))

@@ -150,25 +150,23 @@ class DeathRate:
 
 @dataclass(slots=True, frozen=True)
 class LagDeath:
-    """The lag-exponential model of death (Forcina et al. 2017, Cell Syst. 4:600), with errors and 95 % intervals.
+    """The lag-exponential model of death (Forcina et al. 2017, Cell Syst. 4:600), with 95 % intervals.
 
     Attributes
     ----------
     start, plateau
         Dead fraction before the onset and in the end.
-    onset_h, onset_error_h, onset_interval_h
+    onset_h, onset_interval_h
         Time of the onset.
-    rate_per_h, rate_error_per_h, rate_interval_per_h
+    rate_per_h, rate_interval_per_h
         Rate at which the plateau is approached.
     """
 
     start: float
     plateau: float
     onset_h: float
-    onset_error_h: float
     onset_interval_h: tuple[float, float]
     rate_per_h: float
-    rate_error_per_h: float
     rate_interval_per_h: tuple[float, float]
 
 
@@ -357,20 +355,10 @@ def fit_lag_death(hours: ArrayLike, dead_fraction: ArrayLike, cells: float | Non
     t, f = t[known], f[known]
     if len(t) < 6 or np.ptp(t) == 0:
         raise AssayError(f"lag and rate of death need six points in time; there are {len(t)}.")
-    span, freedom = float(np.ptp(t)), len(t) - 4
-
-    def residuals(p: Floats) -> Floats:
-        return np.asarray(_lag_curve(p, t) - f, np.float64)
-
-    bounds = ([0.0, 0.0, t.min() - span, 1e-4 / span], [1.0, 1.0, t.max(), 1e3 / span])
-    starts = [
-        np.array([max(float(f.min()), 1e-3), min(max(float(f.max()), 2e-3), 0.999), t.min() + part * span, rate / span])
-        for part in (0.1, 0.3, 0.6)
-        for rate in (1.0, 5.0)
-    ]
-    best = min((least_squares(residuals, start, bounds=bounds) for start in starts), key=lambda fit: float(fit.cost))
-    start, plateau, onset, rate = best.x.tolist()
-    left, of_constant = 2 * float(best.cost), float(((f - f.mean()) ** 2).sum())
+    best, jacobian = _least_squares(t, f)
+    start, plateau, onset, rate = best.tolist()
+    model, freedom = _lag_curve(best, t), len(t) - 4
+    left, of_constant = float(((f - model) ** 2).sum()), float(((f - f.mean()) ** 2).sum())
     # the three parameters that a constant does not have
     by_chance = float(f_ratio.sf((of_constant - left) / left * freedom / 3, 3, freedom)) if left else 0.0
     if plateau - start < 0.02 or by_chance >= 0.001:
@@ -382,24 +370,33 @@ def fit_lag_death(hours: ArrayLike, dead_fraction: ArrayLike, cells: float | Non
     # where one point at most is past the onset and below 95 % of the rise, many an onset fits, each with its own rate
     if np.count_nonzero((t > onset) & (rate * (t - onset) < 3)) < 2:
         raise AssayError(f"the dead fraction rises between two points, near {onset:.3g} h: how fast is not known.")
-    jacobian = np.asarray(best.jac, float)
     scatter = left / freedom * np.eye(len(t))
     if cells is not None:
-        model = _lag_curve(best.x, t)
         scatter += (np.minimum.outer(model, model) - np.outer(model, model)) / cells
     weights = np.linalg.pinv(jacobian)
-    error = np.sqrt(np.diag(weights @ scatter @ weights.T)).tolist()
-    half = [float(student.ppf(0.975, freedom)) * one for one in error]
-    return LagDeath(
-        start,
-        plateau,
-        onset,
-        error[2],
+    half = (student.ppf(0.975, freedom) * np.sqrt(np.diag(weights @ scatter @ weights.T))).tolist()
+    onset_interval_h, rate_interval_per_h = (
         (onset - half[2], onset + half[2]),
-        rate,
-        error[3],
         (max(rate - half[3], 0.0), rate + half[3]),
     )
+    return LagDeath(start, plateau, onset, onset_interval_h, rate, rate_interval_per_h)
+
+
+def _least_squares(t: Floats, f: Floats) -> tuple[Floats, Floats]:
+    """Return start, plateau, onset and rate that fit best, (4,), and the curve's derivatives by them, (n, 4)."""
+    span = float(np.ptp(t))
+
+    def residuals(p: Floats) -> Floats:
+        return np.asarray(_lag_curve(p, t) - f, np.float64)
+
+    bounds = ([0.0, 0.0, t.min() - span, 1e-4 / span], [1.0, 1.0, t.max(), 1e3 / span])
+    starts = [
+        np.array([max(float(f.min()), 1e-3), min(max(float(f.max()), 2e-3), 0.999), t.min() + part * span, rate / span])
+        for part in (0.1, 0.3, 0.6)
+        for rate in (1.0, 5.0)
+    ]
+    best = min((least_squares(residuals, start, bounds=bounds) for start in starts), key=lambda fit: float(fit.cost))
+    return np.asarray(best.x, np.float64), np.asarray(best.jac, np.float64)
 
 
 def _lag_curve(p: Floats, t: Floats) -> Floats:

@@ -66,11 +66,12 @@ def doses_section(fits: Sequence[DoseFit], when: str) -> str:
     """
     if not fits:
         raise AssayError("the plate map has no compound with a dose.")
+    told = "<p>The interval is that of the profile likelihood.</p>" if any(one.fit is not None for one in fits) else ""
     return (
         f"<p>Viability {when}.</p>"
         + "".join(figures.dose_curve(one.compound, one.unit, one.dose, one.response, one.fit) for one in fits)
         + table(("compound", "half effect (95 % interval)", "slope", "plateaus", "wells"), map(_row, fits))
-        + "<p>The interval is that of the profile likelihood.</p>"
+        + told
     )
 
 

@@ -209,8 +209,13 @@ def test_lag_and_rate_of_death() -> None:
     hours = np.linspace(0, 24, 97)
     true = 0.05 + 0.8 * (1 - np.exp(-0.3 * np.maximum(hours - 6, 0)))
     fit = fit_lag_death(hours, true + rng.normal(0, 0.01, len(hours)))
-    assert fit.onset_h == pytest.approx(6.0, abs=4 * fit.onset_error_h)
-    assert fit.rate_per_h == pytest.approx(0.3, abs=4 * fit.rate_error_per_h)
+    for true_value, value, (low, high), most in (
+        (6.0, fit.onset_h, fit.onset_interval_h, 0.5),
+        (0.3, fit.rate_per_h, fit.rate_interval_per_h, 0.05),
+    ):
+        assert value == pytest.approx(true_value, abs=high - low)
+        assert value == pytest.approx((low + high) / 2)
+        assert high - low < most
     assert fit.plateau == pytest.approx(0.85, abs=0.02)
     with pytest.raises(AssayError, match="no death to time"):
         fit_lag_death(hours, np.full(len(hours), 0.1))
