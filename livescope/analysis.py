@@ -113,7 +113,8 @@ class FrameAnalyser:
             self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))
         counting = counting_rows(calls, frame.spec.shape, self._settings.border)
         shift = None if self._watch is None else self._watch.distance
-        return Analysis(frame, calls, viability(calls, card.error_rates, counting), shift=shift)
+        rates = card.error_rates(self._settings.uncertain)
+        return Analysis(frame, calls, viability(calls, rates, counting), shift=shift)
 
     @property
     def uncertain(self) -> tuple[float, float]:

@@ -151,7 +151,9 @@ class DetectorSettings(Section):
     p_cell: float | None = Field(default=None, ge=0, le=1)
     """Least score of a detection; None takes the model card's."""
     uncertain: tuple[_Chance, _Chance] | None = None
-    """Calls with p_dead between these two are uncertain; None takes the model card's."""
+    """Calls with p_dead between these two are uncertain; None takes the model card's. Its error rates, by which a
+    viability is corrected, are of calls outside that band: with another there is no correction.
+    """
     channel: str | None = None
     """Channel of a plan whose frames are called; None takes the first that it names. Others are stored only."""
     border: Literal["all", "inside", "brick"] = "all"

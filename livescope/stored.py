@@ -15,12 +15,23 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from livescope.errors import RecordError, SettingsError, SourceError
-from livescope.settings import load_settings, override_settings
+from livescope.errors import RecordError, SettingsError, SourceError, one_of
+from livescope.settings import Settings, load_settings, override_settings, split_override
 
 __all__ = ["analyze", "export", "verify"]
 
 _console = Console()
+
+_OF_CALLS = tuple(
+    f"detector.{name}" for name in ("p_cell", "uncertain", "max_cells", "backend", "precision", "threads", "triton_url")
+)
+"""Settings that `analyze` can be told."""
+_INSTEAD = {
+    "detector.model": "--model",
+    "camera.pixel_um": "--pixel-um",
+    "detector.border": "`livescope report RECORD --border`",
+}
+"""What serves instead of a setting."""
 
 
 def analyze(
@@ -40,7 +51,9 @@ def analyze(
     """
     from livescope.record.place import is_record
 
-    if "://" in source or is_record(Path(source).expanduser()):
+    stored = "://" in source or is_record(Path(source).expanduser())
+    _refuse_idle(overrides, (*_OF_CALLS, "detector.model" if stored else "camera.pixel_um"))
+    if stored:
         if labels is not None:
             raise SettingsError("--labels is for images; of a record take `livescope export RECORD --to labels`.")
         return _analyze_record(source, model, out, overrides, pixel_um=pixel_um, refined=refined, **how)
@@ -118,6 +131,18 @@ def _analyze_record(path: str, model: str | None, out: Path | None, overrides: S
         first = ", ".join(map(str, found.differing[:5]))
         _print(f"Other calls in {len(found.differing)} frames: {first}{', ...' if len(found.differing) > 5 else ''}.")
     return 0
+
+
+def _refuse_idle(overrides: Sequence[str], taken: Sequence[str]) -> None:
+    """Refuse settings that change nothing of the calls of stored images: who gives one believes that it does."""
+    for override in overrides:
+        key = ".".join(split_override(override)[0])
+        if key not in taken and key.split(".")[0] in Settings.model_fields:  # others are refused as unknown
+            instead = _INSTEAD.get(key)
+            raise SettingsError(
+                f"--set {key} changes no call of stored images; analyze takes {one_of(taken)}. "
+                + ("Leave it out." if instead is None else f"Use {instead} instead.")
+            )
 
 
 @contextmanager

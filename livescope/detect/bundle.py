@@ -148,9 +148,17 @@ class Card(BaseModel):
             raise ValueError(f"cell_diameter_px: {self.cell_diameter_px} is no range of diameters")
         return self
 
-    @property
-    def error_rates(self) -> ErrorRates | None:
-        """By which a viability is corrected; None where the card does not state them, or not on how many cells."""
+    def error_rates(self, uncertain: tuple[float, float] | None) -> ErrorRates | None:
+        """By which a viability is corrected; None where the card does not state them, or not on how many cells.
+
+        Parameters
+        ----------
+        uncertain
+            Band of a run that was told one (`detector.uncertain`). The card's chances are of calls outside the card's
+            own: those outside another are not known.
+        """
+        if uncertain not in (None, self.uncertain):
+            return None
         counts = self.rated_on
         if counts is None and self.validation:
             counts = self.validation[0].n_live, self.validation[0].n_dead

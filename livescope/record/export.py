@@ -107,6 +107,12 @@ def _pixel_um(record: Record, calls: pa.Table) -> NDArray[np.float64]:
 def export_ome_tiff(record: Record, path: Path, image: str = "", progress: Progress = silent) -> list[Path]:
     """Write an image as one OME-TIFF (t, c, y, x) with physical sizes and the time of every plane, for QuPath and Fiji.
 
+    Returns
+    -------
+    list of Path
+        The file. Planes that were lost are black in it, with the time of the plane before; where there are such,
+        ``PATH`` with ``.missing.csv`` lists their `t` and `c`.
+
     Raises
     ------
     RecordError
@@ -119,8 +125,11 @@ def export_ome_tiff(record: Record, path: Path, image: str = "", progress: Progr
     rows = [row for row in record.frame_table.to_pylist() if row["image"] == image]
     length = 1 + max(row["t"] for row in rows)
     number = {(row["t"], row["c"]): k for k, row in enumerate(rows)}
-    start = rows[0]["time_s"]
     order = [(t, c) for t in range(length) for c in range(len(channels))]
+    missing = [place for place in order if place not in number]
+    times_s = [0.0]
+    for place in order:
+        times_s.append(rows[number[place]]["time_s"] - rows[0]["time_s"] if place in number else times_s[-1])
 
     def planes() -> Iterator[NDArray[Any]]:
         empty = np.zeros(stack.shape[1:], stack.dtype)
@@ -133,7 +142,7 @@ def export_ome_tiff(record: Record, path: Path, image: str = "", progress: Progr
         "Name": record.path.name + (f" {image}" if image else ""),
         "Channel": {"Name": channels},
         "Plane": {
-            "DeltaT": [rows[number[p]]["time_s"] - start if p in number else 0.0 for p in order],
+            "DeltaT": times_s[1:],
             "DeltaTUnit": ["s"] * len(order),
         },
         "SignificantBits": about["bit_depth"],
@@ -147,7 +156,11 @@ def export_ome_tiff(record: Record, path: Path, image: str = "", progress: Progr
         tiff.write(
             planes(), shape=shape, dtype=stack.dtype, photometric="minisblack", compression="zlib", metadata=facts
         )
-    return [path]
+        if not missing:
+            return [path]
+        listed = path.with_suffix(".missing.csv")
+        pa_csv.write_csv(pa.table({"t": [t for t, _ in missing], "c": [c for _, c in missing]}), listed)
+    return [path, listed]
 
 
 def export_label_stack(

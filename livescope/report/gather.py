@@ -18,7 +18,7 @@ from livescope.assay.plate import Plate
 from livescope.assay.pooled import BorderRule, pooled_viability
 from livescope.assay.survival import Lives
 from livescope.assay.viability import viability_of_counts
-from livescope.calls import State, Viability
+from livescope.calls import ErrorRates, State, Viability
 from livescope.detect.bundle import Card, load_bundle
 from livescope.errors import ModelError
 from livescope.frames import CULTURE_MINUTES
@@ -68,6 +68,8 @@ class RunFacts:
         Of the record.
     card
         The model's card, None where the model is not at hand.
+    rates
+        Its error rates by which viabilities were corrected, None where they are not known for this run.
     hours
         Length of the run.
     n_frames, n_analysed, n_positions
@@ -109,6 +111,7 @@ class RunFacts:
     manifest: dict[str, Any]
     settings_yaml: str
     card: Card | None
+    rates: ErrorRates | None
     hours: float
     n_frames: int
     n_analysed: int
@@ -162,6 +165,7 @@ def gather(
     """
     record = open_record(path)
     card = _card(record)
+    rates = None if card is None else card.error_rates(record.settings.detector.uncertain)
     shift = shift_of(record)
     rule = border or record.settings.detector.border
     frames = record.frame_table.sort_by("frame").to_pylist()
@@ -188,16 +192,17 @@ def gather(
         manifest=record.manifest,
         settings_yaml=(path / "run.yaml").read_text(encoding="utf-8"),
         card=card,
+        rates=rates,
         hours=hours,
         n_frames=len(frames),
         n_analysed=len(analysed),
         n_positions=len({row["position"] for row in frames}),
-        curves=_curves(analysed, card),
+        curves=_curves(analysed, rates),
         lives=followed.by_condition,
         resurrected=followed.resurrected,
         tracks=followed.tracks,
         undeclared=followed.undeclared,
-        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], card),
+        wells=_wells([row for row in analysed if at_h is None or row["hours"] <= at_h], rates),
         at_h=at_h,
         crops=_crops(record, [row["frame"] for row in analysed]),
         frame_rows=[_csv_row(row) for row in analysed],
@@ -235,14 +240,14 @@ def _card(record: Record) -> Card | None:
     return bundle.card if wanted in (None, bundle.sha256) else None
 
 
-def _pool(rows: list[dict[str, Any]], card: Card | None) -> Viability:
+def _pool(rows: list[dict[str, Any]], rates: ErrorRates | None) -> Viability:
     """Pool frames of different fields; by well where there are several, for fields of one well are alike."""
     cluster = "well" if len({row["well"] for row in rows}) > 1 else "position"
     totals: dict[str | None, Counter[str]] = {}
     for row in rows:
         totals.setdefault(row[cluster], Counter()).update({name: row[name] for name in _COUNTS})
     counts = (np.array([total[name] for total in totals.values()]) for name in _COUNTS)
-    return pooled_viability(*counts, rates=None if card is None else card.error_rates)
+    return pooled_viability(*counts, rates=rates)
 
 
 def _field(row: dict[str, Any]) -> tuple[str, str | None]:
@@ -250,7 +255,7 @@ def _field(row: dict[str, Any]) -> tuple[str, str | None]:
     return row["camera"], row["position"]
 
 
-def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curve]:
+def _curves(analysed: list[dict[str, Any]], rates: ErrorRates | None) -> dict[str, Curve]:
     """Pool the newest frames of all fields of each condition, at the end of at most 200 stretches of time.
 
     A field that is not visited again counts as it was last seen, as in `_wells`. A curve begins when all fields were
@@ -274,18 +279,18 @@ def _curves(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Curv
             newest |= seen
             if awaited <= newest.keys():
                 middles.append(float(np.mean([row["hours"] for row in seen.values()])))
-                values.append(_pool(list(newest.values()), card))
+                values.append(_pool(list(newest.values()), rates))
         curves[name] = Curve(np.array(middles), tuple(values))
     return curves
 
 
-def _wells(analysed: list[dict[str, Any]], card: Card | None) -> dict[str, Viability]:
+def _wells(analysed: list[dict[str, Any]], rates: ErrorRates | None) -> dict[str, Viability]:
     """Viability of each well, from the newest of these frames of each of its fields."""
     newest: dict[str, dict[tuple[str, str | None], dict[str, Any]]] = {}
     for row in analysed:
         if row["well"] is not None:
             newest.setdefault(row["well"], {})[_field(row)] = row
-    return {name: _pool(list(fields.values()), card) for name, fields in newest.items()}
+    return {name: _pool(list(fields.values()), rates) for name, fields in newest.items()}
 
 
 @dataclass(slots=True)

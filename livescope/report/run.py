@@ -19,7 +19,6 @@ from livescope.assay.plate import Plate, load_plate
 from livescope.assay.pooled import BorderRule
 from livescope.assay.survival import Lives
 from livescope.calls import State, Viability
-from livescope.detect.bundle import Card
 from livescope.errors import AssayError, RecordError, SettingsError
 from livescope.frames import LossCause
 from livescope.report import figures
@@ -173,7 +172,7 @@ def _viability(run: RunFacts) -> str:
                 name,
                 viability_words(curve.viability[0]),
                 viability_words(curve.viability[-1]),
-                _corrected(curve.viability[-1], run.card),
+                _corrected(curve.viability[-1], run),
             )
         )
     counts = figures.count_curves(run.curves[EVERYTHING]) if EVERYTHING in run.curves else ""
@@ -340,13 +339,14 @@ def _comparison(runs: Mapping[str, RunFacts]) -> str:
     return text + section("Survival", lambda: compared_survival(lives))
 
 
-def _corrected(v: Viability, card: Card | None) -> str:
+def _corrected(v: Viability, run: RunFacts) -> str:
     if math.isnan(v.fraction):
         return "no cell called"
-    if card is None:
+    if run.card is None:
         return "the model's card is not at hand"
-    if card.error_rates is None:
-        return "the model's card states no error rates"
+    if run.rates is None:
+        whole = run.card.error_rates(None) is None
+        return "the model's card states no error rates" + ("" if whole else " for the run's detector.uncertain")
     if v.corrected is None or v.corrected_low is None or v.corrected_high is None:
         return "the model is no better than chance"
     return f"{100 * v.corrected:.1f} % ({100 * v.corrected_low:.1f} to {100 * v.corrected_high:.1f})"

@@ -300,4 +300,6 @@ def _rates_of(record: Record) -> ErrorRates | None:
         bundle = load_bundle(record.settings.detector.model)
     except ModelError:
         return None
-    return bundle.card.error_rates if wanted in (None, bundle.sha256) else None
+    if wanted not in (None, bundle.sha256):
+        return None
+    return bundle.card.error_rates(record.settings.detector.uncertain)

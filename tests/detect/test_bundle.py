@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from network_kit import blob_network, make_bundle
+from network_kit import as_frame, blob_network, make_bundle
 
+from livescope.analysis import FrameAnalyser
 from livescope.detect.bundle import Card, bundled_names, load_bundle
 from livescope.detect.detector import open_detector
 from livescope.detect.normalise import Background
 from livescope.errors import BackendError, ModelError
-from livescope.settings import DetectorSettings
+from livescope.settings import DetectorSettings, SimulationSettings
+from livescope.simulate.optics import render_field
 
 
 def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -78,3 +81,14 @@ def test_an_unknown_backend_lists_the_known_ones(tmp_path: Path) -> None:
     settings = DetectorSettings.model_construct(backend="abacus")
     with pytest.raises(BackendError, match="'abacus' is not known; choose one of 'auto', 'onnx'"):
         open_detector(settings, bundle)
+
+
+@pytest.mark.parametrize(("band", "known"), [(None, True), ("own", True), ((0.25, 0.75), False)])
+def test_error_rates_are_of_the_cards_own_band(band: object, known: bool) -> None:
+    bundle = load_bundle("simulated")
+    uncertain = bundle.card.uncertain if band == "own" else band
+    settings = DetectorSettings.model_validate({"backend": "onnx", "threads": 1, "uncertain": uncertain})
+    analyser = FrameAnalyser(bundle, settings)
+    pixels, _ = render_field(SimulationSettings(width=256, height=256, cells_per_mm2=900), 0, exposure_ms=12)
+    assert (analyser(as_frame(np.asarray(pixels), pixel_um=0.65)).viability.corrected is not None) is known
+    analyser.close()

@@ -206,6 +206,25 @@ def test_a_pixel_size_in_nanometres_is_refused(livescope_command: Run, tmp_path:
     assert "--pixel-um" in text
 
 
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("detector.border=inside", "Use `livescope report RECORD --border` instead"),
+        ("detector.model=adherent", "Use --model instead"),
+        ("record.path=a.ome.zarr", "Leave it out"),
+    ],
+)
+def test_settings_that_change_no_call_are_refused(
+    livescope_command: Run, tmp_path: Path, override: str, instead: str
+) -> None:
+    code, text = livescope_command(
+        "analyze", tmp_path, "--model", "suspension", "--out", tmp_path / "c.csv", "--set", override
+    )
+    assert code == 2
+    assert f"--set {override.split('=')[0]} changes no call of stored images; analyze takes 'detector.p_cell'" in text
+    assert instead in text
+
+
 def test_images_need_a_model_and_a_table(livescope_command: Run, tmp_path: Path) -> None:
     code, text = livescope_command("analyze", tmp_path)
     assert code == 2

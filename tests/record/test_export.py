@@ -93,11 +93,16 @@ def test_ome_tiff_of_several_channels_with_a_hole(bench: Any, make_frame: Callab
     for frame in frames:
         recorder.put(frame)
     recorder.close()
-    (file,) = export_ome_tiff(open_record(recorder.path), tmp_path / "a.ome.tif")
-    pixels = tifffile.imread(file)
+    file, missing = export_ome_tiff(open_record(recorder.path), tmp_path / "a.ome.tif")
+    with tifffile.TiffFile(file) as tiff:
+        pixels = tiff.asarray()
+        about = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]
     assert pixels.shape == (2, 2, 96, 130)
     np.testing.assert_array_equal(pixels[0, 1], frames[1].pixels)
+    # what is not there is black, and said
     assert not pixels[1, 1].any()
+    assert [plane["DeltaT"] for plane in about["Plane"]] == pytest.approx([0, 0.1, 0.2, 0.2])
+    assert pa_csv.read_csv(missing).to_pylist() == [{"t": 1, "c": 1}]
 
 
 def test_label_stack_is_an_imagej_hyperstack(record: Record, tmp_path: Path) -> None:

@@ -278,9 +278,12 @@ def test_why_a_viability_is_not_corrected(plate_run: Path) -> None:
     assert run.card is not None
     card = run.card
     bare = replace(run.curves[EVERYTHING].viability[-1], corrected=None)
-    assert report._corrected(bare, None) == "the model's card is not at hand"
-    assert report._corrected(bare, card.model_copy(update={"sensitivity": None})).endswith("states no error rates")
-    assert report._corrected(bare, card).endswith("no better than chance")
+    assert run.rates == card.error_rates(None) is not None
+    assert report._corrected(bare, replace(run, card=None)) == "the model's card is not at hand"
+    unrated = replace(run, card=card.model_copy(update={"sensitivity": None}), rates=None)
+    assert report._corrected(bare, unrated).endswith("states no error rates")
+    assert report._corrected(bare, replace(run, rates=None)).endswith("for the run's detector.uncertain")
+    assert report._corrected(bare, run).endswith("no better than chance")
 
 
 def test_deaths_and_their_onset_as_the_page_tells_them(plate_run: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_card_s_chances_rest_on_the_cells_that_were_given_a_call(tmp_path: P
         tuning(tmp_path, first), [replace(altered(dataset(30), with_one_that_is_not_there), notes=(note,))]
     )
     card, ((_, tested),) = made.bundle.card, made.tests
-    row, rates = card.validation[0], card.error_rates
+    row, rates = card.validation[0], card.error_rates(None)
     assert rates is not None
     assert row.n_live - len(tested) >= rates.n_live > 0
     matched = [match_field(f, c, 0.5) for f, c in zip(tested, call_fields(made.bundle, tested), strict=True)]
