@@ -4,8 +4,8 @@
     python tools/train_bundled.py simulated
     python tools/train_bundled.py adherent
 
-With --reference-only nothing is trained: only what the shift watch compares with is measured again and written into the
-card, from the same fields through the network as it is.
+With --measure-only nothing is trained: the figures on the test fields, and what the shift watch compares with, are
+measured again and written into the card, from the same fields through the network as it is.
 
 Real images are read from the folder in LIVESCOPE_DATA (default ../shared/data); `simulated` needs none. The same seed
 on the same machine, code and number of threads gives the same network; `simulated` is older than the present loss of
@@ -25,7 +25,7 @@ import torch
 
 from livescope.detect.bundle import load_bundle, write_card
 from livescope.train.augment import AugmentSettings
-from livescope.train.bundling import make_bundle, reference
+from livescope.train.bundling import make_bundle, measured
 from livescope.train.dealing import deal
 from livescope.train.fit import FitSettings
 from livescope.train.settings import TrainSettings
@@ -90,14 +90,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of training (default: the bundled network's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--reference-only", action="store_true", help="measure the shift watch's reference, no more")
+    parser.add_argument("--measure-only", action="store_true", help="measure again what the card says, no more")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     recipe = RECIPES[chosen.model]
-    if chosen.reference_only:
+    if chosen.measure_only:
         bundle = load_bundle(chosen.out / f"{recipe.name}.onnx")
         parts = deal([read(one) for one in recipe.data], recipe)
-        print(write_card(bundle.card.model_copy(update={"shift": reference(bundle, parts)}), bundle.onnx_path))
+        changes, _, _ = measured(bundle, parts, recipe.border_px)
+        print(write_card(bundle.card.model_copy(update=changes), bundle.onnx_path))
         return
     fit = recipe.fit.model_copy(update={"seed": chosen.seed, "steps": chosen.steps or recipe.fit.steps})
 

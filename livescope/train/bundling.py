@@ -19,7 +19,6 @@ from onnx import numpy_helper
 from livescope.calls import State
 from livescope.detect.bundle import CARD_SUFFIX, Bundle, Card, Validation, load_bundle, write_card
 from livescope.detect.scale import fit_scale
-from livescope.detect.shift import ShiftReference
 from livescope.errors import SettingsError, SourceError
 from livescope.frames import FrameSpec
 from livescope.train.calibrate import StateCalibration, best_p_cell, fit_state, uncertain_band
@@ -28,7 +27,7 @@ from livescope.train.dealing import Part, deal
 from livescope.train.evaluate import call_fields
 from livescope.train.examples import Example, example_of
 from livescope.train.export import export_onnx
-from livescope.train.fit import History, fit
+from livescope.train.fit import History, earlier, fit
 from livescope.train.network import StarNet, from_weights
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, Scores, bootstrap, match_field, score
@@ -37,7 +36,7 @@ from livescope.train.settings import TrainSettings
 from livescope.train.sources import Dataset, read
 from livescope.train.state_weights import state_weights
 
-__all__ = ["Made", "make_bundle", "network_of", "reference"]
+__all__ = ["Made", "make_bundle", "measured", "network_of"]
 
 VERSION = "0.1.0"
 _ALMOST_ALL = 0.03
@@ -70,6 +69,7 @@ def make_bundle(
     start: StarNet | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
     resume: bool | None = None,
+    tell: Callable[[str], None] = lambda _what: None,
 ) -> Made:
     """Train on most groups, choose thresholds on some, score on the rest.
 
@@ -86,8 +86,9 @@ def make_bundle(
         Network to go on from; None takes ``settings.start``, or chance.
     report
         Called with (step, losses) as training goes.
-    resume
-        Whether to go on from the checkpoint of an interrupted training, as `livescope.train.fit.fit` takes it.
+    resume, tell
+        Whether to go on from the checkpoint of an interrupted training, and who is told where it is not, as
+        `livescope.train.fit.fit` takes them.
 
     Raises
     ------
@@ -108,19 +109,20 @@ def make_bundle(
     if start is None:
         start = StarNet() if origin is None else network_of(origin)
     checkpoint = settings.out / f"{settings.name}.checkpoint.pt"
-    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume)
+    network, history = fit(start, learn, check, settings.fit, report, checkpoint, resume, tell)
     with tempfile.TemporaryDirectory(prefix=f"{settings.name}.", dir=settings.out) as folder:
         path = Path(folder) / f"{settings.name}.onnx"
         tested, notes = _write(network, parts, settings, path, origin)
         for one in (seen_path(path), path.with_suffix(CARD_SUFFIX), path):  # the network last: it is what is looked for
             one.replace(settings.out / one.name)
-    checkpoint.unlink(missing_ok=True)
+    for one in (checkpoint, earlier(checkpoint)):
+        one.unlink(missing_ok=True)
     return Made(
         load_bundle(settings.out / path.name),
         tuple(scores for _, scores, _ in tested),
         tuple((part.dataset, part.test) for part, _, _ in tested),
         history,
-        (*history.notes, *notes),
+        tuple(notes),
     )
 
 
@@ -137,7 +139,7 @@ def _write(
         apart += f" here (what {start.name} was trained on is not known)"
         lacks = "does not name all" if seen_path(start.onnx_path).is_file() else "is missing"
         unknown = f"{seen_path(start.onnx_path).name} {lacks}: {start.name} may have been trained on the test fields"
-    tested, rows, unmeasured = _tested(bundle, parts, settings.border_px, apart)
+    measures, tested, unmeasured = measured(bundle, parts, settings.border_px, apart)
     told = (unknown, *(part.note for part in parts), _too_few(parts)[2], borrowed, *unmeasured)
     notes = tuple(dict.fromkeys(one for one in told if one))
     origin = [] if start is None else [f"It goes on from {start.name}: {start.card.trained_on}"]
@@ -145,20 +147,40 @@ def _write(
     changed: dict[str, object] = {
         "trained_on": ". ".join(trained_on),
         "limits": f"{settings.limits} {borrowed}." if borrowed else settings.limits,
-        "validation": tuple(rows),
-        "shift": reference(bundle, parts),
     }
-    if len(parts) == len(tested) == 1 and min(rated_on := tested[0][2]) > 0:
-        # of several data sets none stands for the user's: the card then leaves the correction out
-        scores = tested[0][1]
-        changed |= {k: round(getattr(scores, k), 4) for k in ("sensitivity", "specificity")} | {"rated_on": rated_on}
-    write_card(bundle.card.model_copy(update=changed), path)
+    write_card(bundle.card.model_copy(update=changed | measures), path)
     return tested, notes
 
 
-def reference(bundle: Bundle, parts: Sequence[Part]) -> ShiftReference:
-    """Measure how the fields of training and calibration look, for the shift watch."""
-    return make_reference(bundle, [(p.dataset, [*p.train, *p.valid]) for p in parts if p.train or p.valid])
+def measured(
+    bundle: Bundle, parts: Sequence[Part], border_px: int, apart: str = "in training or calibration"
+) -> tuple[dict[str, object], list[tuple[Part, Scores, tuple[int, int]]], list[str]]:
+    """Measure what a card says of a bundle: how it does on the test fields, how those of training and calibration look.
+
+    Parameters
+    ----------
+    bundle
+        Calibrated.
+    parts
+        As they were dealt for it.
+    border_px
+        Also without a border so wide, where it is not 0.
+    apart
+        What no group of the test fields was in.
+
+    Returns
+    -------
+    changes, tested, unmeasured
+        Entries of the card; the other two are those of `_tested`.
+    """
+    tested, rows, unmeasured = _tested(bundle, parts, border_px, apart)
+    seen = [(part.dataset, [*part.train, *part.valid]) for part in parts if part.train or part.valid]
+    changes: dict[str, object] = {"validation": tuple(rows), "shift": make_reference(bundle, seen)}
+    if len(parts) == len(tested) == 1 and min(rated_on := tested[0][2]) > 0:
+        # of several data sets none stands for the user's: the card then leaves the correction out
+        scores = tested[0][1]
+        changes |= {k: round(getattr(scores, k), 4) for k in ("sensitivity", "specificity")} | {"rated_on": rated_on}
+    return changes, tested, unmeasured
 
 
 def network_of(bundle: Bundle) -> StarNet:

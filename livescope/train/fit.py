@@ -27,7 +27,7 @@ from livescope.train.losses import dye_loss, losses, validation_losses
 from livescope.train.network import StarNet
 from livescope.train.targets import Targets, encode
 
-__all__ = ["FitSettings", "History", "fit"]
+__all__ = ["FitSettings", "History", "earlier", "fit"]
 
 
 class FitSettings(BaseModel):
@@ -61,11 +61,10 @@ class FitSettings(BaseModel):
 
 @dataclass(slots=True)
 class History:
-    """Losses by step: `train` and `valid` hold (step, mean of each part by name). `notes` say what befell it."""
+    """Losses by step: `train` and `valid` hold (step, mean of each part by name)."""
 
     train: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     valid: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 class _Run:
@@ -133,6 +132,7 @@ def fit(
     report: Callable[[int, dict[str, float]], None] = lambda _step, _parts: None,
     checkpoint: Path | None = None,
     resume: bool | None = None,
+    tell: Callable[[str], None] = lambda _what: None,
 ) -> tuple[StarNet, History]:
     """Train a network; the same seed, data and number of threads give the same weights on one machine.
 
@@ -150,6 +150,9 @@ def fit(
         File that is written as often.
     resume
         Whether to go on from it: None if it is of the same start, examples and settings, True must, False starts anew.
+        With None one of another training is kept as `earlier`.
+    tell
+        Told where a checkpoint is not taken up.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def fit(
         `resume` is True, and there is no such checkpoint, or it is damaged.
     """
     identity = _identity(network, train, valid, settings)
-    run = _begun(network, settings, identity, checkpoint, resume)
+    run = _begun(network, settings, identity, checkpoint, resume, tell)
     held = _fixed_batches(valid, settings, run.device)
     every, since = max(settings.steps // 20, 1), time.monotonic()
     sums: dict[str, float] = {}
@@ -183,7 +186,12 @@ def fit(
 
 
 def _begun(
-    network: StarNet, settings: FitSettings, identity: str, checkpoint: Path | None, resume: bool | None
+    network: StarNet,
+    settings: FitSettings,
+    identity: str,
+    checkpoint: Path | None,
+    resume: bool | None,
+    tell: Callable[[str], None],
 ) -> _Run:
     """Take up the checkpoint, or begin anew; arguments as those of `fit`."""
     run = _Run(network, settings)
@@ -196,15 +204,26 @@ def _begun(
             raise SettingsError(
                 f"nothing to resume: {what}. Leave out --resume, or delete it, to start anew."
             ) from None
-        run = _Run(network, settings)  # it may be half taken up
-        run.history.notes.append(f"The checkpoint {what}: the training began anew")
-        return run
+        tell(f"warning: the checkpoint {what}: the training begins anew")
+        return _Run(network, settings)  # this one may be half taken up
     if resume and not taken:
         raise SettingsError(
             f"nothing to resume: {str(checkpoint)!r} is {'of other settings or data' if found else 'missing'}. Leave "
             "out --resume to start anew, or give the settings and data of the interrupted training."
         )
+    if found and checkpoint is not None and not taken:
+        kept = earlier(checkpoint)
+        checkpoint.replace(kept)
+        tell(
+            f"warning: {str(checkpoint)!r} was of other settings or data: the training begins anew. Until it is done "
+            f"that is kept as {kept.name}; under its old name it goes on with what it was begun with"
+        )
     return run
+
+
+def earlier(checkpoint: Path) -> Path:
+    """Where the checkpoint of another training is kept while this one goes on."""
+    return checkpoint.with_suffix(f".before{checkpoint.suffix}")
 
 
 def _identity(network: StarNet, train: Sequence[Example], valid: Sequence[Example], settings: FitSettings) -> str:

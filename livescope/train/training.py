@@ -70,7 +70,7 @@ def train(
             draw_dye(dataset.measured, dataset.thresholds, name)
             tell(f"dye thresholds: {dataset.thresholds} - look at {name}")
     tell(f"training {settings.fit.steps} steps on {sum(len(dataset.fields) for dataset in datasets)} fields")
-    made = make_bundle(settings, datasets, report=report, resume=resume)
+    made = make_bundle(settings, datasets, report=report, resume=resume, tell=tell)
     draw_history(made.history, settings.out / f"{settings.name}.losses.png")
     _drop_sheets(settings)
     for number, (dataset, fields) in enumerate(made.tests):

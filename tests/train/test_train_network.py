@@ -178,6 +178,20 @@ def test_a_training_of_other_labels_is_another_training(tmp_path: Path) -> None:
     assert not goes_on(StarNet((4, 4, 4, 4)))
 
 
+def test_the_checkpoint_of_another_training_is_kept(tmp_path: Path) -> None:
+    examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(3)]
+    short = QUICK.model_copy(update={"steps": 2, "batch": 1, "canvas_px": 32})
+    start, checkpoint = StarNet((4, 4, 4, 4)), tmp_path / "a.checkpoint.pt"
+    fit(start, examples, [], short, checkpoint=checkpoint)
+    first, told = checkpoint.read_bytes(), []
+    other = short.model_copy(update={"steps": 3})
+    fit(start, examples, [], other, checkpoint=checkpoint, tell=told.append)
+    assert (tmp_path / "a.checkpoint.before.pt").read_bytes() == first
+    assert ["of other settings or data" in note for note in told] == [True]
+    fit(start, examples, [], other, checkpoint=checkpoint, tell=told.append)
+    assert len(told) == 1  # of the same: taken up, and nothing to tell
+
+
 @pytest.mark.parametrize("damage", ["cut short", "empty", "text", "of another kind"])
 def test_a_damaged_checkpoint_is_told(tmp_path: Path, damage: str) -> None:
     examples = [example_of(discs(k), Background(contrast=0.3)) for k in range(3)]
@@ -194,13 +208,13 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path, damage: str) -> None:
     with pytest.raises(SettingsError, match=r"a\.checkpoint\.pt' is damaged .* Leave out --resume, or delete it"):
         fit(start, examples, [], short, checkpoint=checkpoint, resume=True)
     steps: list[int] = []
-    again, history = fit(start, examples, [], short, lambda step, _: steps.append(step), checkpoint)
+    told: list[str] = []
+    again, _ = fit(start, examples, [], short, lambda step, _: steps.append(step), checkpoint, tell=told.append)
     assert steps == [1, 2]
-    (note,) = history.notes
-    assert note.endswith("the training began anew")
+    assert [note.endswith("the training begins anew") for note in told] == [True]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert fit(start, examples, [], short, checkpoint=checkpoint, resume=True)[1].notes == []
+    fit(start, examples, [], short, checkpoint=checkpoint, resume=True)
 
 
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
