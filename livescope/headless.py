@@ -59,8 +59,14 @@ def run_headless(session: Session, console: Console) -> dict[str, Any]:
                     break
         except KeyboardInterrupt:
             console.print("[yellow]interrupted: stopping cleanly; what was acquired is kept.[/]")
-        session.stop()
-        session.wait(_DISK_TIMEOUT_S)
+        try:
+            session.stop()
+            session.wait(_DISK_TIMEOUT_S)
+        except KeyboardInterrupt:
+            if (record := session.status().record) is not None:
+                hint = f"interrupted again: finish the record with livescope recover {record}"
+                console.print(hint, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            raise
         progress.update(task, completed=session.status().delivered, numbers=_numbers(session.status()))
     return summarise(session, time.perf_counter() - started_s)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from rich.console import Console
 
 from livescope.assay.viability import viability_of_counts
 from livescope.calls import ErrorRates
-from livescope.headless import print_summary, viability_text
+from livescope.headless import print_summary, run_headless, viability_text
+from livescope.session import Session
+from livescope.settings import RunSettings
 from livescope.view.picture import viability_lines
 
 SUMMARY: dict[str, Any] = {
@@ -52,3 +57,29 @@ def test_a_corrected_viability_is_told_with_its_interval() -> None:
         "live 90, dead 10, uncertain 3"
     )
     assert viability_lines(measured)[1] == "95 % interval 82.6 to 94.5 %, n = 100, corrected 94.1 % (85.0 to 100.0)"
+
+
+@pytest.mark.parametrize("record", [Path("runs/day [1].ome.zarr"), None])
+def test_who_interrupts_twice_is_told_how_the_record_is_finished(record: Path | None) -> None:
+    class Stubborn:
+        """A run whose user does not wait for its end."""
+
+        settings = SimpleNamespace(run=RunSettings())
+
+        def start(self) -> Any:
+            return SimpleNamespace(result=lambda: None)
+
+        def wait(self, seconds: float) -> bool:
+            raise KeyboardInterrupt
+
+        def stop(self) -> None: ...
+
+        def status(self) -> Any:
+            return SimpleNamespace(record=record)
+
+    console = Console(record=True, width=60)
+    with pytest.raises(KeyboardInterrupt):
+        run_headless(cast(Session, Stubborn()), console)
+    text = console.export_text()
+    assert "stopping cleanly" in text
+    assert ("livescope recover runs/day [1].ome.zarr" in text.replace("\n", " ")) is (record is not None)

@@ -7,6 +7,7 @@ Owns the listing and reading of TIFF, PNG and OME-Zarr, and `iter_frames` for of
 from __future__ import annotations
 
 import html
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,11 @@ _BRIGHTFIELD = ".brightfield.tif"
 """How the bright-field picture of a dye pair ends."""
 _OME_UNITS_UM = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 """OME's, with the sign for micro and the Greek letter; a size without a unit is in the first."""
+_NGFF_UNITS: dict[str, dict[str | None, float]] = {
+    "x": {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3},
+    "t": {"second": 1.0, "millisecond": 1e-3, "minute": 60.0, "hour": 3600.0},
+}
+"""In micrometres and seconds."""
 _CHANNELS = (
     "it holds {} channels, and cells are called in one, of bright field or phase contrast. Save that channel as a file "
     "of its own"
@@ -371,12 +377,12 @@ def _multiscale(node: Any, path: Path) -> tuple[Any, str, dict[str, float], tupl
         ome = _ome(node)
     image = ome["multiscales"][0]
     axes = tuple(axis["name"] for axis in image["axes"])
-    units = {axis["name"]: axis.get("unit") for axis in image["axes"]}
-    scale: dict[str, float] = {}
-    for change in image["datasets"][0].get("coordinateTransformations", []):
-        if change["type"] == "scale":
-            known = {"x": "micrometer", "t": "second"}
-            scale = {a: float(s) for a, s in zip(axes, change["scale"], strict=True) if units[a] == known.get(a)}
+    units = {axis["name"]: _NGFF_UNITS.get(axis["name"], {}).get(axis.get("unit")) for axis in image["axes"]}
+    # that of the level, and one that all levels share
+    given = [*image["datasets"][0].get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
+    scales = [change["scale"] for change in given if change["type"] == "scale"]
+    factors = zip(axes, *scales, strict=True) if scales else ()
+    scale = {a: unit * math.prod(map(float, by)) for a, *by in factors if (unit := units[a]) is not None}
     return node, image["datasets"][0]["path"], scale, axes
 
 

@@ -186,6 +186,9 @@ def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
     head = text.partition("\n")[0]
     separator = ";" if head.count(";") > head.count(",") else ","
     reader = csv.DictReader(text.splitlines(), delimiter=separator, restkey="")
+    names = [name.strip().lower() for name in reader.fieldnames or () if name.strip()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise AssayError(f"plate map {str(path)!r} has {twice[0]!r} more than once in its first line. Leave one.")
     rows = []
     for row in reader:
         if any(value.strip() for value in row.pop("", ()) or ()):

@@ -146,6 +146,22 @@ def test_ome_zarr(tmp_path: Path, axes: str, shape: tuple[int, ...], sink: Any) 
     assert core.rate_fps == (2.0 if "t" in axes else 10.0)
 
 
+def test_the_pixel_size_of_an_ome_zarr_is_in_its_unit_and_scaled_by_all_that_scales_it(
+    tmp_path: Path, sink: Any
+) -> None:
+    write_ome_zarr(tmp_path / "run.ome.zarr", "tyx", (2, 4, 5))
+    group = zarr.open_group(tmp_path / "run.ome.zarr", mode="r+")
+    described = group.attrs.asdict()["ome"]
+    (image,) = described["multiscales"]
+    image["axes"][0]["unit"], image["axes"][2]["unit"] = "minute", "nanometer"
+    image["coordinateTransformations"] = [{"type": "scale", "scale": [2.0, 1300.0, 1300.0]}]
+    group.attrs["ome"] = described
+    core = core_of(tmp_path / "run.ome.zarr", rate_fps=None)
+    assert core.rate_fps == pytest.approx(1 / 60)
+    (_, frame), *_ = iter_frames(tmp_path / "run.ome.zarr")
+    assert frame.pixel_um == pytest.approx(0.65)
+
+
 def test_an_ome_zarr_inside_a_collection(tmp_path: Path, sink: Any) -> None:
     zarr.create_group(tmp_path / "run.ome.zarr", zarr_format=3)
     write_ome_zarr(tmp_path / "run.ome.zarr" / "A1", "tyx", (2, 4, 5))

@@ -78,6 +78,7 @@ def test_rows_past_z() -> None:
         ("well\nA0\n", "named like A1"),
         ("well,compound,dose,unit\nA1,X,0,5,uM\n", "line 2 has more values.*write the dose as 0.5"),
         ("well\nA1\na01\n", "A1 stands twice"),
+        ("well,dose,Dose \nA1,3,5\n", "'dose' more than once"),
         ("well\n", "no wells"),
         ("well,control\nA1,vehicle\n", "control.*'negative'"),
     ],
