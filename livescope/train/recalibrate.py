@@ -26,7 +26,7 @@ from livescope.train.evaluate import call_fields
 from livescope.train.reference import make_reference
 from livescope.train.scoring import Matched, match_field
 from livescope.train.seen import read_seen, seen_whole, unknown_training, unseen, write_seen
-from livescope.train.sources import Dataset, entries_of, read
+from livescope.train.sources import Dataset, UnlabelledError, entries_of, read
 
 __all__ = ["Recalibrated", "recalibrate"]
 
@@ -157,7 +157,7 @@ def _read(path: Path, pixel_um: float | None) -> list[Dataset]:
     """Read labelled data, or plain pictures as fields without a label."""
     try:
         entries = entries_of(path)
-    except SourceError:
+    except UnlabelledError:
         plain = [
             (frame, Field(f"{name} {frame.index}", name, frame.pixels, *_no_cells()))
             for name, frame in iter_frames(path, CameraSettings(pixel_um=pixel_um))

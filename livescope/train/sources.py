@@ -29,6 +29,7 @@ __all__ = [
     "OneOf",
     "Records",
     "Simulated",
+    "UnlabelledError",
     "entries_of",
     "read",
     "settings_in",
@@ -163,6 +164,10 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
 
+class UnlabelledError(SourceError):
+    """Where labelled data are wanted nothing is known; there may be plain pictures."""
+
+
 def settings_of(path: Path) -> OneOf:
     """Find out what kind of data lies in a folder.
 
@@ -173,14 +178,16 @@ def settings_of(path: Path) -> OneOf:
 
     Raises
     ------
-    SourceError
+    UnlabelledError
         Nothing there is known.
+    SourceError
+        Labels that are there cannot be read.
     """
     if str(path) == "simulated":
         return Simulated(fields=40, seed=9)
     path = path.expanduser()
     if not path.is_dir():
-        raise SourceError(
+        raise UnlabelledError(
             f"{str(path)!r} is no folder. Give one with labelled data, a training config, or 'simulated'."
         )
     if data.annotations_in(path) is not None:
@@ -192,7 +199,7 @@ def settings_of(path: Path) -> OneOf:
     for folder in (path, path / "fields"):
         if any(folder.glob(f"*{dye.BRIGHTFIELD}")):
             return DyePairs(path=folder)
-    raise SourceError(
+    raise UnlabelledError(
         f"{str(path)!r} holds no labelled data that livescope knows: annotations.coco.json with images/; images/ with "
         f"masks/; NAME{dye.BRIGHTFIELD} with its dyes; or a record corrected in the viewer. A training config will do "
         "as well, or the word 'simulated'."
@@ -204,8 +211,8 @@ def entries_of(path: Path) -> tuple[OneOf, ...]:
 
     Raises
     ------
-    SourceError
-        Nothing there is known.
+    UnlabelledError, SourceError
+        As `settings_of`.
     SettingsError
         The config cannot be read, or names no data.
     """
