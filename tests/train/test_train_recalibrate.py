@@ -119,10 +119,10 @@ def test_plain_pictures_teach_the_watch_only(tmp_path: Path, fields: list[Field]
 
 
 def test_labels_that_cannot_be_read_do_not_make_plain_pictures(tmp_path: Path, fields: list[Field]) -> None:
-    folder = plain(tmp_path / "plain", fields[:3], 0.65)
+    folder = plain(tmp_path / "plain", fields[:3])
     (folder / "annotations.coco.json").write_text('{"images": [')
     with pytest.raises(SourceError, match=r"annotations\.coco\.json' is no COCO json"):
-        recalibrate("simulated", folder, tmp_path / "watch.onnx")
+        recalibrate("simulated", folder, tmp_path / "watch.onnx", pixel_um=0.65)
 
 
 def plain(folder: Path, fields: list[Field], *sizes_um: float) -> Path:
