@@ -8,8 +8,7 @@ With --measure-only nothing is trained: the figures on the test fields, and what
 measured again and written into the card, from the same fields through the network as it is.
 
 Real images are read from the folder in LIVESCOPE_DATA (default ../shared/data); `simulated` needs none. The same seed
-on the same machine, code and number of threads gives the same network; `simulated` is older than the present loss of
-outlines, with which it came out no better (docs/validation.md).
+on the same machine, code and number of threads gives the same network.
 """
 
 from __future__ import annotations
