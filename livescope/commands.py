@@ -5,6 +5,7 @@ Owns the order in which a command calls the rooms. Options and help are in `live
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,7 +31,7 @@ def demo(out: Path, headless: bool, overrides: Sequence[str], summary: Path | No
         _console.print("No display: going on headless.")
         headless = True
     stem = out / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    defaults = ["source.kind=simulated", f"record.path={str(stem) + '.ome.zarr'!r}"]
+    defaults = ["source.kind=simulated", f"record.path={json.dumps(f'{stem}.ome.zarr', ensure_ascii=False)}"]
     if headless and not any(o.startswith(("run.frames", "run.seconds")) for o in overrides):
         defaults.append("run.seconds=20")
     settings = load_settings(None, [*defaults, *overrides])

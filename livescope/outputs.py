@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from livescope.errors import SettingsError
+from livescope.record.place import record_around
 
 __all__ = ["make_room"]
 
@@ -26,8 +27,10 @@ def make_room(option: str, path: Path) -> None:
     Raises
     ------
     SettingsError
-        The folder cannot be made or written to, or the path is a folder.
+        The folder cannot be made or written to, the path is a folder, or it lies in a record.
     """
+    if (record := record_around(path)) is not None:
+        raise SettingsError(_refusal(option, path, f"it lies in the record {record.name!r}, whose own files stay"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

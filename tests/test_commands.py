@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,3 +41,14 @@ def test_a_summary_is_written_before_it_is_printed(tmp_path: Path, monkeypatch: 
     with pytest.raises(BrokenPipeError):
         commands.run(settings, True, tmp_path / "s.json", None)
     assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["frames_delivered"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there; its own have the backslashes")
+@pytest.mark.parametrize("name", ['it\'s "q"', r"\\server\share", "a: b #c"])
+def test_a_demo_is_recorded_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    places: list[Path | None] = []
+    monkeypatch.setattr(commands, "run", lambda settings, *_: places.append(settings.record.path))
+    commands.demo(tmp_path / name, True, [], None)
+    (place,) = places
+    assert place is not None
+    assert place.parent == tmp_path / name

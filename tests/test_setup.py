@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -139,12 +141,12 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleTyp
     monkeypatch.syspath_prepend(ROOT / "tools")
     import _setup
 
-    for name in ("ROOT", "CONSTRAINTS", "STAMP", "LOG", "PYTHON"):
+    for name in ("CONSTRAINTS", "STAMP", "LOG"):
         monkeypatch.setattr(_setup, name, tmp_path / name)
     monkeypatch.setattr(_setup, "ROOT", tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (tmp_path / "CONSTRAINTS").write_text("numpy==2\n")
-    (tmp_path / "PYTHON").touch()
+    monkeypatch.setattr(_setup, "PYTHON", Path(sys.executable))
     monkeypatch.setattr(_setup.time, "sleep", lambda seconds: None)
     yield _setup
     del sys.modules["_setup"]
@@ -157,6 +159,41 @@ def test_installed_as_long_as_project_and_pins_are_the_same(setup: ModuleType, t
     assert not setup._is_installed(["dev"])
     (tmp_path / "CONSTRAINTS").write_text("numpy==3\n")
     assert not setup._is_installed(["viewer", "demo"])
+
+
+def test_an_environment_whose_python_has_moved_up_is_made_anew(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A Python that no longer finds what was installed for the one before it, though the stamp is good."""
+    setup.STAMP.write_text(json.dumps({"digest": setup._digest(), "extras": ["demo"]}))
+    assert setup._is_installed(["demo"])
+    venv.create(tmp_path / "bare", symlinks=os.name != "nt")
+    monkeypatch.setattr(
+        setup, "PYTHON", tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    )
+    assert not setup._is_installed(["demo"])
+
+
+def test_a_folder_in_which_no_environment_can_be(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(setup, "VENV", tmp_path / f"a{os.pathsep}b")
+    monkeypatch.setattr(setup, "PYTHON", tmp_path / "none")
+    with pytest.raises(SystemExit, match=r"livescope: Refusing to create a venv .* Move livescope to a folder"):
+        setup._make_venv()
+
+
+def test_the_path_of_the_project_is_written_as_windows_reads_it(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(setup.locale, "getencoding", lambda: "cp1252")
+    file = tmp_path / "_editable_impl_livescope.pth"
+    file.write_text("C:\\Users\\J\u00fcrgen", encoding="utf-8")
+    setup._make_path_readable(tmp_path)
+    assert file.read_text(encoding="cp1252") == "C:\\Users\\J\u00fcrgen"
+    file.write_text("C:\\\u7d30\u80de", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"\(cp1252\) has no '\u7d30\u80de', which"):
+        setup._make_path_readable(tmp_path)
 
 
 def test_the_extra_of_the_tests_holds_all_others(setup: ModuleType) -> None:

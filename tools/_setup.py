@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import locale
 import os
 import platform
 import re
@@ -130,14 +131,19 @@ def _installed_extras() -> set[str]:
 
 def _is_installed(extras: Sequence[str]) -> bool:
     installed = _installed_extras()
-    return PYTHON.exists() and ("dev" in installed or set(extras) <= installed)
+    return ("dev" in installed or set(extras) <= installed) and _runs("livescope")
+
+
+def _runs(module: str) -> bool:
+    """Return whether `.venv` has a Python that finds a module: where the system's has moved up it finds nothing."""
+    # isolated, for the folder that this is called from may be the project's
+    command = [PYTHON, "-I", "-c", f"import {module}"]
+    return PYTHON.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _make_venv() -> None:
-    if PYTHON.exists():
-        probe = subprocess.run([PYTHON, "-c", "import pip"], capture_output=True, check=False)
-        if probe.returncode == 0:
-            return
+    if _runs("pip"):
+        return
     _say(f"1/2  new environment {VENV}")
     if importlib.util.find_spec("ensurepip") is None:  # Debian and Ubuntu split it from their Python
         package = f"python3.{sys.version_info.minor}-venv"
@@ -147,6 +153,8 @@ def _make_venv() -> None:
             )
     try:
         venv.create(VENV, clear=VENV.exists(), with_pip=True, symlinks=os.name != "nt")
+    except ValueError as error:  # of a colon in the path
+        _stop(f"{error} Move livescope to a folder without it.")
     except (OSError, subprocess.CalledProcessError) as error:
         _stop(f"{VENV} could not be made: {error}. Close programs that use it, delete the folder, and start again.")
 
@@ -167,8 +175,24 @@ def _install(extras: Sequence[str]) -> None:
             folder = VENV / "alternatives" / name
             shutil.rmtree(folder, ignore_errors=True)
             _pip([*pip, "--no-deps", "--target", str(folder), *packages])
+    if os.name == "nt" and sys.version_info < (3, 13):
+        _make_path_readable(VENV / "Lib" / "site-packages")
     STAMP.write_text(json.dumps({"digest": _digest(), "extras": wanted}), encoding="utf-8")
     _say(f"     installed in {time.monotonic() - started:.0f} s")
+
+
+def _make_path_readable(packages: Path) -> None:
+    """Write the files that name the project's folder in Windows' code page, as Python before 3.13 reads them there."""
+    for file in packages.glob("*livescope*.pth"):
+        try:
+            content = file.read_text(encoding="utf-8").encode(locale.getencoding())
+        except UnicodeEncodeError as error:
+            letters = error.object[error.start : error.end]
+            _stop(
+                f"the code page of this Windows ({locale.getencoding()}) has no {letters!r}, which {ROOT} has. Move "
+                "livescope to a folder without it, or use Python 3.13."
+            )
+        file.write_bytes(content)
 
 
 def _pip(command: Sequence[str], tries: int = 2) -> None:

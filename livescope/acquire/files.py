@@ -22,7 +22,7 @@ from livescope.errors import SourceError, one_of
 from livescope.frames import PIXEL_DTYPES, Frame
 from livescope.settings import CameraSettings
 
-__all__ = ["Page", "Pages", "iter_frames", "open_pages", "tiff_pixel_um"]
+__all__ = ["Page", "Pages", "iter_frames", "open_pages", "tiff_pixel_um", "tiff_pixels"]
 
 TIFF = (".tif", ".tiff")
 PNG = (".png",)
@@ -227,9 +227,7 @@ class _FilePages:
         page = self.pages[k]
         try:
             if page.path.suffix.lower() in TIFF:
-                import tifffile
-
-                pixels = tifffile.imread(page.path, key=page.page)
+                pixels = tiff_pixels(page.path, page.page)
             else:
                 import imageio.v3
 
@@ -237,6 +235,18 @@ class _FilePages:
         except Exception as error:
             raise SourceError(f"{str(page.path)!r} cannot be read: {error}. Remove it or export it again.") from error
         return _checked(pixels, self.name(k))
+
+
+def tiff_pixels(file: Path, page: int | None = None) -> NDArray[Any]:
+    """Read a page of a TIFF, or its first series, as viewers show it: where it says that 0 is white it is inverted."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        pixels: NDArray[Any] = tiff.asarray(key=page)
+        first = tiff.pages[page or 0].aspage()
+        if first.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+            pixels = pixels.dtype.type(2**first.bitspersample - 1) - pixels
+    return pixels
 
 
 def tiff_pixel_um(file: Path) -> float | None:

@@ -62,8 +62,9 @@ def backends() -> Iterator[Check]:
         elif needed:
             yield Check(backend, Verdict.FAIL, answer["said"], "install livescope again")
         else:
-            reason = re.split(r"[;(]|: |\. ", answer["said"])[0].strip()
-            yield Check(backend, Verdict.OK, f"not here (optional): {reason}")
+            reason, _, step = answer["said"].removeprefix(f"backend {backend!r} is not usable: ").partition(". ")
+            short = re.split(r"[;(]", reason)[0].strip()
+            yield Check(backend, Verdict.OK, f"not here (optional): {short}", step.rstrip("."))
 
 
 def try_backend(backend: str) -> str:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from livescope.errors import RecordError
 from livescope.record.layout import JOURNAL, LOCK, MANIFEST
 
-__all__ = ["is_locked", "is_record", "lock_record", "make_record_folder", "resolve_path"]
+__all__ = ["is_locked", "is_record", "lock_record", "make_record_folder", "record_around", "resolve_path"]
 
 
 def resolve_path(path: Path, now: datetime) -> Path:
@@ -31,6 +31,11 @@ def is_record(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(first, dict) and first.get("kind") == "open" and "livescope" in first
+
+
+def record_around(path: Path) -> Path | None:
+    """Return the record in whose folder a file would lie, None outside of every record."""
+    return next((folder for folder in path.expanduser().absolute().parents if is_record(folder)), None)
 
 
 def make_record_folder(path: Path, *, overwrite: bool, min_free_bytes: int) -> FileLock:

@@ -5,6 +5,7 @@ Owns reading one file for training and evaluation. Which files belong together i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from livescope.acquire.files import tiff_pixels
 from livescope.errors import SourceError
 from livescope.frames import PIXEL_DTYPES, Pixels
 
@@ -33,7 +35,7 @@ def read_picture(path: Path) -> Pixels:
     SourceError
         The file cannot be read, or is a stack, of real colours or of other pixels.
     """
-    pixels = _plane(path)
+    pixels = _plane(path, tiff_pixels)
     if pixels.dtype.name not in PIXEL_DTYPES:
         raise SourceError(
             f"picture {str(path)!r} has pixels of type {pixels.dtype.name}; allowed are {', '.join(PIXEL_DTYPES)}: "
@@ -50,7 +52,7 @@ def read_labels(path: Path) -> NDArray[np.intp]:
     SourceError
         The file cannot be read, is a stack or of real colours, or holds other numbers.
     """
-    labels = _plane(path)
+    labels = _plane(path, tifffile.imread)
     whole = labels.astype(np.intp) if np.isfinite(labels).all() else np.full(labels.shape, -1)
     if (whole != labels).any() or whole.min(initial=0) < 0:
         raise SourceError(
@@ -59,10 +61,10 @@ def read_labels(path: Path) -> NDArray[np.intp]:
     return whole
 
 
-def _plane(path: Path) -> NDArray[Any]:
+def _plane(path: Path, read_tiff: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
-            pixels: NDArray[Any] = tifffile.imread(path)
+            pixels = read_tiff(path)
         else:  # by its bytes: imageio leaves a file open that it cannot read
             pixels = imageio.v3.imread(path.read_bytes(), extension=path.suffix)
     except Exception as error:  # each format's reader has errors of its own

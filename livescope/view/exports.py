@@ -11,6 +11,7 @@ from pathlib import Path
 
 from livescope.errors import RecordError, one_of
 from livescope.record.export import export_anndata, export_csv, export_label_stack, export_ome_tiff
+from livescope.record.place import record_around
 from livescope.record.reader import open_record
 from livescope.view.movie import save_movie
 
@@ -25,6 +26,9 @@ SUFFIXES = {
     "gif": ".gif",
 }
 """Format -> what ends the name of its file: all that ``livescope export --to`` takes."""
+_ENDINGS = {"csv": (".csv",), "anndata": (".h5ad",), "mp4": (".mp4",), "gif": (".gif",)}
+"""Format -> endings of a name that a user may give; those that are missing are TIFFs."""
+_TIFF = (".tif", ".tiff")
 _TABLES = ("csv", "anndata")
 
 
@@ -45,7 +49,8 @@ def export_record(
     to
         One of `SUFFIXES`.
     out
-        File to write; None puts it beside the record, named like it, or for a record in an object store here.
+        File to write, with the format's ending; None puts it beside the record, named like it, or for a record in an
+        object store here. A table or movie that is there is replaced, a TIFF is not: it may be somebody's picture.
     image
         Image group of the record, for pictures and labels; ``""`` is the first, whose name, if it has one, is then in
         the file's.
@@ -60,7 +65,7 @@ def export_record(
     Raises
     ------
     RecordError
-        No such record, format or image; or the file cannot be written.
+        No such record, format or image; or the file cannot be written, or not there.
     """
     if to not in SUFFIXES:
         raise RecordError(f"a record cannot be exported to {to!r}; choose one of {one_of(SUFFIXES)}.")
@@ -68,6 +73,8 @@ def export_record(
         raise RecordError(
             f"{to} holds the cells of all images; leave out --image {image}, or filter its column 'image'."
         )
+    if out is not None:
+        _refuse_unfit(out, to)
     record = open_record(path)
     if not image and to not in _TABLES and record.images:
         image = record.images[0]  # of a plate all have a name
@@ -85,5 +92,20 @@ def export_record(
         case "labels":
             return export_label_stack(record, out, image, progress=progress)
         case _:
-            movie = out if out.suffix == f".{to}" else out.with_suffix(f".{to}")
-            return save_movie(record, movie, image=image, progress=progress)
+            return save_movie(record, out, image=image, progress=progress)
+
+
+def _refuse_unfit(out: Path, to: str) -> None:
+    """Refuse a name of another kind of file, the place of a record's own files, and that of a picture."""
+    endings = _ENDINGS.get(to, _TIFF)
+    if out.suffix.lower() not in endings:
+        raise RecordError(
+            f"--out {str(out)!r} ends in {out.suffix!r}; a file of --to {to} ends in {one_of(endings)}. Name it so, or "
+            "leave --out away."
+        )
+    if (around := record_around(out)) is not None:
+        raise RecordError(
+            f"--out {str(out)!r} lies in the record {around.name!r}, whose own files stay. Choose another path."
+        )
+    if endings == _TIFF and out.exists():
+        raise RecordError(f"--out {str(out)!r} exists, and no picture is ever replaced. Choose another path.")

@@ -17,6 +17,7 @@ from livescope.acquire.replay import ReplayCore
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError, SettingsError, SourceError
 from livescope.settings import CameraSettings, SourceSettings
+from livescope.train.pictures import read_picture
 
 DATA = Path(os.environ.get("LIVESCOPE_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
@@ -118,6 +119,16 @@ def test_png_and_multipage_tiff(tmp_path: Path, dtype: type, sink: Any) -> None:
     play(sink, core_of(tmp_path / "stack.tif"))
     assert values(sink.frames) == [0, 1, 2, 0, 1, 2, 3]
     assert {f.pixels.dtype for f in sink.frames} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_tiff_whose_0_is_white_is_read_as_viewers_show_it(tmp_path: Path, dtype: str) -> None:
+    seen = np.arange(96, dtype=dtype).reshape(8, 12)
+    tifffile.imwrite(tmp_path / "a.tif", np.iinfo(dtype).max - seen, photometric="miniswhite")
+    ((_, frame),) = iter_frames(tmp_path / "a.tif")
+    np.testing.assert_array_equal(frame.pixels, seen)
+    assert frame.pixels.dtype == seen.dtype
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), seen)
 
 
 def write_ome_zarr(path: Path, axes: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

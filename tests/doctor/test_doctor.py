@@ -25,6 +25,10 @@ def test_json_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "took a picture of 512 x 512" in areas["Micro-Manager"]["demo camera"]["found"]
     assert "ms a frame of 1024 x 1024" in areas["network"]["onnx"]["found"]
     assert {"openvino", "tensorrt"} <= set(areas["network"])
+    absent = [check for check in areas["network"].values() if "not here (optional)" in check["found"]]
+    assert absent  # CoreML or DirectML, everywhere
+    assert all("detector.backend onnx" in c["next_step"] or "triton_url" in c["next_step"] for c in absent)
+    assert not any("is not usable" in check["found"] for check in absent)
     assert {"model simulated", "model suspension"} <= set(areas["network"])
     assert f"speed of {tmp_path}" in areas["disk"]
 

@@ -58,3 +58,36 @@ def test_of_a_plate_the_first_image_is_written_and_named(
     recorder.close()
     assert export_record(recorder.path, "ome-tiff") == [tmp_path / "run.A-1-0.ome.tif"]
     assert export_record(recorder.path, "labels") == [tmp_path / "run.A-1-0.labels.tif"]
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "message"),
+    [
+        ("csv", "a.tif", r"ends in '\.tif'; a file of --to csv ends in '\.csv'"),
+        ("ome-tiff", "a.csv", r"ends in '\.csv'; a file of --to ome-tiff ends in '\.tif', '\.tiff'"),
+        ("mp4", "a.avi", r"ends in '\.avi'; a file of --to mp4 ends in '\.mp4'"),
+        ("csv", "run.ome.zarr/calls.csv", "lies in the record 'run.ome.zarr', whose own files stay"),
+        ("ome-tiff", "mine.tif", "exists, and no picture is ever replaced"),
+        ("labels", "mine.tif", "exists, and no picture is ever replaced"),
+    ],
+)
+def test_what_an_export_must_not_be_written_to(
+    bench: Any, make_frame: Callable[..., Frame], tmp_path: Path, to: str, name: str, message: str
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.close()
+    (tmp_path / "mine.tif").write_bytes(b"mine")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    with pytest.raises(RecordError, match=message):
+        export_record(recorder.path, to, tmp_path / name)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+    assert (tmp_path / "mine.tif").read_bytes() == b"mine"
+
+
+def test_a_table_of_an_earlier_export_is_replaced(bench: Any, make_frame: Callable[..., Frame], tmp_path: Path) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.close()
+    (tmp_path / "a.csv").write_text("old")
+    assert export_record(recorder.path, "csv", tmp_path / "a.csv")[0].read_text() != "old"
