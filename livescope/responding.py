@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,25 @@ from livescope.calls import Analysis, State
 from livescope.errors import AcquisitionError, LivescopeError, SettingsError, one_of
 from livescope.messages import Messages
 from livescope.recording import Recording
-from livescope.respond.actions import ActionRunner, Outcome, Snap, check_allowed, needs_plan
+from livescope.respond.actions import (
+    TOO_LATE,
+    Action,
+    ActionRunner,
+    AddPosition,
+    Outcome,
+    SetInterval,
+    Snap,
+    changes_microscope,
+    check_allowed,
+    needs_plan,
+)
 from livescope.respond.focus import FocusMeter
 from livescope.respond.readings import Readings
 from livescope.respond.rules import Firing, RuleEngine, Rules, load_rules
 
 if TYPE_CHECKING:
+    import useq
+
     from livescope.acquire.planned import PlannedRun
     from livescope.acquire.stream import LiveStream
 
@@ -33,7 +46,6 @@ FIRINGS = "firings"
 """Table of the record with one row an action: why it was done, and what became of it."""
 _TOLD = 200
 """Newest outcomes that the manifest and a status tell; the table of the record has all."""
-_TOO_LATE = "the run ended before its turn came."
 _LAST_WAIT_S = 10.0
 """Seconds that actions in work have left when the run ends, e.g. a command that runs."""
 
@@ -134,7 +146,8 @@ class Responder:
     Raises
     ------
     SettingsError
-        A rule asks for what this run cannot do: a channel that is not there, another interval of a live stream.
+        A rule asks for what this run cannot do: a channel that is not there, another interval of a live stream or of
+        a plan without rounds, anything but watching of a core that another program owns.
     """
 
     def __init__(
@@ -158,6 +171,8 @@ class Responder:
         self._readings = Readings()
         self._focus = FocusMeter() if "focus" in rules.metrics else None
         self._places_um: dict[str, tuple[float | None, float | None, float | None]] = {}
+        self._called: str | None = None
+        """Channel of the frames that are called."""
         self._guard = threading.Lock()
         self._ending = False
         self._pending: Future[None] | None = None
@@ -168,6 +183,7 @@ class Responder:
     def __call__(self, analysis: Analysis) -> None:
         """Take in an analysis and hand on what fires; never waits (detector thread)."""
         frame = analysis.frame
+        self._called = frame.channel
         if frame.position is not None:
             self._places_um[frame.position] = frame.x_um, frame.y_um, frame.z_um
         more = {}
@@ -224,13 +240,16 @@ class Responder:
         taken[0].result()
 
     def set_exposure_ms(self, exposure_ms: float) -> None:
-        """Change the exposure."""
+        """Change the exposure; where a plan states those of its channels, that of the channel that is called."""
         from livescope.acquire.changes import Exposure
+        from livescope.acquire.planned import PlannedRun
 
         def change(stream: LiveStream) -> None:
             stream.change(Exposure(exposure_ms))
 
-        self._do(f"exposure of {exposure_ms:g} ms", change)
+        self._do(f"exposure of {exposure_ms:g} ms", change)  # what the camera refuses is refused here, not in the plan
+        if isinstance(self._stream, PlannedRun):
+            self._stream.replan(lambda itinerary: itinerary.set_exposure(self._called, exposure_ms))
 
     def set_interval_s(self, seconds: float) -> None:
         """Change the time between rounds of the plan."""
@@ -253,7 +272,7 @@ class Responder:
         self._plan.replan(add)
 
     def stop_run(self, reason: str) -> None:
-        """End the run in order."""
+        """Ask for the end of the run."""
         self._end(reason)
 
     @property
@@ -275,12 +294,12 @@ class Responder:
 
         with self._guard:
             if self._ending:
-                raise AcquisitionError(_TOO_LATE)
+                raise AcquisitionError(TOO_LATE)
             self._pending = self._ask(what, attempt)
         try:
             self._pending.result()
         except CancelledError:
-            raise AcquisitionError(_TOO_LATE) from None
+            raise AcquisitionError(TOO_LATE) from None
         if refused:
             raise refused[0]
 
@@ -318,23 +337,53 @@ class Responder:
 
 def _check_possible(rules: Rules, stream: LiveStream) -> None:
     """Refuse before the run what would fail in its middle."""
-    from livescope.acquire.planned import PlannedRun
-
     for rule in rules.rules:
         for action in rule.do:
-            if needs_plan(action) and not isinstance(stream, PlannedRun):
-                raise SettingsError(
-                    f"rule {rule.name!r}: {action.action} needs a planned run; this one is a live stream, without "
-                    "rounds or positions. Give run.plan, or take the action out."
-                )
-            if isinstance(action, Snap):
-                group = _channel_group(stream.core)
-                presets = stream.core.getAvailableConfigs(group)  # type: ignore[attr-defined]
-                if action.channel not in presets:
-                    raise SettingsError(
-                        f"rule {rule.name!r}: there is no channel {action.channel!r}; group {group!r} has: "
-                        f"{one_of(presets)}."
-                    )
+            if hindrance := _hindrance(action, stream):
+                raise SettingsError(f"rule {rule.name!r}: {hindrance}")
+
+
+def _hindrance(action: Action, stream: LiveStream) -> str:
+    """Say why an action cannot work in a run, and what can be done about it; empty where it can."""
+    from livescope.acquire.attach import AttachedCore
+    from livescope.acquire.planned import PlannedRun
+
+    if changes_microscope(action) and isinstance(stream.core, AttachedCore):
+        return (
+            f"{action.action} would change the microscope, but a core of another program is only watched. Possible "
+            "there are 'stop', 'command' and 'webhook'; let a command tell that program what to do."
+        )
+    if isinstance(action, Snap):
+        group = _channel_group(stream.core)
+        presets = stream.core.getAvailableConfigs(group)  # type: ignore[attr-defined]
+        if action.channel not in presets:
+            return f"there is no channel {action.channel!r}; group {group!r} has: {one_of(presets)}."
+    if not needs_plan(action):
+        return ""
+    if not isinstance(stream, PlannedRun):
+        return (
+            f"{action.action} needs a planned run; this one is a live stream, without rounds or positions. Give "
+            "run.plan, or take the action out."
+        )
+    return _missing_in_plan(action, stream.plan)
+
+
+def _missing_in_plan(action: Action, plan: Iterable[useq.MDAEvent]) -> str:
+    """Say what an action needs of a plan that the plan does not give; empty for nothing."""
+    from livescope.acquire.itinerary import has_rounds, without_place
+
+    if isinstance(action, SetInterval | AddPosition) and not has_rounds(plan):
+        return (
+            f"{action.action} needs rounds, but the plan has no time_plan. Add one, e.g. time_plan: {{interval: 60, "
+            "loops: 100}, or take the action out."
+        )
+    nowhere = without_place(plan)
+    if isinstance(action, AddPosition) and nowhere:
+        return (
+            f"add_position adds a place beside each position, but the plan gives no x and y to {one_of(nowhere)}. Add "
+            "them, or take the action out."
+        )
+    return ""
 
 
 def _channel_group(core: Any) -> str:

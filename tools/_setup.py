@@ -137,7 +137,7 @@ def _is_installed(extras: Sequence[str]) -> bool:
 def _runs(module: str) -> bool:
     """Return whether `.venv` has a Python that finds a module: where the system's has moved up it finds nothing."""
     # isolated, for the folder that this is called from may be the project's
-    command = [PYTHON, "-I", "-c", f"import {module}"]
+    command = [str(PYTHON), "-I", "-c", f"import {module}"]
     return PYTHON.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

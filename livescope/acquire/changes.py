@@ -7,6 +7,7 @@ change is `stream.py`.
 # ruff: noqa: D102 - the methods are documented once, in `Change`
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -222,6 +223,10 @@ class Move(Change):
         return f"move to {self.name + ': ' if self.name else ''}{where}"
 
     def apply(self, core: Any) -> None:
+        if not all(math.isfinite(value) for value in (self.x_um, self.y_um, self.z_um) if value is not None):
+            raise SettingsError(
+                f"{self.reason} is no place; give each axis a finite number of micrometres, or leave it out."
+            )
         if self.x_um is not None or self.y_um is not None:
             if not core.getXYStageDevice():
                 raise SettingsError(f"{self.reason}: the core has no XY stage.")

@@ -1,8 +1,8 @@
 """A plan as it stands now: the planned events, and what rules made of them since.
 
-Owns which event comes next and when it is due: positions left out, added or visited once more, another interval
-between rounds. An event that is drawn and waits for its time is not taken yet: what rules change, changes it too.
-Executes nothing (`planned.py`).
+Owns which event comes next, when it is due and at which exposure: positions left out, added or visited once more,
+another interval between rounds. An event that is drawn and waits for its time is not taken yet: what rules change,
+changes it too. Executes nothing (`planned.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from livescope.frames import REASON, field_name
 if TYPE_CHECKING:
     import useq
 
-__all__ = ["Itinerary", "position_of", "site_of"]
+__all__ = ["Itinerary", "has_rounds", "position_of", "site_of", "without_place"]
 
 
 @dataclass(slots=True)
@@ -81,6 +81,8 @@ class Itinerary:
         self._in_work: dict[str | None, _Visit] = {}
         """Those of them of which more may come."""
         self._pace: _Pace | None = None
+        self._exposures_ms: dict[str | None, float] = {}
+        """What rules made of the exposures that the plan states, by channel."""
         self._newest: tuple[int, float] | None = None
         """Round of the event taken last, and when it was due."""
 
@@ -104,18 +106,24 @@ class Itinerary:
         with self._guard:
             return self._first()
 
-    def take(self, event: useq.MDAEvent) -> bool:
-        """Go on to the upcoming event, which is executed now; False if another comes first since it was looked at."""
+    def take(self, event: useq.MDAEvent) -> useq.MDAEvent | None:
+        """Go on to the upcoming event, and return it as it is to be executed now.
+
+        None if another comes first since it was looked at.
+        """
         with self._guard:
             if event is not self._first():
-                return False
+                return None
             if self._again:
                 self._again.popleft()
-                return True
-            if "t" in event.index and event.min_start_time is not None:
-                self._newest = _round(event), self.due_s(event)
-            self._pass(event)
-            return True
+            else:
+                if "t" in event.index and event.min_start_time is not None:
+                    self._newest = _round(event), self.due_s(event)
+                self._pass(event)
+            exposure_ms = self._exposures_ms.get(_channel(event))
+            if exposure_ms is None or event.exposure is None:
+                return event
+            return event.model_copy(update={"exposure": exposure_ms})
 
     def due_s(self, event: useq.MDAEvent) -> float:
         """Return when an event is due, in seconds since the plan's timer began."""
@@ -141,6 +149,11 @@ class Itinerary:
             number, due_s = self._newest
             # after a long wait only the next round is due at once: the ones after it are no backlog
             self._pace = _Pace(seconds, number, max(due_s, self._now_s() - seconds))
+
+    def set_exposure(self, channel: str | None, exposure_ms: float) -> None:
+        """Take later events of a channel at another exposure, where the plan states one for them."""
+        with self._guard:
+            self._exposures_ms[channel] = exposure_ms
 
     def skip(self, position: str | None) -> None:
         """Leave a position out from now on."""
@@ -236,6 +249,23 @@ class Itinerary:
         return self._visits[position]
 
 
+def has_rounds(plan: Iterable[useq.MDAEvent]) -> bool:
+    """Whether a plan has rounds in time; events that are drawn one by one may yet have them."""
+    own = [position.sequence for position in _positions(plan)]
+    return any("t" in getattr(part, "used_axes", "t") for part in (plan, *own) if part is not None)
+
+
+def without_place(plan: Iterable[useq.MDAEvent]) -> list[str]:
+    """Names of the positions of which a plan does not say where in x and y they are, neither itself nor by a grid."""
+    return [
+        position.name or f"p{number}"
+        for number, position in enumerate(_positions(plan))
+        if None in (position.x, position.y)
+        and getattr(position.sequence, "grid_plan", None) is None
+        and getattr(plan, "grid_plan", None) is None
+    ]
+
+
 def site_of(event: useq.MDAEvent) -> str | None:
     """Name of the plan's position that an event belongs to, with all its tiles: its own, else p0, p1 ..."""
     return event.pos_name or (f"p{event.index['p']}" if "p" in event.index else None)
@@ -244,6 +274,14 @@ def site_of(event: useq.MDAEvent) -> str | None:
 def position_of(event: useq.MDAEvent) -> str | None:
     """Name of the field that an event looks at: its position's, with the tile of a grid and the plane of a stack."""
     return field_name(site_of(event), event.index.get("g"), event.index.get("z"))
+
+
+def _positions(plan: Iterable[useq.MDAEvent]) -> Iterable[useq.Position]:
+    return getattr(plan, "stage_positions", ())
+
+
+def _channel(event: useq.MDAEvent) -> str | None:
+    return None if event.channel is None else event.channel.config
 
 
 def _round(event: useq.MDAEvent) -> int:

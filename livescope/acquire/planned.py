@@ -77,7 +77,7 @@ class PlannedRun(LiveStream):
         reopen: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(core, on_frame, ledger, camera, on_health=on_health, reopen=reopen)
-        self._plan = plan
+        self.plan = plan
         self._stay_open = stay_open
         self.itinerary = Itinerary(())
         """What the plan has become; `replan` changes it while it runs."""
@@ -113,7 +113,7 @@ class PlannedRun(LiveStream):
                 raise AcquisitionError("the plan is already running; stop it before starting it again.")
             self._join()
             self._refuse_unknown_channels()
-            self.itinerary = Itinerary(self._plan, self._plan_s)
+            self.itinerary = Itinerary(self.plan, self._plan_s)
             self._cancelled.clear()
             self._over = False
             self._autofocus = Autofocus(self.core, self.lock)
@@ -194,8 +194,8 @@ class PlannedRun(LiveStream):
         return tuple(dict.fromkeys(channel.config for channel in self._channels()))
 
     def _channels(self) -> Iterator[useq.Channel]:
-        own = [position.sequence for position in getattr(self._plan, "stage_positions", ())]
-        return (channel for part in (self._plan, *own) for channel in getattr(part, "channels", ()))
+        own = [position.sequence for position in getattr(self.plan, "stage_positions", ())]
+        return (channel for part in (self.plan, *own) for channel in getattr(part, "channels", ()))
 
     def finish(self) -> None:
         """End after the events that are planned and added now, where the run was told to `stay_open`."""
@@ -223,7 +223,7 @@ class PlannedRun(LiveStream):
     def _run_plan(self) -> None:
         try:
             self._begin_s = time.perf_counter()
-            setup = getattr(self._plan, "setup", None)
+            setup = getattr(self.plan, "setup", None)
             for change in [] if setup is None else changes_of(setup):
                 self._apply(change)
             while (event := self._next_turn()) is not None:
@@ -258,9 +258,9 @@ class PlannedRun(LiveStream):
                     return self._added.popleft()
                 elif event is not None:
                     early_s = self._early_s(event)
-                    if early_s <= 0 and self.itinerary.take(event):
+                    if early_s <= 0 and (taken := self.itinerary.take(event)) is not None:
                         self._executing = True
-                        return event
+                        return taken
                     self._turn.wait(early_s)
                 elif not (more or self.itinerary.draw()):  # it may have been changed since
                     if not self._stay_open:

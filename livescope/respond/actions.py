@@ -1,12 +1,13 @@
 """Actions: what a rule may have the microscope do, carried out one after the other beside the run.
 
 Owns the kinds of action, the thread that carries them out, and the account of what became of each. An action that
-fails, hangs or comes too late is noted and harms nothing. Running a command or calling a URL needs the leave of the
-person who starts the run; a rules file alone never gives it.
+fails, hangs or comes too late is noted and harms nothing; a stop waits for no other rule's. Running a command or
+calling a URL needs the leave of the person who starts the run; a rules file alone never gives it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -25,14 +26,29 @@ from livescope.errors import SettingsError
 if TYPE_CHECKING:
     from livescope.respond.rules import Firing, Rules
 
-__all__ = ["Action", "ActionRunner", "Microscope", "Outcome", "Snap", "check_allowed", "needs_leave", "needs_plan"]
+__all__ = [
+    "TOO_LATE",
+    "Action",
+    "ActionRunner",
+    "AddPosition",
+    "Microscope",
+    "Outcome",
+    "SetInterval",
+    "Snap",
+    "changes_microscope",
+    "check_allowed",
+    "needs_leave",
+    "needs_plan",
+]
+
+TOO_LATE = "the run ended before its turn came."
 
 _WAITING = 64
 """Most actions that wait; a rule that fires faster than that has its actions refused, and noted."""
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Snap(_Frozen):
@@ -54,7 +70,8 @@ class SetInterval(_Frozen):
     """Change the time between two rounds of a planned run."""
 
     action: Literal["set_interval"]
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, le=604_800)
+    """A week at most."""
 
 
 class Revisit(_Frozen):
@@ -134,7 +151,7 @@ class Microscope(Protocol):
         """Add a position at an offset from another."""
 
     def stop_run(self, reason: str) -> None:
-        """End the run in order."""
+        """Ask for the end of the run; returns at once, from any thread."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -173,6 +190,11 @@ def needs_plan(action: Action) -> bool:
     return isinstance(action, SetInterval | Revisit | Skip | AddPosition)
 
 
+def changes_microscope(action: Action) -> bool:
+    """Whether an action asks for more than to watch: stopping ends livescope's run, not what it looks at."""
+    return not isinstance(action, Stop | Command | Webhook)
+
+
 def check_allowed(rules: Rules, allow_actions: bool) -> None:
     """Refuse rules that reach beyond the microscope without leave.
 
@@ -190,7 +212,10 @@ def check_allowed(rules: Rules, allow_actions: bool) -> None:
 
 
 class ActionRunner:
-    """Carries out the actions of firings on a thread of its own.
+    """Carries out the actions of firings on a thread of its own, one after the other.
+
+    A stop with which a rule begins only asks for the end, and is carried out at once, before what waits: a command may
+    take an hour. A stop that follows other actions of its rule comes after them.
 
     Parameters
     ----------
@@ -199,7 +224,7 @@ class ActionRunner:
     allow_actions
         Leave for commands and webhooks, from the person who started the run.
     on_outcome
-        Called on the runner's thread with what became of each action.
+        Called with what became of each action, on the runner's thread or, of what did not wait, on the caller's.
     """
 
     def __init__(self, microscope: Microscope, *, allow_actions: bool, on_outcome: Callable[[Outcome], None]) -> None:
@@ -213,34 +238,46 @@ class ActionRunner:
     def put(self, firings: Iterable[Firing]) -> None:
         """Hand over what fired; never waits. What finds the queue full is refused, and its outcome says so."""
         for firing in firings:
-            for action in firing.actions:
+            for place, action in enumerate(firing.actions):
+                if place == 0 and isinstance(action, Stop):
+                    self._do(firing, action, time.monotonic())
+                    continue
                 try:
                     self._waiting.put_nowait((firing, action, time.monotonic()))
                 except queue.Full:
-                    self._on_outcome(
-                        Outcome(
-                            firing, action.action, False, f"refused: {_WAITING} actions are waiting already", 0.0, 0.0
-                        )
-                    )
+                    self._refuse(firing, action, f"refused: {_WAITING} actions are waiting already")
 
     def close(self, timeout_s: float = 60.0) -> bool:
-        """Finish what waits and end the thread; False if it was not done in time."""
-        try:
+        """Finish what waits and end the thread; False if it was not done in time.
+
+        What has not begun by then is dropped, and its outcome says so; what is in work goes on to its end.
+        """
+        with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=timeout_s)
-        except queue.Full:
-            return False
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (job := self._waiting.get_nowait()) is not None:
+                    self._refuse(*job[:2], TOO_LATE)
+        self._waiting.put(None)
+        return False
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            firing, action, put_s = job
-            start_s = time.monotonic()
-            try:
-                ok, message = True, self._carry_out(firing, action)
-            except Exception as error:  # noqa: BLE001 - boundary of the thread: a failing action never harms the run
-                ok, message = False, f"{type(error).__name__}: {error}"
-            self._on_outcome(Outcome(firing, action.action, ok, message, start_s - put_s, time.monotonic() - start_s))
+            self._do(*job)
+
+    def _do(self, firing: Firing, action: Action, put_s: float) -> None:
+        start_s = time.monotonic()
+        try:
+            ok, message = True, self._carry_out(firing, action)
+        except Exception as error:  # noqa: BLE001 - boundary of the thread: a failing action never harms the run
+            ok, message = False, f"{type(error).__name__}: {error}"
+        self._on_outcome(Outcome(firing, action.action, ok, message, start_s - put_s, time.monotonic() - start_s))
+
+    def _refuse(self, firing: Firing, action: Action, why: str) -> None:
+        self._on_outcome(Outcome(firing, action.action, False, why, 0.0, 0.0))
 
     def _carry_out(self, firing: Firing, action: Action) -> str:
         scope = self._microscope

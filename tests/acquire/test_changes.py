@@ -146,6 +146,16 @@ def test_channel_and_place_are_live_and_stamped(demo_core: Any, sink: Any) -> No
     assert {f.segment for f in sink.frames} == {0}
 
 
+@pytest.mark.parametrize("axis", ["x_um", "y_um", "z_um"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_place_that_is_no_number_moves_nothing(demo_core: Any, sink: Any, axis: str, value: float) -> None:
+    stream = sink.stream(demo_core)
+    stream.change(Move(30.0, 40.0, 3.0))
+    with pytest.raises(SettingsError, match=rf"{axis[0]} = {value:g} um.* is no place; give each axis a finite"):
+        stream.change(Move(**{"x_um": 1.0, "y_um": 1.0, axis: value}))
+    assert (*demo_core.getXYPosition(), demo_core.getPosition()) == pytest.approx((30.0, 40.0, 3.0), abs=0.05)
+
+
 def test_several_cameras_and_one_of_them(demo_core: Any, sink: Any) -> None:
     demo_core.loadDevice("Second", "DemoCamera", "DCam")
     demo_core.loadDevice("Both", "Utilities", "Multi Camera")

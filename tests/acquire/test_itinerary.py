@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import useq
 
-from livescope.acquire.itinerary import Itinerary, position_of
+from livescope.acquire.itinerary import Itinerary, has_rounds, position_of, without_place
 from livescope.errors import AcquisitionError
 from livescope.frames import REASON
 
@@ -34,8 +34,9 @@ def taken(itinerary: Itinerary, n: int | None = None) -> list[useq.MDAEvent]:
         while itinerary.draw():
             event = itinerary.upcoming
             assert event is not None
-            assert itinerary.take(event)
-            yield event
+            due = itinerary.take(event)
+            assert due is not None
+            yield due
 
     return list(islice(events(), n))
 
@@ -199,6 +200,32 @@ def test_another_interval_moves_the_round_that_waits() -> None:
     itinerary.set_interval(2)
     due = [itinerary.due_s(event) for event in taken(itinerary)]
     assert due == [15, 15, 17, 17, 19, 19]  # at once, but no rounds that would have been meanwhile
+
+
+def test_another_exposure_is_that_of_one_channel_where_the_plan_states_it() -> None:
+    stated = [{"config": "BF", "exposure": 20}, {"config": "Cy5", "exposure": 30}]
+    plan = useq.MDASequence(axis_order="tpc", stage_positions=PLACES[:1], channels=stated, time_plan=PLAN.time_plan)
+    itinerary = Itinerary(plan)
+    taken(itinerary, 2)
+    assert itinerary.draw()  # round 1 waits
+    itinerary.set_exposure("BF", 60)
+    itinerary.revisit("A1", "why")
+    assert [event.exposure for event in taken(itinerary)] == [60, 30] * 4  # the visit once more, and rounds 1 to 3
+    unstated = in_channels("tpc")
+    unstated.set_exposure("BF", 60)
+    assert {event.exposure for event in taken(unstated)} == {None}  # what the camera has holds
+
+
+def test_what_a_written_plan_lacks_for_rules_is_known_beforehand() -> None:
+    tiles = {"rows": 1, "columns": 2, "fov_width": 50, "fov_height": 50}
+    often = {"time_plan": {"interval": 1, "loops": 2}}
+    at_times = useq.MDASequence(stage_positions=[PLACES[0], {"name": "B", "sequence": often}, {"x": 3}])
+    still = useq.MDASequence(stage_positions=PLACES)
+    assert [has_rounds(plan) for plan in (PLAN, at_times, still, iter(still))] == [True, True, False, True]
+    assert without_place(at_times) == ["B", "p2"]
+    assert without_place(PLAN) == without_place(iter(still)) == []
+    assert without_place(useq.MDASequence(stage_positions=[{"name": "B"}], grid_plan=tiles)) == []
+    assert without_place(useq.MDASequence(stage_positions=[{"name": "B", "sequence": {"grid_plan": tiles}}])) == []
 
 
 def test_what_the_plan_does_not_have_is_refused() -> None:

@@ -294,6 +294,29 @@ def test_a_camera_that_stays_away_ends_the_run(sink: Any, monkeypatch: pytest.Mo
     assert not core.getShutterOpen()
 
 
+def test_a_place_that_is_no_number_ends_the_run_in_words(demo_core: Any, sink: Any) -> None:
+    planned = run(sink, demo_core, [*points(1), useq.MDAEvent(x_pos=float("nan"), y_pos=0.0, pos_name="A2")])
+    planned.start()
+    assert planned.wait(60)
+    assert planned.state is StreamState.FAILED
+    assert "move to A2: x = nan um, y = 0 um is no place" in str(planned.error)
+    assert sink.ledger.delivered == 1
+
+
+def test_a_rule_changes_the_exposure_of_one_channel(demo_core: Any, sink: Any) -> None:
+    channels = [useq.Channel(config="DAPI", exposure=3), useq.Channel(config="FITC", exposure=5)]
+    plan = useq.MDASequence(
+        axis_order="tpc", stage_positions=[(0, 0)], channels=channels, time_plan={"interval": 3600, "loops": 2}
+    )
+    planned = run(sink, demo_core, plan)
+    planned.start()
+    wait_for_frames(sink, 2)
+    planned.replan(lambda itinerary: itinerary.set_exposure("DAPI", 8))
+    planned.replan(lambda itinerary: itinerary.set_interval(0.01))
+    assert planned.wait(60), planned.error
+    assert [(f.channel, f.exposure_ms) for f in sink.frames] == [("DAPI", 3), ("FITC", 5), ("DAPI", 8), ("FITC", 5)]
+
+
 def test_a_receiver_that_raises_ends_the_run(sink: Any) -> None:
     def receive(frame: Any) -> None:
         raise ValueError("bad receiver")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from livescope.errors import SettingsError
-from livescope.respond.actions import ActionRunner, Outcome, check_allowed
+from livescope.respond.actions import TOO_LATE, ActionRunner, Outcome, check_allowed
 from livescope.respond.rules import Firing, Rules
 
 
@@ -87,6 +88,30 @@ def test_a_failing_action_is_noted_and_the_next_is_carried_out() -> None:
     assert bench.done == [("skip", "A1")]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [
+        ({"action": "add_position", "dx_um": 0, "dy_um": 0}, "dx_um"),
+        ({"action": "add_position", "dx_um": 0, "dy_um": 0}, "dy_um"),
+        ({"action": "set_interval"}, "seconds"),
+        ({"action": "set_exposure"}, "exposure_ms"),
+        ({"action": "snap", "channel": "Cy5"}, "exposure_ms"),
+        ({"action": "command", "args": ["true"]}, "timeout_s"),
+        ({"action": "webhook", "url": "http://x"}, "timeout_s"),
+    ],
+)
+def test_what_is_no_number_is_refused(action: dict[str, Any], field: str, number: float) -> None:
+    with pytest.raises(ValidationError, match=f"{field}\n.*(finite|greater|less)"):
+        rules_of({**action, field: number})
+
+
+def test_an_interval_is_a_week_at_most() -> None:
+    rules_of({"action": "set_interval", "seconds": 604_800})
+    with pytest.raises(ValidationError, match="less than or equal to 604800"):
+        rules_of({"action": "set_interval", "seconds": 1e12})  # no thread waits that long
+
+
 def command(text: str, **more: Any) -> dict[str, Any]:
     return {"action": "command", "args": [sys.executable, "-c", text], **more}
 
@@ -151,19 +176,62 @@ def test_reaching_out_needs_leave(action: dict[str, Any]) -> None:
     assert "--allow-actions" in outcome.message
 
 
+class Slow(Bench):
+    """Its skips take until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def skip(self, position: str | None) -> None:
+        self.begun.set()
+        self.gate.wait(30)
+        super().skip(position)
+
+
+def slow_runner() -> tuple[Slow, ActionRunner, list[Outcome]]:
+    bench, outcomes = Slow(), list[Outcome]()
+    return bench, ActionRunner(bench, allow_actions=False, on_outcome=outcomes.append), outcomes
+
+
+def firing_of(*actions: str) -> Firing:
+    return Firing("drop", None, 0, 0.0, "why", rules_of(*({"action": action} for action in actions)).rules[0].do)
+
+
 def test_too_many_actions_are_refused_not_waited_for() -> None:
-    gate, outcomes = threading.Event(), list[Outcome]()
-
-    class Slow(Bench):
-        def skip(self, position: str | None) -> None:
-            gate.wait(30)
-
-    runner = ActionRunner(Slow(), allow_actions=False, on_outcome=outcomes.append)
-    firing = Firing("drop", None, 0, 0.0, "", rules_of({"action": "skip"}).rules[0].do)
-    runner.put([firing] * 100)
+    bench, runner, outcomes = slow_runner()
+    runner.put([firing_of("skip")] * 100)
     refused = [outcome for outcome in outcomes if not outcome.ok]
     assert len(refused) >= 100 - 65
     assert "waiting" in refused[0].message
-    gate.set()
+    runner.put([firing_of("stop")])
+    assert bench.done == [("stop", "drop: why")]
+    bench.gate.set()
     assert runner.close(30)
-    assert len(outcomes) == 100
+    assert len(outcomes) == 101
+
+
+def test_a_stop_waits_for_its_own_rule_only() -> None:
+    bench, runner, outcomes = slow_runner()
+    runner.put([firing_of("skip", "stop"), firing_of("revisit"), firing_of("stop")])
+    assert bench.done == [("stop", "drop: why")]
+    assert [(outcome.action, outcome.ok) for outcome in outcomes] == [("stop", True)]
+    bench.gate.set()
+    assert runner.close(30)
+    assert [what for what, *_ in bench.done] == ["stop", "skip", "stop", "revisit"]
+    assert [outcome.action for outcome in outcomes] == ["stop", "skip", "stop", "revisit"]
+
+
+def test_what_had_no_turn_when_the_run_ends_is_dropped_and_says_so() -> None:
+    bench, runner, outcomes = slow_runner()
+    runner.put([firing_of("skip", "revisit"), firing_of("stop")])
+    assert bench.begun.wait(30)
+    assert not runner.close(0.01)
+    assert [(outcome.action, outcome.ok, outcome.message) for outcome in outcomes] == [
+        ("stop", True, "done"),
+        ("revisit", False, TOO_LATE),
+    ]
+    bench.gate.set()
+    assert runner.close(30)  # the thread is at its end
+    assert [what for what, *_ in bench.done] == ["stop", "skip"]
+    assert [outcome.action for outcome in outcomes] == ["stop", "revisit", "skip"]

@@ -22,7 +22,7 @@ from livescope.record.reader import Record, open_record
 from livescope.respond.readings import readings_of_record
 from livescope.respond.rules import dry_run, load_rules
 from livescope.session import Session
-from livescope.settings import CameraSettings, Settings
+from livescope.settings import CameraSettings, Settings, SimulationSettings
 from livescope.simulate.camera import open_simulated_core, truth_of
 
 pytestmark = pytest.mark.timeout(900)  # sessions end by what they have seen, however slow the machine
@@ -210,6 +210,20 @@ def test_rules_change_a_planned_run(tmp_path: Path) -> None:
     assert any(frame.channel == "Cy5" for frame in frames)
 
 
+def test_a_rule_changes_the_exposure_that_a_plan_states(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("interval: 0.2, loops: 100000", "interval: 3600, loops: 3"))
+    actions = "{action: set_exposure, exposure_ms: 60}", "{action: set_interval, seconds: 0.1}"
+    text = "rules:\n" + rule(ALWAYS, *actions, name="longer", more=", per: run")
+    small = {"width": 256, "height": 256}
+    session, record = run(settings_of(tmp_path, text, run={"plan": tmp_path / "plan.yaml"}, simulation=small))
+    assert session.status().errors == ()
+    assert [one["message"] for one in session.status().actions] == ["done", "done"]
+    rounds = [(f.metadata["t"], f.channel, f.exposure_ms) for f in record.iter_frames() if f.metadata]
+    assert {(channel, ms) for t, channel, ms in rounds if t > 0} == {("Brightfield", 60.0), ("Cy5", 30.0)}
+    assert {ms for _, channel, ms in rounds if channel == "Cy5"} == {30.0}
+    assert rounds[0] == (0, "Brightfield", 20.0)
+
+
 @pytest.mark.parametrize(
     ("action", "says"),
     [
@@ -220,8 +234,49 @@ def test_rules_change_a_planned_run(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_work_is_refused_before_the_run(tmp_path: Path, action: str, says: str) -> None:
-    settings = settings_of(tmp_path, "rules:\n" + rule(ALWAYS, action), record={"path": None})
+    refused(settings_of(tmp_path, "rules:\n" + rule(ALWAYS, action), record={"path": None}), says)
+
+
+def refused(settings: Settings, says: str) -> None:
     with Session(settings) as session:
         with pytest.raises(SettingsError, match=says):
             session.start().result(60)
         assert session.status().delivered == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "action", "says"),
+    [
+        ("[{x: 0, y: 0}]", "{action: set_interval, seconds: 3}", "'rule': set_interval needs rounds.*no time_plan"),
+        ("[{x: 0, y: 0}]", "{action: add_position, dx_um: 1, dy_um: 1}", "add_position needs rounds.*no time_plan"),
+        (
+            "[{x: 0, y: 0}, {name: A2}]\ntime_plan: {interval: 1, loops: 2}",
+            "{action: add_position, dx_um: 1, dy_um: 1}",
+            "the plan gives no x and y to 'A2'",
+        ),
+    ],
+)
+def test_what_a_plan_cannot_do_is_refused_before_the_run(tmp_path: Path, plan: str, action: str, says: str) -> None:
+    (tmp_path / "plan.yaml").write_text(f"stage_positions: {plan}\n")
+    more = {"run": {"plan": tmp_path / "plan.yaml"}, "record": {"path": None}}
+    refused(settings_of(tmp_path, "rules:\n" + rule(ALWAYS, action), **more), says)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "{action: snap, channel: Cy5}",
+        "{action: set_exposure, exposure_ms: 5}",
+        "{action: revisit}",
+    ],
+)
+def test_a_rule_changes_nothing_on_a_core_of_another_program(tmp_path: Path, action: str) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules:\n" + rule(ALWAYS, "{action: stop}", action))
+    core = open_simulated_core(SimulationSettings(width=256, height=256), CameraSettings(exposure_ms=20))
+    with livescope.attach(core, f"run.rules={rules}") as session:
+        with pytest.raises(SettingsError, match=r"only watched. Possible there are 'stop', 'command' and 'webhook'"):
+            session.start().result(60)
+        rules.write_text("rules:\n" + rule(ALWAYS, "{action: stop}"))
+        session.start().result(60)
+    core.unloadAllDevices()
