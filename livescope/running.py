@@ -28,8 +28,10 @@ from livescope.settings import Settings
 from livescope.source import (
     OpenSource,
     attach_source,
+    called_channel,
     check_camera,
     check_channel,
+    check_watched,
     expected_spec,
     open_source,
     open_stream,
@@ -50,6 +52,8 @@ class Running:
     """Base of `livescope.session.Session`, which documents the parameters."""
 
     def __init__(self, settings: Settings, *, allow_actions: bool = False, core: object | None = None) -> None:
+        if core is not None:
+            check_watched(settings)
         self.settings = settings
         self._owned_elsewhere = core
         self._state = SessionState.IDLE
@@ -94,6 +98,8 @@ class Running:
             self._run = self._new_book()
             self._recording.reset()
             self._stream = None
+            if self._owned_elsewhere is not None:
+                check_watched(self.settings)  # a plan may have been chosen since
             self._responding.load(self.settings.run.rules)
             stream = self._open_stream()
             self._make_ready(stream)
@@ -275,6 +281,8 @@ class Running:
         stored = self._recording.put(frame)
         if not stored and self.settings.record.when_full == "stop":
             self._end("the disk cannot keep up and record.when_full is 'stop'")
+        if self._owned_elsewhere is not None:  # what is called is known only now
+            self._run.channel = called_channel(frame, self.settings.detector.channel, self._messages.warn)
         self._run.note_received(frame)
 
     def _end(self, reason: str) -> None:

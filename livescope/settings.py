@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from livescope.errors import SettingsError, one_of
-from livescope.written import read_yaml, validate
+from livescope.written import as_written, read_yaml, validate
 
 __all__ = [
     "MAX_CELLS",
@@ -33,6 +33,7 @@ __all__ = [
     "config_text",
     "dump_settings",
     "explain",
+    "known_keys",
     "load_settings",
     "override_settings",
     "split_override",
@@ -43,6 +44,7 @@ MAX_CELLS = 3840
 """Most cells of a frame: TensorRT's TopK ends there."""
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
+_Written = Annotated[str | float, BeforeValidator(as_written)]
 
 
 class Section(BaseModel):
@@ -87,8 +89,8 @@ class CameraSettings(Section):
 
     exposure_ms: float | None = Field(default=None, gt=0, le=600_000)
     """Exposure; None leaves the camera as it is."""
-    properties: dict[str, str | float] = Field(default_factory=dict)
-    """Camera device properties set before the start, e.g. ``PixelType: 16bit``."""
+    properties: dict[str, _Written] = Field(default_factory=dict)
+    """Camera device properties set before the start, e.g. ``PixelType: 16bit``; each value as it is written."""
     pixel_um: float | None = Field(default=None, gt=0, le=100)
     """Micrometres a pixel on the sample; None takes the core's. Needed where the core has no pixel-size preset."""
     ring_mb: int | None = Field(default=None, ge=16, le=65_536)
@@ -314,10 +316,11 @@ def split_override(override: str) -> tuple[list[str], Any]:
         raise SettingsError(f"--set {override!r} is not of the form key.path=value, e.g. --set camera.exposure_ms=20.")
     try:
         return key.strip().split("."), read_yaml(text)
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        why = getattr(error, "problem", None) or error
         raise SettingsError(
-            f"--set {override!r}: {text!r} is not YAML. A text with brackets or colons in it goes into quotes of its "
-            f"own, e.g. --set '{key}=\"a: b\"'."
+            f"--set {override!r}: {text!r} is not YAML ({why}). A text with brackets or colons in it goes into "
+            f"quotes of its own, e.g. --set '{key}=\"a: b\"'."
         ) from None
 
 
@@ -348,6 +351,17 @@ def explain(error: ValidationError, model: type[BaseModel], path: Path | None) -
     faults = error.errors()
     counted = [fault for fault in faults if fault["type"] == "too_short" and fault["input"]]  # only its sound items
     return "\n".join(_explain_one(fault, model, where) for fault in faults if len(faults) == 1 or fault not in counted)
+
+
+def known_keys(model: type[BaseModel], above: Sequence[str | int]) -> list[str]:
+    """Return the fields of the sections under `above`, of each kind that may stand there (pydantic names it last)."""
+    models = [model]
+    for key in above:
+        if isinstance(key, str):  # a number counts in a list
+            fields = [child.model_fields[key] for child in models if key in child.model_fields]
+            under = [child for field in fields for child in _models_in(field.annotation)]
+            models = under or [child for child in models if _kind(child) == key]
+    return sorted({name for child in models for name in child.model_fields})
 
 
 def _validate(tree: dict[str, Any], overrides: Sequence[str], path: Path | None) -> Settings:
@@ -390,22 +404,11 @@ def _explain_one(error: Mapping[str, Any], model: type[BaseModel], where: str) -
     *above, last = error["loc"] or ("",)
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        known = _known_keys(model, above)
+        known = known_keys(model, above)
         near = difflib.get_close_matches(str(last), known, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"unknown setting {name!r}{where}.{hint} Known here: {one_of(known)}."
-    return f"setting {name!r}{where}: {error['msg']} (given: {error['input']!r})."
-
-
-def _known_keys(model: type[BaseModel], above: Sequence[str | int]) -> list[str]:
-    """Fields of the sections under `above`; where that may be one of several kinds, pydantic names the kind last."""
-    models = [model]
-    for key in above:
-        if isinstance(key, str):  # a number counts in a list
-            fields = [child.model_fields[key] for child in models if key in child.model_fields]
-            under = [child for field in fields for child in _models_in(field.annotation)]
-            models = under or [child for child in models if _kind(child) == key]
-    return sorted({name for child in models for name in child.model_fields})
+    return f"setting {name!r}{where}: {error['msg'].removeprefix('Value error, ')} (given: {error['input']!r})."
 
 
 def _kind(model: type[BaseModel]) -> object:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = [
     "OpenSource",
     "attach_source",
+    "called_channel",
     "check_camera",
     "check_channel",
+    "check_watched",
     "expected_spec",
     "open_source",
     "open_stream",
@@ -85,6 +87,27 @@ def attach_source(core: object) -> OpenSource:
     return OpenSource(attached, attached.close)
 
 
+def check_watched(settings: Settings) -> None:
+    """See that a core which is only watched is asked for nothing that its owner does.
+
+    Raises
+    ------
+    SettingsError
+        A plan or properties of the camera are set.
+    """
+    plan, properties = settings.run.plan, settings.camera.properties
+    if plan is not None:
+        raise SettingsError(
+            f"run.plan = {str(plan)!r}: a core of another program is only watched, and its owner moves it. Run the "
+            "plan there, which is recorded as it goes, and set run.plan to null."
+        )
+    if properties:
+        raise SettingsError(
+            f"camera.properties = {dict(properties)}: a core of another program is only watched, and its owner sets "
+            "its camera. Set them there, and leave camera.properties empty."
+        )
+
+
 def open_stream(
     source: OpenSource,
     settings: Settings,
@@ -145,6 +168,39 @@ def check_channel(stream: LiveStream, channel: str | None, warn: Callable[[str],
         raise SettingsError(
             f"detector.channel = {channel!r} is none of the plan's channels: {one_of(stream.channels)}, or null."
         )
+
+
+def called_channel(frame: Frame, chosen: str | None, warn: Callable[[str], None]) -> str | None:
+    """Return the channel that is called in a planned run of a watched core, as one of its frames tells of the run.
+
+    Parameters
+    ----------
+    frame
+        Carries the run's channels; those of a live view, or of a plan without channels, carry none.
+    chosen
+        `detector.channel`; None takes the first of each run, and calls frames without a channel.
+    warn
+        Told which frames are stored only.
+    """
+    channels: tuple[str, ...] = () if frame.metadata is None else frame.metadata.get("channels", ())
+    if chosen is None:
+        if len(channels) > 1:
+            warn(
+                f"the core's owner takes several channels: frames of {channels[0]!r} are called, all others are "
+                "stored only. Choose another with detector.channel."
+            )
+        return next(iter(channels), None)
+    if not channels:
+        warn(
+            f"detector.channel = {chosen!r}, but the core's owner has taken frames that name no channel (a live view, "
+            "or a plan without channels): they are stored and not called. null calls them."
+        )
+    elif chosen not in channels:
+        warn(
+            f"detector.channel = {chosen!r} is none of the channels of the core's owner: {one_of(channels)}. Frames "
+            "of that run are stored and not called; choose one of these, or null for its first."
+        )
+    return chosen
 
 
 def expected_spec(stream: LiveStream) -> FrameSpec:

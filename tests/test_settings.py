@@ -122,12 +122,110 @@ def test_a_number_is_a_number_where_one_is_wanted() -> None:
     assert "given: 0)" in _refused("source.path=10", "run.frames=0")
 
 
+WORDS = ["Yes", "no", "On", "OFF", "true", "010", "-010", "0x10", "1e3", "2.50", "1:30", "1_000", ".nan", "1.0"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_property_is_passed_on_as_it_is_written(tmp_path: Path, word: str) -> None:
+    assert load_settings(None, [f"camera.properties.Gain={word}"]).camera.properties == {"Gain": word}
+    config = tmp_path / "a.yaml"
+    config.write_text(f"camera: {{properties: {{Gain: {word}}}}}\n")
+    settings = load_settings(config)
+    assert settings.camera.properties == {"Gain": word}
+    config.write_text(dump_settings(settings))
+    assert load_settings(config) == settings
+
+
+def test_a_text_may_be_a_word_that_yaml_takes_for_a_truth_value() -> None:
+    assert load_settings(None, ["detector.camera=Off", "source.path=on"]).source.path == Path("on")
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("camera.exposure_ms=yes", "valid number"),
+        ("run.frames=true", "valid integer"),
+        ("run.frames=On", "given: 'On'"),
+        ("run.seconds=.inf", "valid number"),
+        ("track.hazard=.nan", "valid number"),
+    ],
+)
+def test_what_is_no_number_is_refused_where_one_is_wanted(override: str, part: str) -> None:
+    assert part in _refused(override)
+
+
+def test_a_number_with_a_leading_zero_is_decimal() -> None:
+    settings = load_settings(None, ["run.frames=010", "camera.exposure_ms=010", "simulation.seed=007"])
+    assert (settings.run.frames, settings.camera.exposure_ms, settings.simulation.seed) == (10, 10.0, 7)
+
+
+@pytest.mark.parametrize("word", ["yes", "On", "TRUE", "no", "Off", "false"])
+def test_a_truth_value_in_any_of_its_words(word: str) -> None:
+    wanted = word.lower() in ("yes", "on", "true")
+    settings = load_settings(None, [f"record.labels={word}", f"detector.every_frame={word}"])
+    assert (settings.record.labels, settings.detector.every_frame) == (wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("camera: {exposure_ms: 5}\nview: {theme: dark}\ncamera: {ring_mb: 100}\n", "camera", (1, 3)),
+        ("camera:\n  exposure_ms: 5\n  exposure_ms: 50\n", "exposure_ms", (2, 3)),
+        ("camera: {exposure_ms: 5, 'exposure_ms': 5}\n", "exposure_ms", (1, 1)),
+    ],
+)
+def test_a_key_that_stands_twice(tmp_path: Path, text: str, key: str, lines: tuple[int, int]) -> None:
+    config = tmp_path / "twice.yaml"
+    config.write_text(text)
+    message = _refused(path=config)
+    assert f"the key {key!r} stands twice, in line {lines[0]} and in line {lines[1]}" in message
+    assert "twice.yaml" in message
+    assert "stands twice" in _refused("camera={ring_mb: 20, ring_mb: 30}")
+
+
+def test_what_is_merged_may_be_overridden(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "camera: &a {exposure_ms: 5, ring_mb: 20}\n"
+        "simulation: {<<: [{width: 64, height: 64}, {width: 99}], height: 128}\n"
+        "run: &r {<<: &q {frames: 3, seconds: 1}, frames: 4}\n"
+    )
+    settings = load_settings(config)
+    assert (settings.simulation.width, settings.simulation.height) == (64, 128)
+    assert (settings.run.frames, settings.run.seconds) == (4, 1)
+    config.write_text("view: {<<: &b {<<: &a {theme: light}, rings: no}, rings: yes}\n")
+    assert (load_settings(config).view.theme, load_settings(config).view.rings) == ("light", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "camera: &a {properties: *a}",
+        "camera: &a [*a]",
+        "camera: " + "[" * 3000 + "]" * 3000,
+        "camera: " + "{a: " * 1000,
+    ],
+    ids=["cyclic mapping", "cyclic list", "brackets", "open braces"],
+)
+def test_settings_without_an_end(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "deep.yaml"
+    config.write_text(text)
+    assert "deep.yaml' is not YAML" in _refused(path=config)
+    assert "is not YAML" in _refused(text.replace(": ", "=", 1))
+
+
+def test_a_number_of_no_digits_is_not_yaml(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("camera: {exposure_ms: 0x_}\n")
+    assert "is not YAML" in _refused(path=config)
+
+
 def test_overrides_beat_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("camera:\n  exposure_ms: 5\n  properties: {PixelType: 16bit}\n")
     settings = load_settings(config, ["camera.exposure_ms=7", "camera.exposure_ms=8", "camera.properties.Gain=2"])
     assert settings.camera.exposure_ms == 8
-    assert settings.camera.properties == {"PixelType": "16bit", "Gain": 2}
+    assert settings.camera.properties == {"PixelType": "16bit", "Gain": "2"}
 
 
 def test_override_values_are_yaml() -> None:
@@ -194,7 +292,9 @@ def test_yaml_gives_back_what_was_written(
             "simulation": simulation,
             "detector": defaults.detector.model_copy(update={"uncertain": uncertain}),
             "record": defaults.record.model_copy(update={"path": Path("a folder/run: 1 #x.ome.zarr")}),
-            "camera": defaults.camera.model_copy(update={"properties": {"PixelType": "16bit", "Gain": 2.5, "On": "1"}}),
+            "camera": defaults.camera.model_copy(
+                update={"properties": {"PixelType": "16bit", "Gain": "2.5", "On": "Yes"}}
+            ),
         }
     )
     path = tmp_path_factory.mktemp("yaml") / "settings.yaml"

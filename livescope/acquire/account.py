@@ -61,6 +61,7 @@ class CameraAccount:
     def __init__(self, first: int | None = 0) -> None:
         self._first = first
         self._next = first
+        self._numbered = False
         self._elapsed_ms: float | None = None
         self._steps: deque[float] = deque(maxlen=HISTORY_STEPS)
         self._missing = 0
@@ -77,14 +78,18 @@ class CameraAccount:
         Parameters
         ----------
         number
-            The camera's `ImageNumber`; None where the adapter gives none: then only the clock can witness.
+            The camera's `ImageNumber`; None where the adapter gives none: then only the clock can witness. Between
+            numbered frames it is a picture taken apart, which says nothing of them.
         elapsed_ms
             The camera's `ElapsedTime-ms`, None where there is none.
         """
         expected = self._next
+        if number is None and self._numbered:
+            return Gap()
         if number is None:
             self._next = (expected or 0) + 1
             return Gap(camera=self._see_clock(1, elapsed_ms))
+        self._numbered = True
         if expected is None:
             self._first = expected = number
         self._next = number + 1

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from livescope.acquire.camera_state import CameraSetup
 from livescope.acquire.itinerary import position_of
 from livescope.acquire.stream_core import NoShutter, Taken
 from livescope.errors import AcquisitionError
@@ -22,6 +23,8 @@ FIND_ATTEMPTS = 20
 """How often a place in a moving ring is looked up again; a look takes three reads: milliseconds at 4 MB a frame."""
 SILENCE_S = 1.0
 """So long without a frame the owner's camera is not asked whether it runs."""
+SETUP_POLL_S = 0.25
+"""How often the owner's camera is asked how it is set in a live view; it takes 8 us."""
 
 
 class AttachedCore(NoShutter):
@@ -51,6 +54,12 @@ class AttachedCore(NoShutter):
         self._owner_runs: bool | None = None
         """Whether the owner's camera is at work, None until a frame or a signal tells."""
         self._sign_s = float("-inf")
+        self._setup: CameraSetup | None = None
+        """How the camera was set in the live view when last asked, None if it is to be asked anew."""
+        self._setup_s = float("-inf")
+        self._plan_has_begun = False
+        self._plan_channels: dict[str, None] = {}
+        """Channels of the owner's planned run: those that it names, and those that were heard of."""
         self._planned: deque[tuple[Any, dict[str, Any]]] = deque()
 
     # ------------------------------------------------------------------ frames
@@ -65,10 +74,10 @@ class AttachedCore(NoShutter):
         self._in_ring = self._core.getRemainingImageCount()  # what lies there was taken before us
         self._last = self._offset = self._owner_runs = None
         self._planned.clear()
-        _hear_at_once(self._core.mda.events.frameReady, self._frame_ready)
-        for started in self._starts():
-            _hear_at_once(started, self._owner_started)
-        _hear_at_once(self._core.events.sequenceAcquisitionStopped, self._owner_stopped)
+        self._setup = None
+        self._plan_has_begun = bool(self._core.mda.is_running())
+        for signal, slot in self._signals():
+            _hear_at_once(signal, slot)
         self._watching = True
 
     def startSequenceAcquisition(self, frames: int, interval_ms: float, stop_on_overflow: bool, /) -> None:
@@ -79,10 +88,8 @@ class AttachedCore(NoShutter):
         """Let go; the owner's camera goes on."""
         if self._watching:
             self._watching = False
-            self._core.mda.events.frameReady.disconnect(self._frame_ready)
-            for started in self._starts():
-                started.disconnect(self._owner_started)
-            self._core.events.sequenceAcquisitionStopped.disconnect(self._owner_stopped)
+            for signal, slot in self._signals():
+                signal.disconnect(slot)
 
     def isSequenceRunning(self) -> bool:
         """True while watching, whether or not the owner's camera runs."""
@@ -102,7 +109,7 @@ class AttachedCore(NoShutter):
         """Frames that have come and were not read yet."""
         if not self._watching:
             return 0
-        return len(self._planned) + (0 if self._core.mda.is_running() else self._new_in_ring())
+        return len(self._planned) + (0 if self._ring_is_the_plans() else self._new_in_ring())
 
     def popNextImageAndMD(self) -> tuple[Any, Mapping[str, Any]]:
         """Read the next frame without removing it; `IndexError` if it is gone again."""
@@ -119,6 +126,10 @@ class AttachedCore(NoShutter):
     def taken(self, tags: Mapping[str, Any]) -> Taken:
         """What the owner's plan and engine say of a frame; of a live view nothing is said."""
         return Taken(**{name: tags.get(name) for name in Taken._fields})
+
+    def camera_setup(self, tags: Mapping[str, Any]) -> CameraSetup:
+        """How the owner's camera was set for a frame."""
+        return CameraSetup(**{name: tags[name] for name in CameraSetup._fields})
 
     def isBufferOverflowed(self) -> bool:
         """The owner's ring is the owner's affair; losses show in the numbers."""
@@ -166,8 +177,8 @@ class AttachedCore(NoShutter):
         return int(self._core.getImageBitDepth())
 
     def getPixelSizeUm(self) -> float:
-        """Micrometres a pixel, 0.0 where unknown."""
-        return float(self._core.getPixelSizeUm())
+        """Micrometres a pixel, 0.0 where unknown; from the core's cache: the objective turret is not asked."""
+        return float(self._core.getPixelSizeUm(True))
 
     def getExposure(self) -> float:
         """Exposure, milliseconds."""
@@ -219,6 +230,7 @@ class AttachedCore(NoShutter):
         if self._restarted or (self._last is not None and number != self._last + 1):
             self._restarted = False  # or more came in while we looked, or the ring was emptied
             pixels, tags, number = self._find_next()
+            self._setup = None
         else:
             self._in_ring += 1
         if self._offset is None:
@@ -228,7 +240,20 @@ class AttachedCore(NoShutter):
         self._last, self._last_stamp, self._sign_s = number, _stamp(tags), time.perf_counter()
         if self._owner_runs is None:
             self._owner_runs = True
-        return pixels, {**tags, "ImageNumber": str(number - self._offset)}
+        return pixels, {**tags, "ImageNumber": str(number - self._offset), **self._live_setup()._asdict()}
+
+    def _live_setup(self) -> CameraSetup:
+        """How the camera is set in a live view, asked for now and then."""
+        if self._setup is None or time.perf_counter() - self._setup_s > SETUP_POLL_S:
+            self._setup, self._setup_s = CameraSetup.of(self, self.getCameraDevice()), time.perf_counter()
+        return self._setup
+
+    def _ring_is_the_plans(self) -> bool:
+        """True while a planned run may stream into the ring and take its frames from there.
+
+        It is not yet so while the run is prepared: what the live view has left is read before the plan's first frame.
+        """
+        return self._plan_has_begun and bool(self._core.mda.is_running())
 
     def _find_next(self) -> tuple[Any, dict[str, Any], int]:
         """The oldest frame of the ring that was not read, found while no frame came in between."""
@@ -265,10 +290,17 @@ class AttachedCore(NoShutter):
         tags = dict(metadata)
         return pixels, tags, int(tags["ImageNumber"])
 
-    def _starts(self) -> tuple[Any, Any]:
-        """The owner's signals that a sequence has begun."""
-        events = self._core.events
-        return events.continuousSequenceAcquisitionStarted, events.sequenceAcquisitionStarted
+    def _signals(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
+        """The owner's signals, and what hears them."""
+        events, plan = self._core.events, self._core.mda.events
+        return (
+            (events.continuousSequenceAcquisitionStarted, self._owner_started),
+            (events.sequenceAcquisitionStarted, self._owner_started),
+            (events.sequenceAcquisitionStopped, self._owner_stopped),
+            (plan.sequenceStarted, self._plan_started),
+            (plan.frameReady, self._frame_ready),
+            (plan.sequenceFinished, self._plan_finished),
+        )
 
     def _owner_started(self, *_: object) -> None:
         """The owner began another sequence; on its thread, so only put it down."""
@@ -279,6 +311,14 @@ class AttachedCore(NoShutter):
         """The owner has stopped its camera."""
         self._owner_runs = False
 
+    def _plan_started(self, sequence: Any, *_: object) -> None:
+        """The owner's planned run has stopped the live view and begins."""
+        self._plan_has_begun, self._plan_channels = True, _channels_of(sequence)
+
+    def _plan_finished(self, *_: object) -> None:
+        """The owner's planned run is over."""
+        self._plan_has_begun = False
+
     def _frame_ready(self, pixels: Any, event: Any, metadata: Mapping[str, Any]) -> None:
         """The owner's planned run has taken a frame; on its thread, so only put it down."""
         tags: dict[str, Any] = {str(axis): k for axis, k in event.index.items()}
@@ -287,8 +327,25 @@ class AttachedCore(NoShutter):
         stage = {axis: getattr(event, f"{axis}_pos") for axis in "xyz"} | dict(metadata.get("position") or {})
         tags |= {f"{axis}_um": float(stage[axis]) for axis in "xyz" if stage.get(axis) is not None}
         tags["position"], tags["channel"] = position_of(event), event.channel and event.channel.config
-        tags["exposure_ms"] = metadata.get("exposure_ms")
+        # asked on this thread, which has the camera at hand: the reader would wait for the end of the next snap
+        tags |= CameraSetup.of(self, tags["Camera"])._asdict()
+        told = {"exposure_ms": metadata.get("exposure_ms"), "core_pixel_um": metadata.get("pixel_size_um")}
+        tags |= {name: value for name, value in told.items() if value is not None}
+        tags["channels"] = self._channels_so_far(event)
         self._planned.append((pixels.copy(), tags))
+
+    def _channels_so_far(self, event: Any) -> tuple[str, ...]:
+        """Channels of the present run, as far as they are known by this event."""
+        if not self._plan_channels:  # we began to listen in the midst of it
+            self._plan_channels = _channels_of(event.sequence)
+        if event.channel is not None:
+            self._plan_channels.setdefault(event.channel.config)
+        return tuple(self._plan_channels)
+
+
+def _channels_of(sequence: Any) -> dict[str, None]:
+    """The channels that a plan names, in its order; none where it is a bare iterator of events."""
+    return {} if sequence is None else dict.fromkeys(channel.config for channel in sequence.channels)
 
 
 def _hear_at_once(signal: Any, slot: Callable[..., None]) -> None:

@@ -1,14 +1,15 @@
 """What is known of the camera, the stage and the light, and the frames that are stamped with it.
 
-Owns the reading of exposure, depth, pixel size, place and shutter, and the making of a `Frame`. Does not start or stop
-anything.
+Owns the reading of exposure, depth, pixel size, place and shutter, and the making of a `Frame`; of a camera that
+somebody else sets, what each frame tells. Does not start or stop anything.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,9 +19,44 @@ from livescope.errors import CoreError, FrameError, one_of
 from livescope.frames import PIXEL_DTYPES, Frame, Pixels
 from livescope.settings import CameraSettings
 
-__all__ = ["CameraState", "Light", "grey"]
+__all__ = ["CameraSetup", "CameraState", "Light", "TellsOfSetup", "grey"]
 
 _NATIVE = frozenset(np.dtype(name) for name in PIXEL_DTYPES)
+
+
+class CameraSetup(NamedTuple):
+    """How a camera is set, and the pixel size that follows from it.
+
+    Attributes
+    ----------
+    exposure_ms
+        Exposure.
+    bit_depth
+        Bits in use.
+    binning
+        Factor of binning.
+    core_pixel_um
+        Micrometres a pixel as the core says, with binning and objective; 0.0 where it does not know.
+    """
+
+    exposure_ms: float
+    bit_depth: int
+    binning: int
+    core_pixel_um: float
+
+    @classmethod
+    def of(cls, core: StreamCore, label: str) -> CameraSetup:
+        """Ask a core how its camera is set."""
+        exposure_ms, bit_depth = float(core.getExposure()), int(core.getImageBitDepth())
+        return cls(exposure_ms, bit_depth, _binning(core, label), float(core.getPixelSizeUm()))
+
+
+@runtime_checkable
+class TellsOfSetup(Protocol):
+    """A core whose camera somebody else sets: what it says of a frame tells how the camera was set for it."""
+
+    def camera_setup(self, tags: Mapping[str, Any]) -> CameraSetup:
+        """How the camera was set for a frame with these tags."""
 
 
 class CameraState:
@@ -50,7 +86,7 @@ class CameraState:
         self._taken = Taken()
         self._own_binning = 1
         self.read()
-        self._own_binning = self.binning
+        self._own_binning, self._own_unbinned_um = self.binning, self._unbinned_um
 
     def read(self) -> None:
         """Read what changes only between segments.
@@ -67,13 +103,7 @@ class CameraState:
                 raise CoreError(
                     "the core has no camera; add a Camera device and Property,Core,Camera,LABEL to the cfg."
                 )
-            self.exposure_ms = float(core.getExposure())
-            self.bit_depth = int(core.getImageBitDepth())
-            self.binning = _binning(core, self.label)
-            if self._own_pixel_um is not None:
-                self.pixel_um: float | None = self._own_pixel_um * self.binning / self._own_binning
-            else:
-                self.pixel_um = float(core.getPixelSizeUm()) or None  # Micro-Manager says 0.0 where it does not know
+            self._take_over(CameraSetup.of(core, self.label))
 
     def objective_changed(self) -> None:
         """Forget the pixel size that the user gave: it held for another objective."""
@@ -98,6 +128,20 @@ class CameraState:
     def hear(self, taken: Taken) -> None:
         """Take over what is known of the next frame; the rest is as it was when last read."""
         self.position, self.channel, self._taken = taken.position, taken.channel, taken
+
+    def hear_setup(self, setup: CameraSetup) -> None:
+        """Take over how the camera was set for the next frame; another objective shows in the core's pixel size."""
+        self._take_over(setup)
+        if self._own_pixel_um is not None and not math.isclose(self._unbinned_um, self._own_unbinned_um, rel_tol=1e-6):
+            self.objective_changed()
+            self._take_over(setup)
+
+    def _take_over(self, setup: CameraSetup) -> None:
+        self.exposure_ms, self.bit_depth, self.binning = setup.exposure_ms, setup.bit_depth, setup.binning
+        self._unbinned_um = setup.core_pixel_um / setup.binning
+        self.pixel_um: float | None = setup.core_pixel_um or None  # Micro-Manager says 0.0 where it does not know
+        if self._own_pixel_um is not None:
+            self.pixel_um = self._own_pixel_um * self.binning / self._own_binning
 
     def frame(
         self,

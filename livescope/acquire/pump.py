@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from livescope.acquire.account import Accounts
-from livescope.acquire.camera_state import CameraState
+from livescope.acquire.camera_state import CameraState, TellsOfSetup
 from livescope.acquire.lock import CameraLock
 from livescope.acquire.stream_core import MayRest, StreamCore, TellsOfPlaces, camera_labels
 from livescope.errors import FrameError, LivescopeError
@@ -113,6 +113,10 @@ class Pump:
         self._accounts = Accounts(camera_labels(core), first)
         self._may_rest = core if isinstance(core, MayRest) else None
         self._tells_places = core if isinstance(core, TellsOfPlaces) else None
+        self._tells_setup = core if isinstance(core, TellsOfSetup) else None
+        self._kinds: dict[str | None, tuple[Any, ...]] = {}
+        """Shape, pixel type, depth and pixel size of the newest frame in each channel, where others set them."""
+        self._newest_kind: tuple[Any, ...] | None = None
         self._drain_left: int | None = None
         self.halt = threading.Event()
         self.error: Exception | None = None
@@ -202,15 +206,19 @@ class Pump:
         camera, number, elapsed_ms = self._read_tags(tags)
         gap = self._accounts.see(camera, number, elapsed_ms)
         counters, ledger = self._counters, self._ledger
-        if gap.restarted:
-            counters.segment += 1
+        if self._tells_places is not None:
+            self._camera.hear(self._tells_places.taken(tags))
+        if self._tells_setup is not None:
+            self._camera.hear_setup(self._tells_setup.camera_setup(tags))
+        elif gap.restarted:
             self._camera.read()
+        another_kind = self._is_another_kind(pixels)
+        if gap.restarted or another_kind:
+            counters.segment += 1
         if gap.core:
             ledger.lose(LossCause.CORE, counters.segment, camera, gap.core)
         if gap.camera:
             ledger.lose(LossCause.CAMERA, counters.segment, camera, gap.camera)
-        if self._tells_places is not None:
-            self._camera.hear(self._tells_places.taken(tags))
         try:
             frame = self._camera.frame(
                 pixels,
@@ -228,6 +236,19 @@ class Pump:
         counters.last_sign_s = frame.time_s
         ledger.deliver(counters.segment, camera)
         self._on_frame(frame)
+
+    def _is_another_kind(self, pixels: Any) -> bool:
+        """True if somebody else has set the camera or the objective otherwise since the frame before.
+
+        Channels are compared each with itself, since a plan may bin its dye: that would be a segment a frame.
+        """
+        if self._tells_setup is None:
+            return False
+        channel, camera = self._camera.channel, self._camera
+        kind = pixels.shape, pixels.dtype, camera.bit_depth, camera.pixel_um
+        known = self._kinds.get(channel, self._newest_kind or kind)
+        self._kinds[channel] = self._newest_kind = kind
+        return known != kind
 
     def _read_tags(self, tags: Mapping[str, Any]) -> tuple[str, int | None, float | None]:
         """Camera label, frame number and clock (ms), as far as the adapter gives them."""

@@ -280,7 +280,7 @@ class Segments:
 
     def _receive(self, frame: Frame) -> None:
         if self.notes and frame.segment > self.notes[-1].segment:
-            reason = "the camera's numbering began again, and not by livescope: somebody else started it"
+            reason = "not by livescope: somebody else started the camera again, or set it or the objective otherwise"
             self.notes.append(SegmentNote(frame.segment, reason, frame.wall_time))
         self._on_frame(frame)
         while self._awaiting:  # whoever wants the next one; a frame kept for them here would be memory not used again

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from livescope.errors import AssayError
+from livescope.written import read_yaml, validate
 
 __all__ = ["Plate", "Well", "load_plate", "well_of_position"]
 
@@ -169,7 +170,7 @@ def load_plate(path: Path) -> Plate:
     wells = []
     for number, row in enumerate(rows, start=1):
         try:
-            wells.append(Well.model_validate(row))
+            wells.append(validate(Well.model_validate, row))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -207,7 +208,7 @@ def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
 
 def _yaml_rows(text: str, path: Path) -> list[Mapping[str, Any]]:
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except yaml.YAMLError as error:
         raise AssayError(f"plate map {str(path)!r} is not YAML: {error}") from None
     rows = tree.get("wells") if isinstance(tree, dict) else tree

@@ -105,7 +105,9 @@ def export(
             "--to", help="csv, anndata: cells; ome-tiff, labels: pictures for QuPath, Fiji, TrackMate; mp4, gif: movie."
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; no TIFF is replaced. Else beside the record.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; no TIFF is replaced. Else beside the record.")
+    ] = None,
     image: Annotated[
         str, typer.Option("--image", help="Image group of the record, e.g. images/1; without it the first.")
     ] = "",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from livescope.detect.normalise import Background, Normalisation
 from livescope.errors import SettingsError
@@ -37,13 +37,24 @@ class TrainSettings(Section):
     """Micrometres a pixel of the network's input; data of finer pixels are binned. None takes pictures as they are."""
     normalisation: Normalisation = Background(contrast=0.3)
     fractions: tuple[float, float] = (0.75, 0.1)
-    """Parts of the groups for training and for validation (early stopping, thresholds); the rest is the test."""
+    """Parts of the groups for training and for validation (early stopping, thresholds); the rest is the test, none for
+    [0.75, 0.25].
+    """
     border_px: int = Field(default=0, ge=0)
     """A second validation row leaves out this many raw pixels along the frame's edge; 0: no such row."""
     fit: FitSettings = FitSettings()
     licence: str = "not stated"
     modality: str = "bright-field"
     limits: str = "Trained by its user. Trust it on cells, microscope and treatment like those of its validation only."
+
+    @field_validator("fractions")
+    @classmethod
+    def _parts_of_one(cls, fractions: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 < part < 1 for part in fractions) or sum(fractions) > 1 + 1e-6:
+            raise ValueError(
+                "fractions are parts of 1: each lies above 0 and below 1, both together are at most 1, and 75 % is 0.75"
+            )
+        return fractions
 
 
 def load_train_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:

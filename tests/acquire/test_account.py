@@ -104,3 +104,11 @@ def test_without_numbers_only_the_clock_speaks() -> None:
     account = CameraAccount()
     assert [account.see(None, 10.0 * k).core for k in range(5)] == [0] * 5
     assert account.produced == 5
+
+
+def test_pictures_taken_apart_say_nothing_of_the_numbered_frames_around_them() -> None:
+    account = CameraAccount()
+    gaps = [account.see(number, None) for number in (0, 1, None, None, None, 2, 3, 6)]
+    assert [gap.core for gap in gaps] == [0, 0, 0, 0, 0, 0, 0, 2]
+    assert not any(gap.restarted for gap in gaps)
+    assert account.produced == 7

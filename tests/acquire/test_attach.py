@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from livescope.acquire.attach import AttachedCore
 from livescope.acquire.stream import StreamState
 from livescope.errors import AcquisitionError
+from livescope.settings import CameraSettings
 
 
 def wait_for_frames(sink: Any, count: int) -> None:
@@ -164,6 +165,148 @@ def test_fields_and_channels_of_the_owners_plan_are_told_apart(owned: Any, sink:
     assert (sink.frames[16].position, sink.frames[16].channel) == (None, None)  # a live view, wherever that is
 
 
+def objective(core: Any, magnification: str) -> None:
+    labels = core.getAllowedPropertyValues("Objective", "Label")
+    core.setProperty("Objective", "Label", next(label for label in labels if magnification in label))
+    core.waitForDevice("Objective")
+
+
+def sets_of(sink: Any) -> list[tuple[Any, ...]]:
+    """How the frames were taken, in the order in which each way first came."""
+    return list(dict.fromkeys((f.segment, f.pixels.shape, f.bit_depth, f.pixel_um) for f in sink.frames))
+
+
+def test_what_the_owner_sets_between_its_plans_is_followed(demo_core: Any, sink: Any) -> None:
+    plan = useq.MDASequence(stage_positions=[(0, 0, 0)], time_plan={"interval": 0, "loops": 2})
+    objective(demo_core, "20X")
+    stream = sink.stream(AttachedCore(demo_core))
+    stream.start()
+    said = []
+    for device, name, value in [
+        ("Camera", "PixelType", "8bit"),
+        ("Objective", "Label", "Nikon 40X Plan Fluor ELWD"),
+        ("Camera", "Binning", "2"),
+        ("Camera", "PixelType", "16bit"),
+        ("Camera", "BitDepth", "12"),
+    ]:
+        demo_core.setProperty(device, name, value)
+        said.append((demo_core.getImageBitDepth(), demo_core.getPixelSizeUm()))
+        demo_core.run_mda(plan).join()
+        wait_for_frames(sink, 2 * len(said))
+    stream.stop()
+    assert [(f.bit_depth, f.pixel_um) for f in sink.frames] == [known for known in said for _ in range(2)]
+    assert said[0][1] == 2 * said[1][1] == said[2][1] > 0
+    assert [f.segment for f in sink.frames] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert sink.lost_in_core == 0
+
+
+def test_what_the_owner_sets_in_its_live_view_is_followed(demo_core: Any, sink: Any) -> None:
+    demo_core.setExposure(10)
+    objective(demo_core, "20X")
+    stream = sink.stream(AttachedCore(demo_core))
+    stream.start()
+    demo_core.startContinuousSequenceAcquisition(0)
+    wait_for_frames(sink, 3)
+    objective(demo_core, "40X")
+    demo_core.setExposure(11)
+    while (sink.frames[-1].pixel_um, sink.frames[-1].exposure_ms) != (0.25, 11.0):
+        time.sleep(0.005)
+    demo_core.stopSequenceAcquisition()
+    demo_core.setProperty("Camera", "Binning", "2")
+    demo_core.startContinuousSequenceAcquisition(0)
+    while sink.frames[-1].pixels.shape != (256, 256):
+        time.sleep(0.005)
+    stream.stop()
+    demo_core.stopSequenceAcquisition()
+    depth = demo_core.getImageBitDepth()
+    assert sets_of(sink) == [(0, (512, 512), depth, 0.5), (1, (512, 512), depth, 0.25), (2, (256, 256), depth, 0.5)]
+
+
+def test_a_pixel_size_of_ones_own_follows_the_binning_and_falls_with_the_objective(demo_core: Any, sink: Any) -> None:
+    plan = useq.MDASequence(stage_positions=[(0, 0, 0)])
+    objective(demo_core, "20X")
+    stream = sink.stream(AttachedCore(demo_core), CameraSettings(pixel_um=0.45))
+    stream.start()
+    demo_core.run_mda(plan).join()
+    demo_core.setProperty("Camera", "Binning", "2")
+    demo_core.run_mda(plan).join()
+    objective(demo_core, "40X")
+    demo_core.run_mda(plan).join()
+    wait_for_frames(sink, 3)
+    stream.stop()
+    assert [f.pixel_um for f in sink.frames] == [0.45, 0.9, demo_core.getPixelSizeUm()]
+
+
+def test_a_plan_that_bins_its_dye_is_no_segment_a_frame(demo_core: Any, sink: Any) -> None:
+    plan = [
+        useq.MDAEvent(channel=channel, index={"t": t, "c": c}, properties=[("Camera", "Binning", str(1 + c))])
+        for t in range(4)
+        for c, channel in enumerate(("DAPI", "FITC"))
+    ]
+    stream = sink.stream(AttachedCore(demo_core))
+    stream.start()
+    demo_core.run_mda(plan).join()
+    wait_for_frames(sink, 8)
+    stream.stop()
+    assert [f.pixels.shape for f in sink.frames] == [(512, 512), (256, 256)] * 4
+    assert [f.segment for f in sink.frames] == [0] + 7 * [1]
+
+
+@pytest.mark.parametrize("interval_s", [0, 0.01])  # as a hardware sequence where the camera can, and by snaps
+def test_a_plan_after_a_live_view_loses_nothing(owned: Any, sink: Any, interval_s: float) -> None:
+    plan = useq.MDASequence(time_plan={"interval": interval_s, "loops": 4})
+    owned.setExposure(10)
+    stream = sink.stream(AttachedCore(owned))
+    stream.start()
+    for _ in range(2):
+        have = len(sink.frames)
+        owned.startContinuousSequenceAcquisition(0)
+        wait_for_frames(sink, have + 30)
+        owned.run_mda(plan).join()  # stops the live view
+        while stream.core.getRemainingImageCount():
+            time.sleep(0.005)
+    stream.stop()
+    assert sink.lost_in_core == 0
+    assert [note.segment for note in stream.notes] == [0, 1]  # the two live views
+    planned = [f.index for f in sink.frames if "t" in f.metadata]
+    assert len(planned) == 8
+    for segment in (0, 1):
+        live = [f for f in sink.frames if f.segment == segment and "t" not in f.metadata]
+        assert [int(f.metadata["ImageNumber"]) for f in live] == list(range(len(live)))
+
+
+def test_what_a_live_view_has_left_is_read_before_the_plan_begins() -> None:
+    owner = MovingRing([0, 0, 3], 9)
+    running = False
+    owner.mda.is_running = lambda: running
+    attached = AttachedCore(owner)
+    attached.startContinuousSequenceAcquisition()
+    while owner.arrivals:
+        owner.tick()
+    running = True  # the engine prepares its run: it has stopped the live view
+    for left in (3, 2):
+        assert attached.getRemainingImageCount() == left
+        attached.popNextImageAndMD()
+    owner.mda.events.sequenceStarted.emit(useq.MDASequence(), {})
+    assert attached.getRemainingImageCount() == 0  # a hardware sequence would be the plan's
+    owner.mda.events.sequenceFinished.emit(useq.MDASequence())
+    assert attached.getRemainingImageCount() == 1
+    attached.stopSequenceAcquisition()
+
+
+def test_each_frame_of_a_plan_tells_the_plans_channels(owned: Any, sink: Any) -> None:
+    first, second = owned.getAvailableConfigs("Channel")[:2]
+    stream = sink.stream(AttachedCore(owned))
+    stream.start()
+    owned.run_mda(useq.MDASequence(channels=[second, first])).join()
+    owned.run_mda(useq.MDAEvent(channel=channel) for channel in (first, second)).join()  # which it does not know ahead
+    owned.run_mda(useq.MDASequence(time_plan={"interval": 0, "loops": 1})).join()
+    wait_for_frames(sink, 5)
+    stream.stop()
+    told = [(second, first)] * 2 + [(first,), (first, second), ()]
+    assert [f.metadata["channels"] for f in sink.frames] == told
+
+
 def test_a_camera_that_its_owner_rests_has_not_stalled(owned: Any) -> None:
     attached = AttachedCore(owned)
     attached.startContinuousSequenceAcquisition(0)
@@ -198,7 +341,8 @@ class MovingRing:
         self.ring: list[tuple[int, int]] = []  # (run, number)
         self.run = self.number = 0
         self.made: list[tuple[int, int]] = []
-        self.mda = SimpleNamespace(events=SimpleNamespace(frameReady=Signal()), is_running=lambda: False)
+        plan = SimpleNamespace(sequenceStarted=Signal(), frameReady=Signal(), sequenceFinished=Signal())
+        self.mda = SimpleNamespace(events=plan, is_running=lambda: False)
         self.events = SimpleNamespace(
             continuousSequenceAcquisitionStarted=Signal(),
             sequenceAcquisitionStarted=Signal(),
@@ -222,6 +366,18 @@ class MovingRing:
 
     def getCameraDevice(self) -> str:  # noqa: N802 - MMCore's name
         return "Camera"
+
+    def getExposure(self) -> float:  # noqa: N802 - MMCore's name
+        return 10.0
+
+    def getImageBitDepth(self) -> int:  # noqa: N802 - MMCore's name
+        return 8
+
+    def getPixelSizeUm(self, cached: bool) -> float:  # noqa: N802 - MMCore's name
+        return 0.5
+
+    def hasProperty(self, label: str, name: str) -> bool:  # noqa: N802 - MMCore's name
+        return False
 
     def getRemainingImageCount(self) -> int:  # noqa: N802 - MMCore's name
         self.tick()
@@ -248,9 +404,9 @@ class Signal:
     def disconnect(self, slot: Any) -> None:
         self.slots.remove(slot)
 
-    def emit(self) -> None:
+    def emit(self, *said: Any) -> None:
         for slot in self.slots:
-            slot()
+            slot(*said)
 
 
 @given(

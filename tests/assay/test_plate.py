@@ -97,6 +97,21 @@ def test_missing_file_and_odd_yaml(tmp_path: Path) -> None:
         load_plate(write(tmp_path, "q.yaml", "wells: ["))
 
 
+def test_yaml_in_which_a_key_stands_twice_or_holds_itself(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="the key 'dose' stands twice, in line 1 and in line 1"):
+        load_plate(write(tmp_path, "p.yaml", "wells: [{well: A1, dose: 1, dose: 3}]"))
+    with pytest.raises(AssayError, match="not YAML"):
+        load_plate(write(tmp_path, "q.yaml", "wells: &a [*a]"))
+
+
+def test_yaml_texts_and_doses_are_what_was_written(tmp_path: Path) -> None:
+    text = "[{well: A1, compound: No, dose: 010}, {well: A2, compound: 5, dose: 1}]"
+    plate = load_plate(write(tmp_path, "p.yaml", text))
+    assert [(well.compound, well.dose) for well in plate.wells] == [("No", 10), ("5", 1)]
+    with pytest.raises(AssayError, match=r"dose.*valid number"):
+        load_plate(write(tmp_path, "q.yaml", "[{well: A1, dose: yes}]"))
+
+
 def test_maps_as_spreadsheets_write_them(tmp_path: Path) -> None:
     decimals = load_plate(write(tmp_path, "p.csv", "well;compound;dose\nA1;DMSO, 1%;0,25\n"))
     assert (decimals["A1"].dose, decimals["A1"].compound) == (0.25, "DMSO, 1%")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -76,6 +77,71 @@ def test_a_planned_run_of_the_owner_is_called(owned: Any) -> None:
         runner.join()
     assert [(a.frame.metadata["t"], a.frame.metadata["p"]) for a in analyses] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert all(len(analysis.calls) for analysis in analyses)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "called", "told"),
+    [
+        ("null", "Brightfield", "frames of 'Brightfield' are called, all others are stored only"),
+        ("Cy5", "Cy5", None),
+        ("GFP", None, "'GFP' is none of the channels of the core's owner: 'Brightfield', 'Cy5'"),
+    ],
+)
+def test_one_channel_of_the_owners_run_is_called(
+    owned: Any, tmp_path: Path, chosen: str, called: str | None, told: str | None
+) -> None:
+    path = tmp_path / "run.ome.zarr"
+    plan = useq.MDASequence(channels=["Brightfield", "Cy5"], time_plan={"interval": 0, "loops": 3})
+    choices = ["detector.every_frame=true", f"detector.channel={chosen}", f"record.path={path}"]
+    with livescope.attach(owned, *choices) as session:
+        session.start().result(60)
+        owned.run_mda(plan).join()
+        while session.status().delivered < 6:
+            time.sleep(0.005)
+        session.stop().result(60)
+        status = session.status()
+    record = livescope.open_record(path)
+    assert len(record) == 6  # the others are stored
+    assert [record.frame(k, pixels=False).channel for k in sorted(record.analysed)] == [called] * (3 if called else 0)
+    channels = [warning for warning in status.warnings if "detector.channel" in warning]
+    assert len(channels) == (told is not None)
+    assert all(str(told) in warning for warning in channels)
+
+
+def test_a_live_view_beside_a_plan_with_channels_is_called_unless_a_channel_is_chosen(owned: Any) -> None:
+    plan = useq.MDASequence(channels=["Brightfield", "Cy5"])
+    for chosen in ("null", "Brightfield"):
+        with livescope.attach(owned, "detector.every_frame=true", f"detector.channel={chosen}") as session:
+            session.start().result(60)
+            owned.run_mda(plan).join()
+            owned.startContinuousSequenceAcquisition(0)
+            while session.status().delivered < 5:
+                time.sleep(0.005)
+            owned.stopSequenceAcquisition()
+            session.stop().result(60)
+            status = session.status()
+        assert status.analysed == (status.delivered - status.lost["analysis"] - 1 if chosen == "null" else 1)
+        assert any("name no channel" in warning for warning in status.warnings) == (chosen != "null")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("run.plan=plan.yaml", "only watched, and its owner moves it"),
+        ("camera.properties={Binning: 2}", "only watched, and its owner sets its camera"),
+    ],
+)
+def test_what_only_the_owner_can_do_is_refused_before_the_first_frame(owned: Any, override: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        livescope.attach(owned, override)
+
+
+def test_a_plan_that_is_chosen_later_is_refused_too(owned: Any) -> None:
+    with livescope.attach(owned) as session:
+        session.set_plan(Path("plan.yaml"))
+        with pytest.raises(SettingsError, match="only watched"):
+            session.start().result(60)
+        assert not session.status().delivered
 
 
 def test_what_is_the_owners_is_refused_in_words(owned: Any) -> None:

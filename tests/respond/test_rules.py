@@ -173,6 +173,8 @@ def test_live_and_dry_run_agree() -> None:
         ("", "hold a NoneType; expected is the key 'rules'"),
         ("[{name: a}]", "hold a list; expected is the key 'rules'"),
         ("rules: [", "not YAML"),
+        ("rules: []\nrules: []", "not YAML: the key 'rules' stands twice, in line 1 and in line 2"),
+        ("rules: &a [*a]", "not YAML"),
     ],
 )
 def test_wrong_rules_are_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
@@ -181,6 +183,26 @@ def test_wrong_rules_are_one_clear_error(tmp_path: Path, text: str, says: str) -
     with pytest.raises(SettingsError, match=says) as told:
         load_rules(path)
     assert str(told.value).count("rules.yaml") == 1  # nothing that only follows from it
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "nan", "inf", "yes"])
+@pytest.mark.parametrize(
+    "condition", ["{metric: n_dead, below: N}", "{metric: n_dead, above: N}", "{metric: n_dead, above: 1, clear: N}"]
+)
+def test_a_threshold_that_is_no_number(tmp_path: Path, condition: str, number: str) -> None:
+    """A guard that would never fire, or always."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"rules: [{{name: a, when: {condition.replace('N', number)}, do: [{{action: stop}}]}}]")
+    with pytest.raises(SettingsError, match=rf"rule 'a': when.0.\w+: Input should be a .*number.*{number}"):
+        load_rules(path)
+
+
+def test_a_cooldown_without_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    rule = "{name: a, when: {metric: n_dead, above: 1}, cooldown_s: .inf, do: [{action: stop}]}"
+    path.write_text(f"rules: [{rule}]")
+    with pytest.raises(SettingsError, match="cooldown_s"):
+        load_rules(path)
 
 
 def test_a_channel_whose_name_is_a_number(tmp_path: Path) -> None:
