@@ -69,7 +69,7 @@ def attach(core: object, *overrides: str, config: Path | str | Settings | None =
     CoreError
         `core` is no `CMMCorePlus`.
     SettingsError
-        Unknown key or value out of range.
+        Unknown key, value out of range, or what only the core's owner can do.
 
     Examples
     --------

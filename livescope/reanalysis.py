@@ -23,7 +23,7 @@ from livescope.detect.bundle import load_bundle
 from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
 from livescope.outlines import StoredOutlines
-from livescope.record.place import is_record
+from livescope.record.place import record_around
 from livescope.record.reader import Record, open_record
 from livescope.record.table import CALLS_SCHEMA, calls_batch, write_csv, write_parquet
 from livescope.settings import DetectorSettings
@@ -103,8 +103,8 @@ def reanalyse(
     refined
         Measure areas and rays on refined outlines (`livescope.detect.refine`); what is compared are the calls.
     every_frame
-        Also call frames that the live run skipped, but none of a dye. Identities then differ from the stored ones, as
-        more is seen.
+        Also call frames that the live run skipped, but none that it left out: of a dye, of another camera. Identities
+        then differ from the stored ones, as more is seen.
     workers
         Processes on this machine; None analyses in this process.
     scheduler
@@ -141,10 +141,9 @@ def _refuse_unfit(out: Path) -> None:
     """Refuse a table of no kind that is written, or in the place of a record's own."""
     if out.suffix not in TABLES:
         raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
-    inside = next((folder for folder in out.absolute().parents if is_record(folder)), None)
-    if inside is not None:
+    if (inside := record_around(out)) is not None:
         raise RecordError(
-            f"{str(out)!r} lies in the record {inside.name!r}, whose own tables stay. Choose another path."
+            f"{str(out)!r} lies in the record {inside.name!r}, whose own files stay. Choose another path."
         )
 
 
@@ -258,14 +257,23 @@ class _Caller:
 
 
 def _numbers(record: Record, every_frame: bool) -> list[int]:
-    """Return the numbers of the frames to call; of those that were not called live none of another channel."""
+    """Return the numbers of the frames to call; of those that were not called live none that the run left out."""
     frames = [record.frame(number, pixels=False) for number in range(len(record))]
-    called = {frame.channel for frame in frames if frame.index in record.analysed}
+    called = {(frame.camera, frame.channel) for frame in frames if frame.index in record.analysed}
+    chosen = record.settings.detector
+
+    def skipped(frame: Frame) -> bool:
+        return (
+            not frame.aside
+            and chosen.camera in (None, frame.camera)
+            and chosen.channel in (None, frame.channel)
+            and (not called or (frame.camera, frame.channel) in called)
+        )
+
     return [
         number
         for number, frame in enumerate(frames)
-        if frame.index in record.analysed
-        or (every_frame and not frame.aside and (not called or frame.channel in called))
+        if frame.index in record.analysed or (every_frame and skipped(frame))
     ]
 
 

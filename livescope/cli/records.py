@@ -77,7 +77,7 @@ def analyze(
         typer.Option("--labels", help="Folder without pictures for a label image (TIFF) of each image's cells."),
     ] = None,
     every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="Of a record also frames that the run did not call.")
+        bool, typer.Option("--every-frame", help="Of a record also frames that the run skipped.")
     ] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes for a record.")] = None,
     scheduler: Annotated[

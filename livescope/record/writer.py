@@ -1,8 +1,8 @@
 """The recorder: frames and calls go in from other threads, a record lies on the disk.
 
 Owns the threads, what counts as recorded, and what happens when the disk refuses. A frame counts when all its levels
-have reached the disk and its line is in the journal. Formats lie in `layout`, `arrays`, `table` and `labels`, the end
-of a record in `finish`.
+have reached the disk and its line is in the journal. Formats lie in `layout`, `arrays`, `table` and `labels`, what is
+told of a failure in `failures`, the end of a record in `finish`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from livescope.errors import RecordError
 from livescope.frames import Frame, LossCause, LossLedger
 from livescope.record.arrays import halved_labels, halved_means
 from livescope.record.buffers import Buffers
+from livescope.record.failures import Failures, reason_of
 from livescope.record.finish import finish
 from livescope.record.frame_line import frame_line
 from livescope.record.images import Images, Place
@@ -47,8 +48,6 @@ CALLS_WAITING = 8
 REMEMBERED = 4096
 """Newest frames whose place is known when their calls arrive."""
 TICK_S = 0.25
-REPEAT_S = 5.0
-"""The same failure is told again after this many seconds."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,10 +115,11 @@ class Recorder:
     ) -> None:
         now = datetime.now().astimezone()
         self.path = resolve_path(Path(path), now)
-        self._settings, self._ledger, self._on_error = settings, ledger, on_error
+        self._settings, self._ledger = settings, ledger
+        self._failures = Failures(self.path, on_error)
         self._places: OrderedDict[int, Place] = OrderedDict()
         self._tables: dict[str, TableStream] = {}
-        self._guard = threading.RLock()  # places, manifest, errors: what more than one thread changes
+        self._guard = threading.RLock()  # places, manifest: what more than one thread changes
         self._table_guard = threading.Lock()  # apart, because the journal takes it while it syncs
         self._lock = make_record_folder(
             self.path, overwrite=settings.overwrite, min_free_bytes=settings.min_free_mb * 1_000_000
@@ -142,8 +142,6 @@ class Recorder:
         self._analysed: queue.Queue[tuple[Frame, CellCalls] | None] = queue.Queue(CALLS_WAITING)
         self._recorded = self._lost = 0
         self._failed = self._closing = self._closed = False
-        self._told: dict[tuple[str, bool], float] = {}
-        self._errors: list[str] = []
         self._losses: dict[str, int] = {}
         self._threads = [
             threading.Thread(target=self._write_frames, name="recorder", daemon=True),
@@ -252,7 +250,7 @@ class Recorder:
             if not self._failed:
                 closing = {
                     **self._manifest,
-                    "errors": self._errors,
+                    "errors": self._failures.messages,
                     **(extra_manifest or {}),
                     "closed": datetime.now().astimezone().isoformat(),
                     "losses": self._ledger.rows(),
@@ -263,7 +261,7 @@ class Recorder:
                         f"the calls of {len(rowless)} frames cannot be read from its table; calls.arrow was kept"
                     )
         except (OSError, ValueError) as error:
-            self._tell(f"the record could not be finished: {_reason(error)}. Then run: livescope recover {self.path}")
+            self._tell(f"the record could not be finished: {reason_of(error)}. Then run: livescope recover {self.path}")
         finally:
             self._lock.release()
 
@@ -345,7 +343,7 @@ class Recorder:
         self._ledger.lose(LossCause.RECORDER, frame.segment, frame.camera)
         self._buffers.give(frame.pixels)
         if error is not None:
-            self._tell(_reason(error))
+            self._tell(reason_of(error))
 
     def _tick(self) -> None:
         if self._failed or not self._journal.due:
@@ -360,7 +358,7 @@ class Recorder:
             self._failed = True
             self._tell("another record stands in its place. No further frame is stored")
         except OSError as error:  # asked again at the next tick
-            self._tell(_reason(error))
+            self._tell(reason_of(error))
 
     # ---- calls and labels: one thread
 
@@ -370,7 +368,7 @@ class Recorder:
                 try:
                     self._write_analysis(*item)
                 except Exception as error:  # noqa: BLE001  thread boundary: told to on_error
-                    self._tell(f"calls are lost: {_reason(error)}")
+                    self._tell(f"calls are lost: {reason_of(error)}")
 
     def _write_analysis(self, frame: Frame, calls: CellCalls) -> None:
         with self._guard:
@@ -416,33 +414,10 @@ class Recorder:
             table.sync()
 
     def _tell(self, reason: str) -> None:
-        """Tell a failure once, again when it has cost the first frame, and every few seconds while it lasts."""
-        now = time.monotonic()
-        with self._guard:
-            known = reason, self._lost > 0
-            if now - self._told.get(known, -REPEAT_S) < REPEAT_S:
-                return
-            self._told[known] = now
-            message = (
-                f"record {str(self.path)!r}: {reason}. {self._lost} frames lost so far, {self._recorded} recorded."
-            )
-            self._errors.append(message)
-        self._on_error(RecordError(message))
+        self._failures.tell(reason, self._lost, self._recorded)
 
 
 def _wait(writing: _Writing, seconds: float) -> None:
     """Wait until the write of the largest level has ended, well or not, or the time is over."""
     with contextlib.suppress(TimeoutError):
         writing.futures[0].exception(timeout=seconds)
-
-
-def _reason(error: Exception) -> str:
-    """Return what the disk or tensorstore said, with the next step where it is known; stopping the run always is."""
-    text = str(error)
-    if isinstance(error, FileNotFoundError):
-        return "it is out of reach (moved, deleted, or its disk has gone); bring it back"
-    if "No space left" in text or "RESOURCE_EXHAUSTED" in text:
-        return "the disk is full; free space"
-    if "PERMISSION_DENIED" in text or "Permission denied" in text:
-        return f"permission was lost; give it back ({text})"
-    return text

@@ -107,6 +107,7 @@ class _Tracks:
     p_sure: Floats
     """Slow mean of the network's log odds."""
     place: Floats
+    """Slow mean place in pixels, NaN before a cell is seen at the scale of the newest frame."""
     texture: NDArray[np.float32]
     unseen: Ints
     declared: Bools
@@ -171,13 +172,16 @@ class FateFilter:
         frame
             Their frame; its pixels are read for texture.
         shift_yx_px
-            How far the picture moved since the position's frame before (`Linker.report`).
+            How far the picture moved since the position's frame before (`Linker.report`); NaN where its scale changed:
+            what motion and texture were worth is then learnt anew.
         """
         place = frame.camera, frame.position
         here = self._positions.setdefault(place, _Position(self._new_tracks(np.empty(0, np.int64), frame)))
         tracks = here.tracks
         tracks.unseen += 1
         tracks.place += np.array(shift_yx_px)
+        if np.isnan(shift_yx_px).any():
+            here.contrast = Contrast()
         row = self._rows_of(tracks, calls, frame)
         old = tracks.frames[row, -1] < frame.index
         self._step(tracks, row[old], frame)
@@ -244,7 +248,7 @@ class FateFilter:
         change = look - tracks.look[row]
         tracks.look[row] = look
         gain = np.where(step > 0, change + s.persist * (step - change), step)
-        motion = self._motion(here, calls, frame, row, old)
+        motion = self._motion(here, calls, frame, row)
         again = row[old]
         looks = tracks.looks[again] + gain[old, None]
         below = np.minimum(looks + s.most_look, 0.0)
@@ -252,12 +256,12 @@ class FateFilter:
         tracks.odds[again] += (gain + motion)[old, None] - (1.0 - s.persist) * below
         tracks.unseen[row] = 0
 
-    def _motion(self, here: _Position, calls: CellCalls, frame: Frame, row: Ints, old: Bools) -> Floats:
+    def _motion(self, here: _Position, calls: CellCalls, frame: Frame, row: Ints) -> Floats:
         """Return the evidence of motion and texture, (n,) nats: moving proves life, stillness no death."""
         s, tracks = self.settings, here.tracks
         if s.motion_weight == 0:
             return np.zeros(len(row))
-        features = self._features(tracks, calls, frame, row, old)
+        features = self._features(tracks, calls, frame, row)
         step = s.motion_weight * here.contrast.evidence(features)
         still = np.clip(tracks.still[row] + step, -s.most_still, s.most_still)
         change = still - tracks.still[row]
@@ -267,11 +271,12 @@ class FateFilter:
         evidence: Floats = change + np.minimum(step - change, 0.0)
         return evidence
 
-    def _features(self, tracks: _Tracks, calls: CellCalls, frame: Frame, row: Ints, old: Bools) -> Floats:
+    def _features(self, tracks: _Tracks, calls: CellCalls, frame: Frame, row: Ints) -> Floats:
         """Return (n, 2) motion and texture since the frames before, NaN where there were none."""
         features = np.full((len(row), FEATURES), np.nan)
         at = np.stack([calls.y_px, calls.x_px], axis=-1).astype(np.float64)
         radius = np.sqrt(calls.area_px.astype(np.float64) / np.pi)
+        old = np.isfinite(tracks.place[row, 0])  # seen before at this scale
         seen = row[old]
         away = np.hypot(*(at[old] - tracks.place[seen]).T)
         features[old, 0] = np.log(away + 0.1)

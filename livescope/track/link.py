@@ -6,7 +6,7 @@ memory is bounded: a track that is not seen again is forgotten.
 Cells are matched in the coordinates of the sample: the shift of the picture (drift, stage) is found first, from the
 stage's position where that explains the picture and from the constellation of the cells where it does not, so that
 the direction of the stage's axes need not be known. Then calls and tracks are paired so that the sum of their costs
-is least.
+is least. Where binning or objective changed, the tracks are first brought to the new scale.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class LinkReport:
     Attributes
     ----------
     shift_yx_px
-        How far the picture moved since the frame before at this position.
+        How far the picture moved since the frame before at this position; NaN where its scale changed.
     linked, born, missing
         Calls that continue a track, calls that begin one, tracks in the field without a call.
     divisions
@@ -72,7 +72,11 @@ class _Field:
 
     origin: Floats = field(default_factory=lambda: np.zeros(2))
     """Place of the frame's top left pixel."""
-    stage_yx_px: Floats | None = None
+    shape: tuple[int, int] | None = None
+    """Height and width of the newest frame; None before the first."""
+    pixel_um: float | None = None
+    binning: int | None = None
+    stage_yx_um: Floats | None = None
     """The stage's place at the newest frame with cells."""
     elsewhere: bool = False
     """The stage has moved since then: tracks are out of sight, and no cell tells how far."""
@@ -85,6 +89,13 @@ class _Field:
     """Frames since it was seen although it should have been in the field."""
     away: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """Frames since it was seen because the field was elsewhere."""
+
+    def rescale(self, factor: float, shape: tuple[int, int]) -> None:
+        """Make the pixels `1 / factor` as large, of frames of the given shape, whose centre shows what it showed."""
+        centres = [(np.array(s) - 1) / 2 for s in (self.shape or shape, shape)]
+        self.origin = factor * (self.origin + centres[0]) - centres[1]
+        self.place = factor * self.place
+        self.area = factor**2 * self.area
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         for name in ("track", "place", "area", "uneven", "missed", "away"):
@@ -142,21 +153,37 @@ class Linker:
         frame
             For its position, size, stage coordinates and pixel size.
         """
-        known = self._fields.setdefault((frame.camera, frame.position), _Field())
         here = np.stack([calls.y_px, calls.x_px], axis=-1).astype(np.float64)
         area = calls.area_px.astype(np.float64)
         radius = float(np.sqrt(np.median(area) / np.pi)) if len(area) else 10.0
         shape = (frame.pixels.shape[0], frame.pixels.shape[1])
+        known, same_scale = self._field(frame, shape)
         tree = KDTree(here) if len(here) else None
         before = known.origin.copy()
-        self._follow(known, tree, here, shape, radius, _stage_yx_px(frame))
+        self._follow(known, tree, here, shape, radius, _stage_yx_um(frame))
         row_of_call = self._pair(known, tree, area, radius, shape)
         track, divisions = self._take_over(known, row_of_call, here, calls, shape, radius)
         linked = int(np.count_nonzero(row_of_call >= 0))
-        dy, dx = (before - known.origin).tolist()
+        dy, dx = (before - known.origin).tolist() if same_scale else (np.nan, np.nan)
         missing = int(np.count_nonzero((known.missed > 0) & (known.away == 0)))
         self.report = LinkReport((dy, dx), linked, len(calls) - linked, missing, divisions)
         return replace(calls, track=track)
+
+    def _field(self, frame: Frame, shape: tuple[int, int]) -> tuple[_Field, bool]:
+        """Return the tracks of the frame's place at the frame's scale, and whether that is the scale before.
+
+        Binning keeps the corner of the picture and so, as an objective does, its centre. Where nobody can tell how the
+        scale changed the field begins afresh: its cells get new identities, which is better than wrong ones.
+        """
+        place = frame.camera, frame.position
+        known = self._fields.setdefault(place, _Field())
+        factor = 1.0 if known.shape is None else _scale(known, frame)
+        if factor is None:
+            known = self._fields[place] = _Field()
+        elif factor != 1.0:
+            known.rescale(factor, shape)
+        known.shape, known.pixel_um, known.binning = shape, frame.pixel_um, _binning(frame)
+        return known, factor == 1.0
 
     def _follow(
         self,
@@ -165,17 +192,17 @@ class Linker:
         here: Floats,
         shape: tuple[int, int],
         radius: float,
-        stage_yx_px: Floats | None,
+        stage_yx_um: Floats | None,
     ) -> None:
         """Set the origin of the frame in the sample."""
         step = None
-        if stage_yx_px is not None and known.stage_yx_px is not None:
-            step = stage_yx_px - known.stage_yx_px
+        if stage_yx_um is not None and known.stage_yx_um is not None and known.pixel_um is not None:
+            step = (stage_yx_um - known.stage_yx_um) / known.pixel_um
             step = step if np.abs(step).max() > 0.1 * radius else None
         known.elsewhere = tree is None and step is not None
         if tree is None:
             return
-        known.stage_yx_px = stage_yx_px
+        known.stage_yx_um = stage_yx_um
         if not len(known.track):
             return
         fresh = known.place[known.away == 0] if (known.away == 0).any() else known.place
@@ -268,10 +295,28 @@ class Linker:
         return track, divisions
 
 
-def _stage_yx_px(frame: Frame) -> Floats | None:
-    if frame.x_um is None or frame.y_um is None or frame.pixel_um is None:
+def _scale(known: _Field, frame: Frame) -> float | None:
+    """How many pixels now cover one pixel of the frame before; None where nobody can tell."""
+    if known.pixel_um is not None and frame.pixel_um is not None:
+        return known.pixel_um / frame.pixel_um
+    if known.pixel_um != frame.pixel_um:
         return None
-    return np.array([frame.y_um, frame.x_um]) / frame.pixel_um
+    binning = _binning(frame)
+    if known.binning is not None and binning is not None:
+        return known.binning / binning
+    return 1.0 if known.shape == frame.pixels.shape else None
+
+
+def _binning(frame: Frame) -> int | None:
+    """Pixels of the sensor along a side of the frame's; None where the camera does not say. Some say 2, some 2x2."""
+    said = str((frame.metadata or {}).get("Binning", "")).lower().split("x")[0]
+    return int(said) if said.isdigit() and int(said) else None
+
+
+def _stage_yx_um(frame: Frame) -> Floats | None:
+    if frame.x_um is None or frame.y_um is None:
+        return None
+    return np.array([frame.y_um, frame.x_um])
 
 
 def _divisions(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 
 import livescope
 from livescope.errors import RecordError
+from livescope.frames import LossLedger
 from livescope.reanalysis import reanalyse
 from livescope.record.reader import open_record
 from livescope.record.verify import verify
-from livescope.settings import DetectorSettings
+from livescope.record.writer import Recorder
+from livescope.settings import DetectorSettings, Settings
 
 SETTINGS = (
     "simulation.width=256",
@@ -51,6 +54,40 @@ def test_the_same_model_and_backend_give_the_same_bits(recorded: Path, tmp_path:
     assert found.cells == len(record.calls) > 0
     assert steps[-1] == (12, 12)
     assert pq.read_table(out).equals(record.calls)
+
+
+def two_cameras(recorded: Path, path: Path, called: tuple[int, ...], detector: DetectorSettings) -> Path:
+    """Store a run's frames and some of their calls as of two cameras in turn, in two channels in turn."""
+    record, settings = open_record(recorded), Settings(detector=detector)
+    recorder = Recorder(
+        path, settings.record, LossLedger(), run_settings=settings, on_error=lambda error: pytest.fail(str(error))
+    )
+    for k in range(12):
+        frame = replace(record.frame(k), camera=("BF", "Fluo")[k % 2], channel=("A", "B")[k % 4 // 2])
+        recorder.put(frame)
+        if k in called:
+            recorder.put_calls(frame, record.calls_of(frame.index))
+    recorder.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("called", "detector", "expected"),
+    [
+        ((0, 4), {"camera": "BF"}, {0, 4, 8}),
+        ((0, 4), {}, {0, 4, 8}),
+        ((0, 3), {}, {0, 3, 4, 7, 8, 11}),
+        ((), {"camera": "BF"}, {0, 2, 4, 6, 8, 10}),
+        ((), {"channel": "B"}, {2, 3, 6, 7, 10, 11}),
+    ],
+)
+def test_every_frame_leaves_out_the_camera_and_the_channel_that_the_run_did(
+    recorded: Path, tmp_path: Path, called: tuple[int, ...], detector: dict[str, str], expected: set[int]
+) -> None:
+    path = two_cameras(recorded, tmp_path / "two.ome.zarr", called, DetectorSettings(backend="onnx", **detector))
+    found = reanalyse(path, tmp_path / "calls.parquet", every_frame=True)
+    assert found.frames == len(expected)
+    assert set(pq.read_table(tmp_path / "calls.parquet")["frame"].to_pylist()) == expected
 
 
 def test_other_thresholds_differ_and_it_says_where(recorded: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -318,6 +319,21 @@ def test_a_write_that_fails_is_told_counted_and_leaves_the_rest_whole(
     assert record.frame_table["t"].to_pylist() == [0, 2]
     np.testing.assert_array_equal(record.frames[1], make_frame(2).pixels)
     assert record.manifest["errors"] == [str(e) for e in bench.errors]
+
+
+def test_a_disk_that_refuses_each_frame_has_one_error(
+    bench: Any, make_frame: Callable[..., Frame], full_at: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """Whatever tensorstore says of each: file, bytes and handle are others each time."""
+    recorder = bench.open(codec="none", labels=False, queue_frames=100)
+    with full_at(6_000):
+        for k in range(20):
+            recorder.put(make_frame(k))
+        wait_for(lambda: bench.ledger.total(LossCause.RECORDER) == 20)
+    recorder.close()
+    told = {re.sub(r"\d+ frames lost so far", "", str(error)) for error in bench.errors}
+    assert len([error for error in told if "File too large" in error]) == 1
+    assert len(open_record(recorder.path).manifest["errors"]) == len(told)
 
 
 def test_a_deleted_record_is_told_and_later_frames_are_counted(

@@ -149,6 +149,45 @@ def test_a_cell_that_moves_is_alive_whatever_it_looks_like() -> None:
     assert without.p_dead[-1] > 0.9
 
 
+@pytest.mark.parametrize("binning", [2, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_binning_invents_no_death(binning: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    linker, fate = Linker(), FateFilter()
+    p = np.where(rng.random(N) < 0.3, 0.95, 0.05)
+    pixels = {b: np.zeros((1024 // b, 1024 // b), np.uint8) for b in (1, binning)}
+    for index in range(60):
+        b = 1 if index < 30 else binning
+        places = GRID + rng.normal(0, 0.5, GRID.shape)
+        calls = calls_at((places + 0.5) / b - 0.5, p_dead=p, radius_px=15.0 / b)
+        frame = frame_of(index, pixels=pixels[b], pixel_um=0.65 * b)
+        calls = linker.update(calls, frame)
+        fates = fate.update(calls, frame, linker.report.shift_yx_px)
+        assert not fates.died
+    assert fate.tracks == N
+    np.testing.assert_array_equal(fates.state == State.DEAD, p > 0.5)
+
+
+def test_what_motion_is_worth_is_learnt_anew_where_the_scale_changes() -> None:
+    """Pixels four times as large: who moves as before moves by fewer of them, which is no stillness."""
+    rng = np.random.default_rng(9)
+    linker, fate = Linker(), FateFilter()
+    dead = np.arange(N) < N // 2
+    p = np.where(dead, 0.99, 0.01)
+    p[-1] = 0.5  # of whom the network cannot tell; it moves as the living do
+    small, large = np.zeros((1024, 1024), np.uint8), np.zeros((256, 256), np.uint8)
+    told = []
+    for index in range(45):
+        b, pixels = (1, small) if index < 30 else (4, large)
+        places = GRID + rng.normal(0, np.where(dead, 0.1, 1.0)[:, None], GRID.shape)
+        calls = calls_at((places + 0.5) / b - 0.5, p_dead=p, radius_px=15.0 / b)
+        frame = frame_of(index, pixels=pixels, pixel_um=0.65 * b)
+        calls = linker.update(calls, frame)
+        told.append(fate.update(calls, frame, linker.report.shift_yx_px).p_dead[-1])
+    assert told[29] < 0.2
+    assert max(told[30:]) < 0.25
+
+
 def test_frames_in_which_a_cell_is_missed_only_widen_its_interval() -> None:
     linker, fate = Linker(), FateFilter()
     for index in range(40):

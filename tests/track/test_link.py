@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,83 @@ def test_a_look_at_an_empty_place_does_not_lose_the_cells(sign: tuple[int, int])
     inside = ((moved > 0) & (moved < 1024)).all(axis=1)
     back = {"pixel_um": 0.5, "y_um": sign[0] * move[0] * 0.5, "x_um": sign[1] * move[1] * 0.5}
     np.testing.assert_array_equal(linker.update(calls_at(moved[inside]), frame_of(20, **back)).track, first[inside])
+
+
+def no_pixels(side: int) -> np.ndarray:
+    return np.zeros((side, side), np.uint8)
+
+
+def scaled(places: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places in 1024 x 1024 px as another objective shows them, in a frame of as many pixels, and which are in it."""
+    seen = 511.5 + factor * (places - 511.5)
+    return seen, ((seen > 0) & (seen < 1023)).all(axis=1)
+
+
+@pytest.mark.parametrize("binning", [2, 4])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_binning_keeps_the_identities(binning: int, known: bool, seed: int) -> None:
+    """Whether the pixel size tells of it or, where nobody knows that, the camera."""
+    places, linker = scattered(seed), Linker()
+
+    def at(index: int, b: int) -> np.ndarray:
+        facts = {"pixel_um": 0.65 * b, "x_um": 7.0, "y_um": 9.0} if known else {"metadata": {"Binning": f"{b}x{b}"}}
+        calls = calls_at((places + 0.5) / b - 0.5, radius_px=10.0 / b)
+        return linker.update(calls, frame_of(index, pixels=no_pixels(1024 // b), **facts)).track
+
+    first = at(0, 1)
+    np.testing.assert_array_equal(at(1, binning), first)
+    assert (linker.report.linked, linker.report.born, linker.report.missing) == (len(places), 0, 0)
+    assert np.isnan(linker.report.shift_yx_px).all()
+    np.testing.assert_array_equal(at(2, binning), first)
+    assert linker.report.shift_yx_px == pytest.approx((0, 0), abs=1e-3)
+    np.testing.assert_array_equal(at(3, 1), first)
+    assert linker.tracks == len(places)
+
+
+def test_an_objective_keeps_the_identities_of_those_it_shows_and_remembers_the_others() -> None:
+    places, linker = scattered(5), Linker(memory_frames=3)
+    first = linker.update(calls_at(places), frame_of(0, pixel_um=0.65)).track
+    close, inside = scaled(places, 2.0)
+    for index in range(1, 10):
+        calls = linker.update(calls_at(close[inside], radius_px=20.0), frame_of(index, pixel_um=0.325))
+        np.testing.assert_array_equal(calls.track, first[inside])
+    assert 0 < inside.sum() < len(places)
+    np.testing.assert_array_equal(linker.update(calls_at(places), frame_of(10, pixel_um=0.65)).track, first)
+
+
+def test_a_stage_move_together_with_binning_keeps_the_identities() -> None:
+    places, linker, move = scattered(6), Linker(), np.array([310.0, -190.0])
+    first = linker.update(calls_at(places), frame_of(0, pixel_um=0.5, x_um=0.0, y_um=0.0)).track
+    moved = places + move
+    inside = ((moved > 0) & (moved < 1023)).all(axis=1)
+    there = {"pixel_um": 1.0, "y_um": -0.5 * move[0], "x_um": -0.5 * move[1], "pixels": no_pixels(512)}
+    calls = linker.update(calls_at((moved[inside] + 0.5) / 2 - 0.5, radius_px=5.0), frame_of(1, **there))
+    np.testing.assert_array_equal(calls.track, first[inside])
+
+
+def test_a_region_of_a_camera_without_pixel_size_keeps_the_identities() -> None:
+    places, linker, corner = scattered(7), Linker(), np.array([200, 300])
+    first = linker.update(calls_at(places), frame_of(0, metadata={"Binning": "1"})).track
+    there = places - corner
+    inside = ((there > 0) & (there < 511)).all(axis=1)
+    frame = frame_of(1, metadata={"Binning": "1"}, pixels=no_pixels(512))
+    np.testing.assert_array_equal(linker.update(calls_at(there[inside]), frame).track, first[inside])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {"pixels": no_pixels(512)}), ({"pixel_um": 0.65}, {}), ({}, {"pixel_um": 0.65})],
+    ids=["shape", "size lost", "size found"],
+)
+def test_where_nobody_knows_the_scale_identities_begin_afresh(before: dict[str, Any], after: dict[str, Any]) -> None:
+    places, linker = scattered(8), Linker()
+    first = linker.update(calls_at(places), frame_of(0, **before)).track
+    halved = (places + 0.5) / 2 - 0.5
+    second = linker.update(calls_at(halved, radius_px=5.0), frame_of(1, **after)).track
+    assert not set(first) & set(second)
+    assert (linker.report.linked, linker.report.born, linker.report.missing) == (0, len(places), 0)
+    np.testing.assert_array_equal(linker.update(calls_at(halved, radius_px=5.0), frame_of(2, **after)).track, second)
 
 
 def test_cameras_do_not_mix() -> None:
