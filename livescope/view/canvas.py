@@ -57,6 +57,8 @@ class Canvas(pg.GraphicsView):
         self._then: Callable[[QRectF], None] | None = None
         self._band = QRubberBand(QRubberBand.Shape.Rectangle, self)
         self.hint = ""
+        self.note = ""
+        """What is written on the picture, at the top left."""
         self._bar: tuple[tuple[str, float, float], Any] | None = None
         """The scale bar as it was drawn last, and what it shows."""
         self._theme = theme
@@ -78,8 +80,9 @@ class Canvas(pg.GraphicsView):
     def show_picture(self, picture: Picture) -> None:
         """Show a picture. The view is fitted when the frame's size changes, else zoom and pan stay."""
         resized = self.picture is None or self.picture.frame.pixels.shape != picture.frame.pixels.shape
+        if self.picture is None or self.picture.frame is not picture.frame:
+            self._unstamped = picture.frame
         self.picture = picture
-        self._unstamped = picture.frame
         rows, columns = picture.grey8.shape
         self.image.setImage(picture.grey8, autoLevels=False)
         self.image.setRect(QRectF(0, 0, columns * picture.step, rows * picture.step))
@@ -113,23 +116,29 @@ class Canvas(pg.GraphicsView):
             self.hint = hint
             self.viewport().update()
 
+    def set_note(self, note: str) -> None:
+        """Write something on the picture; an empty note takes it away."""
+        self.note = note
+        self.viewport().update()
+
     def show_state(self, state: State, visible: bool) -> None:
         """Show or hide the cells of one state."""
         (self.calls.states.add if visible else self.calls.states.discard)(state)
         self.calls.update()
 
     def cell_at(self, place: QPointF) -> int | None:
-        """Row of the drawn cell whose outline holds a place of this widget, None between cells."""
-        drawing = self.calls.drawing
-        if drawing is None or not self.calls.isVisible() or not len(drawing.analysis.calls):
+        """Row of the visible cell whose outline holds a place of this widget, None between cells."""
+        drawing, rows = self.calls.drawing, self.calls.visible_rows()
+        if drawing is None or not len(rows):
             return None
         calls = drawing.analysis.calls
         point = self.place_px(place)
-        dy, dx = point.y() - calls.y_px, point.x() - calls.x_px
-        row = int(np.argmin(dy * dy + dx * dx))
+        dy, dx = point.y() - calls.y_px[rows], point.x() - calls.x_px[rows]
+        nearest = int(np.argmin(dy * dy + dx * dx))
+        row, away = int(rows[nearest]), float(np.hypot(dy[nearest], dx[nearest]))
         n_rays = calls.radii_px.shape[1]
-        ray = int(np.rint(np.arctan2(dy[row], dx[row]) / (2 * np.pi) * n_rays)) % n_rays
-        return row if np.hypot(dy[row], dx[row]) <= calls.radii_px[row, ray] else None
+        ray = int(np.rint(np.arctan2(dy[nearest], dx[nearest]) / (2 * np.pi) * n_rays)) % n_rays
+        return row if away <= calls.radii_px[row, ray] else None
 
     def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Keep the corner widget in its corner."""
@@ -154,6 +163,7 @@ class Canvas(pg.GraphicsView):
             self._paint_hint(painter)
         else:
             self._paint_scale_bar(painter, self.picture.frame.pixel_um)
+            self._paint_note(painter)
         painter.end()
         if self._unstamped is not None:
             frame, self._unstamped = self._unstamped, None
@@ -269,6 +279,18 @@ class Canvas(pg.GraphicsView):
         font.setPixelSize(16)
         painter.setFont(font)
         painter.drawText(self.viewport().rect(), int(Qt.AlignmentFlag.AlignCenter), self.hint)
+
+    def _paint_note(self, painter: Any) -> None:
+        """Top left, on a plate like the scale bar's."""
+        if not self.note:
+            return
+        font = QFont(self.font())
+        font.setPixelSize(13)
+        plate = QRectF(14, 14, QFontMetrics(font).horizontalAdvance(self.note) + 20, 28)
+        painter.fillRect(plate, QColor(0, 0, 0, 150))
+        painter.setFont(font)
+        painter.setPen(QColor("white"))
+        painter.drawText(plate, int(Qt.AlignmentFlag.AlignCenter), self.note)
 
     def _paint_scale_bar(self, painter: Any, pixel_um: float | None) -> None:
         """Bottom right, on a dark plate so that it reads on every picture."""

@@ -1,4 +1,4 @@
-"""A clip of the record with the calls over it, from a window: written by `livescope export` in a process of its own.
+"""A clip of the record with the calls over it, from a window: written by `livescope.view.movie` in its own process.
 
 Owns asking for it and telling what came of it.
 """
@@ -6,12 +6,14 @@ Owns asking for it and telling what came of it.
 from __future__ import annotations
 
 import importlib.util
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
+from livescope.record.layout import ImageKey
 from livescope.view.child import end_child, last_words, start_child
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ class Clip(QObject):
         window.commands.add("Window", "Save a clip of the record with its calls", "Ctrl+Shift+S", self.save)
 
     def save(self) -> None:
-        """Write the record so far, or all of a finished one, beside it as MP4, or as GIF without imageio-ffmpeg."""
+        """Write the record so far, or all of a finished one, beside it as MP4, or as GIF without imageio-ffmpeg.
+
+        Of several positions it is the one that is shown; corrections hold as they do in the window.
+        """
         record = self._window.record_path()
         if record is None or not record.exists():
             self._window.tell("a clip is made of a record: press Record (R) first")
@@ -42,7 +47,9 @@ class Clip(QObject):
         to = "mp4" if importlib.util.find_spec("imageio_ffmpeg") else "gif"
         stem = record.name.removesuffix(".zarr").removesuffix(".ome")
         self._path = record.parent / f"{stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.{to}"
-        arguments = ("livescope", "export", str(record), "--to", to, "--out", str(self._path))
+        picture = self._window.canvas.picture
+        looked_at = () if picture is None else (json.dumps(ImageKey.of(picture.frame).as_dict()),)
+        arguments = ("livescope.view.movie", str(record), str(self._path), *looked_at)
         self._window.tell("saving the clip\u2026")
         self._process = start_child(self, arguments, self._ended)
 
@@ -58,5 +65,6 @@ class Clip(QObject):
         if code:
             self._window.errors.append(f"saving the clip: {last_words(process)}")
         else:
-            self._window.tell(f"saved {self._path}")
+            said = bytes(process.readAllStandardOutput()).decode(errors="replace").strip()
+            self._window.tell(f"saved {self._path}{said and f' ({said})'}")
         process.deleteLater()

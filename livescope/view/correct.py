@@ -67,14 +67,13 @@ class Corrector:
         return len(self._standing)
 
     def apply(self, analysis: Analysis, border: BorderRule) -> Analysis:
-        """Return the analysis with corrected calls, the viability counted anew. Any thread."""
+        """Return the analysis with corrected calls, counted anew; itself if no cell of it changes. Any thread."""
         self._originals[analysis.calls.frame_index] = analysis.calls
         while len(self._originals) > _KEPT:
             self._originals.pop(next(iter(self._originals)), None)
-        standing = self._standing
-        if not standing:
+        calls = apply_corrections(analysis.calls, self._standing)
+        if _same_cells(calls, analysis.calls):
             return analysis
-        calls = apply_corrections(analysis.calls, standing)
         counting = counting_rows(calls, analysis.frame.pixels.shape, border)
         return replace(analysis, calls=calls, viability=viability(calls, counting=counting))
 
@@ -143,6 +142,10 @@ class Corrector:
         return replace(kept, author=self._author, wall_time=time.time(), undone=line.number)
 
 
+def _same_cells(a: CellCalls, b: CellCalls) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("y_px", "x_px", "state"))
+
+
 class RecordedFeed(FrameFeed, Protocol):
     """Frames and calls, and which record they are in."""
 
@@ -151,7 +154,7 @@ class RecordedFeed(FrameFeed, Protocol):
 
 
 class CorrectedFeed:
-    """What is shown, with the corrections of a corrector where they belong: on the frames of its record. Any thread.
+    """What is shown, or held, with the corrections of each record on the frames of that record. Any thread.
 
     Parameters
     ----------
@@ -164,22 +167,41 @@ class CorrectedFeed:
     def __init__(self, shown: RecordedFeed, border: BorderRule) -> None:
         self._shown, self._border = shown, border
         self.corrector: Corrector | None = None
-        """Whose corrections are applied; None shows the calls as they are."""
+        """Of the record that was opened last; what was said last of it can be undone."""
+        self._correctors: dict[Path, Corrector] = {}
+        self._held: tuple[Frame | None, Analysis | None] | None = None
         self._last: tuple[Analysis, tuple[Correction, ...], Analysis] | None = None
+
+    def open(self, record: Path, write: Callable[[Callable[[], None]], object]) -> Corrector:
+        """Let the corrections of a record hold, those of former sessions among them.
+
+        Raises
+        ------
+        RecordError
+            Its log is damaged.
+        """
+        if record not in self._correctors:
+            self._correctors[record] = Corrector(record, write)
+        self.corrector = self._correctors[record]
+        return self.corrector
+
+    def hold(self, on: bool) -> None:
+        """Stand still at what is the newest now, or go on; what is corrected meanwhile is seen."""
+        self._held = (self._shown.latest_frame(), self._shown.latest_analysis()) if on else None
 
     @property
     def standing(self) -> tuple[Correction, ...]:
         """The corrections that hold for what is shown."""
-        corrector = self._corrector_for(self._shown.latest_analysis())
+        corrector = self._corrector_for(self._latest()[1])
         return () if corrector is None else corrector.standing
 
     def latest_frame(self) -> Frame | None:
         """Return the newest frame."""
-        return self._shown.latest_frame()
+        return self._latest()[0]
 
     def latest_analysis(self) -> Analysis | None:
         """Return the newest analysis as corrected: the same object until calls or corrections change."""
-        analysis, last = self._shown.latest_analysis(), self._last
+        analysis, last = self._latest()[1], self._last
         corrector = self._corrector_for(analysis)
         if analysis is None or corrector is None:
             return analysis
@@ -188,9 +210,10 @@ class CorrectedFeed:
             self._last = last = (analysis, standing, corrector.apply(analysis, self._border))
         return last[2]
 
+    def _latest(self) -> tuple[Frame | None, Analysis | None]:
+        return self._held or (self._shown.latest_frame(), self._shown.latest_analysis())
+
     def _corrector_for(self, analysis: Analysis | None) -> Corrector | None:
-        """Return the corrector if the frame lies in its record: tracks of another run have the same numbers."""
-        corrector = self.corrector
-        if analysis is None or corrector is None or self._shown.record_of(analysis.frame) != corrector.record:
-            return None
-        return corrector
+        """Return the corrector of the record in which the frame lies: tracks of another run have the same numbers."""
+        record = None if analysis is None else self._shown.record_of(analysis.frame)
+        return None if record is None else self._correctors.get(record)

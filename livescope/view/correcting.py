@@ -32,6 +32,9 @@ _NOT_RECORDED = "this frame is not recorded, and corrections are stored with the
 _NOT_YET = "the frame shown is from before the recording: try again once the next one is there"
 
 
+_HIDDEN = "some cells are hidden, and one may be where a cell seems to be missed: show all of them first (H, L, D, U)"
+
+
 class CorrectingMode(QObject):
     """Lets the user correct the calls that are drawn.
 
@@ -73,12 +76,16 @@ class CorrectingMode(QObject):
         canvas.boxed.connect(self._boxed)
 
     def undo(self) -> None:
-        """Undo the last correction."""
-        self._do(lambda corrector: corrector.undo() or self._tell("nothing to undo"))
+        """Undo the last correction, also after its record has ended."""
+        corrector = self._feed.corrector
+        if corrector is None or not self._change(corrector, lambda c: c.undo()):
+            self._tell("nothing to undo")
 
     def redo(self) -> None:
         """Redo what was undone."""
-        self._do(lambda corrector: corrector.redo() or self._tell("nothing to redo"))
+        corrector = self._feed.corrector
+        if corrector is None or not self._change(corrector, lambda c: c.redo()):
+            self._tell("nothing to redo")
 
     def next_uncertain(self) -> None:
         """Look at the cell of the drawn frame that is nearest to undecided and was not looked at yet."""
@@ -88,10 +95,11 @@ class CorrectingMode(QObject):
         self._forget_other_runs(calls)
         order = np.argsort(np.abs(calls.p_dead - 0.5))
         said = {line.track for line in self._feed.standing if line.track >= 0}
+        order = order[np.isin(order, self._canvas.calls.visible_rows())]
         left = [row for row in order.tolist() if self._key(calls, row) not in self._looked | said]
         if not left:
             self._looked.clear()
-            self._tell("every cell of this frame was looked at; N begins again")
+            self._tell("every cell that is shown was looked at; N begins again")
             return
         row = left[0]
         self._looked.add(self._key(calls, row))
@@ -109,7 +117,7 @@ class CorrectingMode(QObject):
         self._looked_in = record, calls.frame_index
 
     def _switch(self, on: bool) -> None:
-        if on and self._open() is None:
+        if on and self._open(self._drawn_record()) is None:
             self.on.setChecked(False)
             return
         was_on, self._canvas.picking = self._canvas.picking, on
@@ -119,20 +127,18 @@ class CorrectingMode(QObject):
 
     def open(self, record: Path) -> Corrector | None:
         """Let the corrections of a record hold, those of former sessions among them; None if its log is damaged."""
-        corrector = self._feed.corrector
-        if corrector is None or corrector.record != record:
-            try:
-                corrector = self._feed.corrector = Corrector(record, self._write)
-            except RecordError as error:
-                self._fail(str(error))
-                return None
-            if corrector.count:
-                self._tell(_told(corrector))
+        before = self._feed.corrector
+        try:
+            corrector = self._feed.open(record, self._write)
+        except RecordError as error:
+            self._fail(str(error))
+            return None
+        if corrector is not before and corrector.count:
+            self._tell(_told(corrector))
         return corrector
 
-    def _open(self) -> Corrector | None:
-        """Open the record that holds the drawn frame; if none does, say so."""
-        record = self._drawn_record()
+    def _open(self, record: Path | None) -> Corrector | None:
+        """Open the record of the frame that is to be corrected; if there is none, say so."""
         if record is None:
             self._tell(_NOT_YET if self._recording() else _NOT_RECORDED)
             return None
@@ -147,46 +153,57 @@ class CorrectingMode(QObject):
         drawing = self._canvas.calls.drawing
         return None if drawing is None else drawing.analysis.calls
 
-    def _do(self, act: Callable[[Corrector], object]) -> None:
-        corrector = self._open()
-        if corrector is None:
-            return
+    def _do(self, record: Path | None, act: Callable[[Corrector], object]) -> None:
+        corrector = self._open(record)
+        if corrector is not None:
+            self._change(corrector, act)
+
+    def _change(self, corrector: Corrector, act: Callable[[Corrector], object]) -> bool:
+        """Change the corrections of a record and tell how many hold; False if none did change."""
         before = corrector.standing
         act(corrector)
-        if corrector.standing is not before:
-            self._tell(_told(corrector))
+        if corrector.standing is before:
+            return False
+        elsewhere = "" if corrector.record == self._drawn_record() else f" in {corrector.record.name}"
+        self._tell(_told(corrector) + elsewhere)
+        return True
 
-    def _say(self, act: Callable[[Corrector], object], _checked: bool = False) -> None:
+    def _say(self, record: Path | None, act: Callable[[Corrector], object], _checked: bool = False) -> None:
         """Do what a menu entry says; Qt hands over whether it is checked."""
-        self._do(act)
+        self._do(record, act)
 
     def _clicked(self, place: QPointF, button: Any, modifiers: Any) -> None:
         calls = self._calls()
         if calls is None:
             return
-        row = self._canvas.cell_at(place)
+        record, row = self._drawn_record(), self._canvas.cell_at(place)
         if row is not None and button == Qt.MouseButton.RightButton:
-            self._do(lambda corrector: corrector.remove(calls, [row]))
+            self._do(record, lambda corrector: corrector.remove(calls, [row]))
         elif row is not None:
-            self._do(lambda corrector: corrector.flip(calls, row))
+            self._do(record, lambda corrector: corrector.flip(calls, row))
+        elif modifiers & Qt.KeyboardModifier.ShiftModifier and self._canvas.calls.shown != set(State):
+            self._tell(_HIDDEN)
         elif modifiers & Qt.KeyboardModifier.ShiftModifier:
             point = self._canvas.place_px(place)
-            self._do(lambda corrector: corrector.add_cell(calls, point.y(), point.x(), State.LIVE))
+            self._do(record, lambda corrector: corrector.add_cell(calls, point.y(), point.x(), State.LIVE))
 
     def _boxed(self, box: QRectF) -> None:
         calls = self._calls()
         if calls is None:
             return
-        inside = (calls.x_px >= box.left()) & (calls.x_px <= box.right())
-        rows = np.flatnonzero(inside & (calls.y_px >= box.top()) & (calls.y_px <= box.bottom())).tolist()
+        seen = self._canvas.calls.visible_rows()
+        y, x = calls.y_px[seen], calls.x_px[seen]
+        inside = (x >= box.left()) & (x <= box.right()) & (y >= box.top()) & (y <= box.bottom())
+        rows = seen[inside].tolist()
         if not rows:
-            self._tell("no cell in the box")
+            self._tell("no cell that is shown lies in the box")
             return
         menu = self.box_menu(calls, rows)
         menu.popup(QCursor.pos())
 
     def box_menu(self, calls: CellCalls, rows: list[int]) -> Any:
-        """Return the menu of what can be said of several cells."""
+        """Return the menu of what can be said of several cells; it is said of the record that is drawn now."""
+        record = self._drawn_record()
         menu = QMenu(self._canvas)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addSection(f"{len(rows)} cells are")
@@ -195,8 +212,8 @@ class CorrectingMode(QObject):
             return lambda corrector: corrector.set_state(calls, rows, state)
 
         for state in State:
-            menu.addAction(state.label).triggered.connect(partial(self._say, in_state(state)))
-        menu.addAction("not cells").triggered.connect(partial(self._say, lambda c: c.remove(calls, rows)))
+            menu.addAction(state.label).triggered.connect(partial(self._say, record, in_state(state)))
+        menu.addAction("not cells").triggered.connect(partial(self._say, record, lambda c: c.remove(calls, rows)))
         return menu
 
     @staticmethod

@@ -208,7 +208,7 @@ class FrameWindow(QMainWindow):
 
     def refresh(self) -> None:
         """Show the status; every figure on the window but the picture comes from here."""
-        status, analysis, frame = self.shown.status(), self.feed.latest_analysis(), self.shown.latest_frame()
+        status, analysis, frame = self.shown.status(), self.feed.latest_analysis(), self.feed.latest_frame()
         self.side.show_status(status, analysis, frame)
         self.side.show_cells(analysis)
         self.side.curve_note.setVisible(bool(self.feed.standing))
@@ -256,7 +256,7 @@ class FrameWindow(QMainWindow):
     # ---- what the user does ----------------------------------------------------------------------------------------
 
     def save_picture(self) -> Future[None] | None:
-        """Write the newest analysed frame with its calls as PNG into the pictures' folder."""
+        """Write the newest analysed frame, or the one that is held, with its calls as PNG into the pictures' folder."""
         analysis = self.feed.latest_analysis()
         if analysis is None:
             self.tell("no analysed frame to save yet")
@@ -319,7 +319,7 @@ class FrameWindow(QMainWindow):
             add("Calls", f"Show or hide {state.label} cells", state.label[0].upper(), switch.toggle)
         self.fit = add("Picture", "Fit the whole picture", "F", self.canvas.fit)
         add("Picture", "One camera pixel on one screen pixel", "1", self.canvas.actual_size)
-        self.freeze = add("Picture", "Hold the picture", "Z", lambda _: self._take_picture(), checked=False)
+        self.freeze = add("Picture", "Hold the picture", "Z", self._hold, checked=False)
         self.show_levels = add(
             "Picture", "Contrast plate", "C", lambda _: self._show_levels(), checked=on("levels", True)
         )
@@ -372,9 +372,15 @@ class FrameWindow(QMainWindow):
         self._told.connect(self._message.setText)
         self._picture_ready.connect(self._take_picture, Qt.ConnectionType.QueuedConnection)
 
+    def _hold(self, on: bool) -> None:
+        if on and self.canvas.picture is None:
+            self.freeze.setChecked(False)
+            self.tell("no picture to hold yet")
+            return
+        self.feed.hold(on)
+        self.canvas.set_note("held (Z)" if on else "")
+
     def _take_picture(self) -> None:
-        if self.freeze.isChecked():
-            return  # what is rendered in the meantime is replaced by newer pictures, as always
         picture = self.render_thread.take()
         if picture is not None:
             self.canvas.show_picture(picture)

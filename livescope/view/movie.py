@@ -1,14 +1,18 @@
 """A record as a movie: frames with the outlines of their cells in the colours of their state. Without Qt.
 
 Owns the drawing of a movie's frames and the file. A picture with its figures is drawn by `livescope.view.picture`.
+`python -m livescope.view.movie RECORD OUT [KEY]` is what a window asks for, see `main`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from livescope.calls import CellCalls, State
-from livescope.errors import RecordError
+from livescope.errors import LivescopeError, RecordError
 from livescope.frames import Frame
-from livescope.record.reader import Record
+from livescope.record.corrections import Correction, CorrectionLog, apply_corrections
+from livescope.record.layout import ImageKey
+from livescope.record.reader import Record, open_record
 from livescope.view.geometry import outline_segments
 from livescope.view.grey import AutoLevels, Grey8Converter
 from livescope.view.theme import STATE_COLOURS
 
-__all__ = ["save_movie"]
+__all__ = ["main", "save_movie"]
 
 MOST_SIDE_PX = 1024
 """Larger frames are reduced: a movie is for looking."""
@@ -36,6 +42,7 @@ def save_movie(
     image: str = "",
     rate_fps: float = 10.0,
     overlay: bool = True,
+    corrections: Sequence[Correction] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
     """Write an image of a record as MP4 (H.264) or GIF, by the path's suffix.
@@ -52,6 +59,8 @@ def save_movie(
         Frames a second of the movie.
     overlay
         Draw outlines.
+    corrections
+        What holds against the calls; with none they are as the model made them.
     progress
         Called with frames done and frames in all.
 
@@ -63,11 +72,12 @@ def save_movie(
     numbers = [number for number in range(len(record)) if record.place(number).image == image]
     if not numbers:
         raise RecordError(f"record {str(record.path)!r} has no frame of image {image!r}; images: {record.images}.")
+    pictures = _pictures(record, numbers, overlay, corrections, progress)
     try:
         if path.suffix == ".gif":
-            _write_gif(path, _pictures(record, numbers, overlay, progress), rate_fps)
+            _write_gif(path, pictures, rate_fps)
         elif path.suffix == ".mp4":
-            _write_mp4(path, _pictures(record, numbers, overlay, progress), rate_fps)
+            _write_mp4(path, pictures, rate_fps)
         else:
             raise RecordError(f"{str(path)!r}: a movie is written as .mp4 or .gif.")
     except OSError as error:
@@ -77,8 +87,51 @@ def save_movie(
     return [path]
 
 
+def main(arguments: list[str]) -> int:
+    """Write a record as its window shows it: the image that is looked at, with the corrections that hold.
+
+    Prints which it is where there are several, and that calls were corrected if they were.
+
+    Parameters
+    ----------
+    arguments
+        The record, the file to write, and an `ImageKey` as JSON; without it, or frames of it, the first image.
+
+    Returns
+    -------
+    int
+        Exit code; what is wrong goes to stderr.
+    """
+    try:
+        record, out = open_record(arguments[0]), Path(arguments[1])
+        image = _image_like(record, *(ImageKey.from_dict(json.loads(text)) for text in arguments[2:]))
+        standing = CorrectionLog(record.path).standing
+        save_movie(record, out, image=image, corrections=standing)
+    except LivescopeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    position = record.image(image)["position"]
+    said = [f"position {position}" if position else f"image {image or 'at the root'}"] if len(record.images) > 1 else []
+    print(", ".join([*said, *(["as corrected"] if standing else [])]))
+    return 0
+
+
+def _image_like(record: Record, key: ImageKey | None = None) -> str:
+    """Return the image of a frame with this key; its channel may lie beside others in one."""
+    found = (image for image in record.images if key is not None and _holds(record, image, key))
+    return next(found, next(iter(record.images), ""))
+
+
+def _holds(record: Record, image: str, key: ImageKey) -> bool:
+    return ImageKey.from_dict(record.image(image)) in (key, replace(key, channel=None))
+
+
 def _pictures(
-    record: Record, numbers: list[int], overlay: bool, progress: Callable[[int, int], None]
+    record: Record,
+    numbers: list[int],
+    overlay: bool,
+    corrections: Sequence[Correction],
+    progress: Callable[[int, int], None],
 ) -> Iterator[Image.Image]:
     levels, converter = AutoLevels(), Grey8Converter()
     calls: CellCalls | None = None
@@ -86,7 +139,8 @@ def _pictures(
     for done, number in enumerate(numbers):
         frame = record.frame(number)
         found = record.calls_of(frame.index)
-        calls = calls if found is None else found  # not `or`: no cell is an answer too
+        if found is not None:  # else those of the frame before
+            calls = apply_corrections(found, corrections)
         yield _draw(frame, converter(frame.pixels, *levels(frame.pixels)), calls if overlay else None, start)
         progress(done + 1, len(numbers))
 
@@ -136,3 +190,7 @@ def _write_mp4(path: Path, pictures: Iterator[Image.Image], rate_fps: float) -> 
         reason = ffmpeg.stderr.read().decode(errors="replace").strip()
     if ffmpeg.returncode:
         raise RecordError(f"{str(path)!r} cannot be written: {reason}. Choose another path, or write a .gif.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -140,6 +140,17 @@ class CallsItem(pg.GraphicsObject):
             self._bounds = bounds
         self.update()
 
+    @property
+    def shown(self) -> set[State]:
+        """States whose cells can be seen: none while the calls, or both outlines and markers, are off."""
+        return self.states if self.isVisible() and (self.outlines or self.rings) else set()
+
+    def visible_rows(self) -> NDArray[np.int64]:
+        """Rows of the drawn cells that can be seen: what is hidden must not be corrected."""
+        if self.drawing is None:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(np.isin(self.drawing.analysis.calls.state, [*self.shown]))
+
     def boundingRect(self) -> Any:  # noqa: N802 - Qt's name
         """The frame's rectangle."""
         return self._bounds

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from livescope.errors import LivescopeError
+from livescope.detect.bundle import bundled_names, load_bundle
+from livescope.errors import LivescopeError, ModelError
 from livescope.view.theme import THEMES
 
 if TYPE_CHECKING:
@@ -65,11 +66,28 @@ class Teaching(QObject):
             self.wizard.activateWindow()
             return
         window = self._window
-        model = window.shown.status().model
-        self.wizard = wizard = TrainWizard(window, THEMES[window.theme_name], model, _NETWORKS, learn_from)
+        start, why = self._start()
+        self.wizard = wizard = TrainWizard(window, THEMES[window.theme_name], start, _NETWORKS, learn_from)
+        if why:
+            wizard.train_page.setSubTitle(why)
+            wizard.train_page.start.setItemText(wizard.train_page.start.currentIndex(), Path(start).stem)  # not in use
+            window.tell(why)
         wizard.use_asked.connect(self._use)
         wizard.finished.connect(self._closed)
         wizard.show()
+
+    def _start(self) -> tuple[str, str]:
+        """Return a network to go on from that is there, and what is to be known of it: the run's own may be gone."""
+        shown = self._window.shown
+        model, status = shown.settings.detector.model, shown.status()
+        try:
+            found = load_bundle(model)
+        except ModelError as error:
+            start = status.model if status.model in bundled_names() else bundled_names()[0]
+            return start, f"{error} The training goes on from {start} unless you choose another."
+        if status.backend is None or status.backend.model_sha256 in ("", found.sha256):
+            return model, ""
+        return model, f"{model} has changed since it called these cells: choose what to go on from."
 
     def _closed(self, _result: int) -> None:
         self.wizard = None

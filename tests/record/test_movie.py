@@ -5,6 +5,7 @@ Beside the tests of the record, not of the window: those watch that no thread is
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livescope.calls import CellCalls
+from livescope.calls import CellCalls, State
 from livescope.errors import RecordError
 from livescope.frames import Frame, LossLedger
+from livescope.record.corrections import Correction, CorrectionLog
+from livescope.record.layout import ImageKey
 from livescope.record.reader import Record, open_record
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings
-from livescope.view.movie import save_movie
+from livescope.view.movie import main, save_movie
 
 
 @pytest.fixture
@@ -71,6 +74,36 @@ def test_every_frame_is_there_with_its_outlines(record: Record, tmp_path: Path, 
     outlined = [blue(picture) > 60 for picture in pictures]
     assert outlined == [True, True, False, False], "frame 1 shows the calls of frame 0, frame 2 has none of its own"
     assert steps[-1] == (4, 4)
+
+
+def test_corrections_hold_where_they_are_given(record: Record, tmp_path: Path) -> None:
+    gone = Correction(0, "remove", 0, -1, 60, 60, 30, None, State.LIVE, 0.1, "me", 0.0)
+    (file,) = save_movie(record, tmp_path / "a.gif", corrections=[gone])
+    with Image.open(file) as gif:
+        assert blue(np.asarray(gif.convert("RGB"))) == 0
+
+
+def test_a_window_gets_the_image_that_it_shows_as_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = RecordSettings(min_free_mb=0)
+    recorder = Recorder(tmp_path / "a.ome.zarr", settings, LossLedger(), run_settings=Settings(), on_error=print)
+    frames = []
+    for k, position in enumerate(["A1", "B1", "B1"]):
+        pixels = np.full((121, 160), 500 + k, np.uint16)
+        frames.append(Frame(pixels, k, 0, "Camera", float(k), 0.0, 12, position=position, pixel_um=0.65))
+        recorder.put(frames[-1])
+    recorder.close()
+    out = str(tmp_path / "a.gif")
+    for key, n_frames, said in (([], 1, "position A1"), ([frames[2]], 2, "position B1")):
+        assert main([str(recorder.path), out, *(json.dumps(ImageKey.of(frame).as_dict()) for frame in key)]) == 0
+        with Image.open(out) as gif:
+            assert gif.n_frames == n_frames
+        assert capsys.readouterr().out == f"{said}\n"
+    log = CorrectionLog(recorder.path)
+    log.save(log.take([Correction(0, "add", 1, -1, 60, 60, 30, State.LIVE, None, None, "me", 0.0)]))
+    assert main([str(recorder.path), out]) == 0
+    assert capsys.readouterr().out == "position A1, as corrected\n"
+    assert main([str(tmp_path), out]) == RecordError.exit_code
+    assert "not a livescope record" in capsys.readouterr().err
 
 
 def test_without_overlay_nothing_is_drawn_on_the_cells(record: Record, tmp_path: Path) -> None:

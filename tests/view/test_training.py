@@ -16,9 +16,10 @@ from PIL import Image
 from qtpy.QtCore import Qt
 
 from livescope.calls import State
-from livescope.detect.bundle import load_bundle
+from livescope.detect.bundle import load_bundle, write_card
+from livescope.detect.detector import BackendInfo
 from livescope.errors import SourceError
-from livescope.settings import SimulationSettings
+from livescope.settings import Settings, SimulationSettings
 from livescope.simulate.optics import render_field
 from livescope.train.settings import load_train_settings
 from livescope.view import train_request
@@ -278,6 +279,45 @@ def test_the_wizard_trains_as_the_commented_configs_do(
     assert asked.fit == told.fit.model_copy(update={"seed": asked.fit.seed})
     if start is None:  # otherwise it is that of the network it goes on from
         assert asked.normalisation == told.normalisation
+
+
+@pytest.fixture
+def own_network(tmp_path: Path) -> Path:
+    """A network of the user's own, whose card has a name that no file goes by."""
+    bundled = load_bundle("suspension")
+    path = tmp_path / "lab-3.onnx"
+    path.write_bytes(bundled.onnx_path.read_bytes())
+    write_card(bundled.card.model_copy(update={"name": "lab"}), path)
+    return path
+
+
+@pytest.mark.parametrize("found", ["same", "changed", "gone"])
+def test_corrections_of_an_own_network_are_learnt_from_where_it_can_be_loaded(
+    qtbot: Any, scripted: Any, tmp_path: Path, own_network: Path, found: str
+) -> None:
+    sha256 = load_bundle(own_network).sha256 if found == "same" else "1" * 64
+    scripted.settings = Settings.model_validate({"detector": {"model": str(own_network)}})
+    backend = BackendInfo("onnx", "CPU", "fp32", "lab", sha256)
+    scripted.fields = {"record": tmp_path, "model": "lab", "backend": backend}
+    if found == "gone":
+        own_network.unlink()
+    window = MainWindow(scripted)
+    qtbot.addWidget(window)
+    window.show()
+    window.teaching.fine_tune()
+    page = window.teaching.wizard.train_page
+    start = page.start.currentData()
+    assert start == ("adherent" if found == "gone" else str(own_network))
+    assert page.start.currentText().endswith("(in use)") is (found == "same")
+    request = replace(window.teaching.wizard.request, kind="records", folder=tmp_path)
+    assert request.config()["start"] == start  # so that labels can be looked at, and trained on
+    told = {
+        "same": "In a process of its own",
+        "changed": "has changed since it called these cells",
+        "gone": "from adherent unless you",
+    }
+    assert told[found] in page.subTitle()
+    window.close()
 
 
 class _Using(Future):  # type: ignore[type-arg]
