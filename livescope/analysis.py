@@ -107,7 +107,7 @@ class FrameAnalyser:
                 f"Raise detector.max_cells (at most {MAX_CELLS})." if rows < MAX_CELLS else "Cut the frames into parts."
             )
             self._told.setdefault(
-                f"a frame had more cells than the table's {rows} rows: counts are a lower bound. {more}"
+                f"a frame had as many cells as the table's {rows} rows, or more: counts are a lower bound. {more}"
             )
         if self._watch is not None:
             self._shifts |= dict.fromkeys(self._watch(frame, calls, self._bin))

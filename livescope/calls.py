@@ -67,7 +67,7 @@ class CellCalls:
     track
         (n,) int64, identity over frames; -1 where cells were not linked.
     saturated
-        True if the table was full: there were more cells than rows, and the counts are a lower bound.
+        True if the table was full: there were as many cells as rows, or more, and the counts are a lower bound.
     """
 
     frame_index: int

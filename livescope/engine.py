@@ -153,21 +153,22 @@ def make_int8(model: str, frames: Path, pixel_um: float | None, out: Path, conso
     SourceError
         Nothing to read.
     SettingsError
-        `out` is no ``.onnx`` file or cannot be written.
+        `out` is no ``.onnx`` file, the model's own, or cannot be written.
     """
     from livescope.acquire.files import iter_frames, open_pages
     from livescope.quantise import quantise
     from livescope.settings import CameraSettings
 
-    if out.suffix != ".onnx":
-        raise SettingsError(f"--out {str(out)!r} ends in {out.suffix!r}; a bundle is written as NAME.onnx.")
+    source = load_bundle(model)
+    if out.suffix != ".onnx" or out.resolve() == source.onnx_path.resolve():
+        raise SettingsError(f"--out {str(out)!r} must be a new file NAME.onnx; a bundle is never changed in place.")
     step = max(1, len(open_pages(frames)) // _CALIBRATION_FRAMES)
     chosen = [
         frame for n, (_, frame) in enumerate(iter_frames(frames, CameraSettings(pixel_um=pixel_um))) if n % step == 0
     ]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        bundle = quantise(load_bundle(model), chosen, f"{len(chosen)} frames of {frames.name}", out)
+        bundle = quantise(source, chosen, f"{len(chosen)} frames of {frames.name}", out)
     except OSError as error:
         raise SettingsError(f"--out {str(out)!r} cannot be written: {error.strerror}. Choose another folder.") from None
     gate = bundle.card.int8

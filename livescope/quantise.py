@@ -75,11 +75,13 @@ def quantise(bundle: Bundle, frames: Sequence[Frame], frames_are: str, target: P
     small = quantised(read_network(bundle), [_network_image(bundle, frame) for frame in frames[::2]])
     gate = judge(bundle, small, frames[1::2], frames_are)
     path = target or bundle.onnx_path
-    if path != bundle.onnx_path:
+    if path.resolve() != bundle.onnx_path.resolve():
         copyfile(bundle.onnx_path, path)
-        seen = bundle.onnx_path.with_suffix(".seen.txt")
+        seen, copy = (one.with_suffix(".seen.txt") for one in (bundle.onnx_path, path))
         if seen.is_file():  # by which `livescope evaluate` knows the pictures of the training
-            copyfile(seen, path.with_suffix(".seen.txt"))
+            copyfile(seen, copy)
+        else:  # what an older bundle of that name had seen is not this one's
+            copy.unlink(missing_ok=True)
     path.with_suffix(".int8.onnx").write_bytes(small.SerializeToString())
     write_card(bundle.card.model_copy(update={"int8": gate}), path)
     return load_bundle(path)

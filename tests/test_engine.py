@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,5 +120,26 @@ def test_an_eight_bit_version_that_does_not_agree_does_not_pass(frames: Path, mo
 
 
 def test_an_eight_bit_version_needs_a_bundle_to_write(frames: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is written as NAME\.onnx"):
+    with pytest.raises(SettingsError, match=r"must be a new file NAME\.onnx"):
         make_int8("simulated", frames, 0.65, tmp_path / "plan", CONSOLE)
+    own = copied("simulated", tmp_path / "own.onnx")
+    again = own.parent / "sub" / ".." / own.name
+    own_card = own.with_suffix(".card.yaml").read_bytes()
+    with pytest.raises(SettingsError, match=r"must be a new file NAME\.onnx; a bundle is never changed in place"):
+        make_int8(str(own), frames, 0.65, again, CONSOLE)
+    assert own.with_suffix(".card.yaml").read_bytes() == own_card
+
+
+def copied(model: str, path: Path) -> Path:
+    """Copy network and card of a bundle, nothing else."""
+    for suffix in (".onnx", ".card.yaml"):
+        shutil.copyfile(load_bundle(model).onnx_path.with_suffix(suffix), path.with_suffix(suffix))
+    return path
+
+
+def test_an_eight_bit_version_does_not_take_over_what_another_model_has_seen(frames: Path, tmp_path: Path) -> None:
+    out = copied("suspension", tmp_path / "out.onnx")
+    out.with_suffix(".seen.txt").write_text("pictures of the old one")
+    make_int8(str(copied("simulated", tmp_path / "bare.onnx")), frames, 0.65, out, CONSOLE)
+    assert load_bundle(out).name == "simulated"
+    assert not out.with_suffix(".seen.txt").exists()

@@ -93,6 +93,11 @@ class AdaptedDetector:
         """Nothing to say."""
         return ()
 
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """(H, W) of the network's input, None where it takes any."""
+        return self._picture.size
+
     def prepare(self, spec: FrameSpec) -> None:
         """Choose the bin for frames of this shape.
 

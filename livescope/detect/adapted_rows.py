@@ -26,6 +26,10 @@ __all__ = ["box_rows", "map_rows"]
 
 Rows = NDArray[np.float32]
 Outputs = dict[str, NDArray[Any]]
+_SLACK = 0.01
+"""So far beyond 0 and 1 a chance may lie, from rounding."""
+_SUM_SLACK = 1e-3
+"""So far from 1 chances may sum."""
 _SURE = 1e-4
 """Chances are kept this far from 0 and 1, so that their logits are finite."""
 
@@ -61,13 +65,13 @@ def map_rows(
     Raises
     ------
     ModelError
-        The output is of another shape, or has too few classes.
+        The output is of another shape, has too few classes, or holds no such values as the card says.
     """
     if not np.isfinite(output).all():
         return np.full((1, TABLE_COLUMNS), np.nan, np.float32)
     live, dead, other = _class_chances(adapter, output, channels_last)
-    pitch = size[0] / live.shape[0]
-    if pitch != int(pitch) or pitch != size[1] / live.shape[1]:
+    pitch = size[0] / max(live.shape[0], 1)
+    if pitch != int(pitch) or pitch * live.shape[1] != size[1]:
         raise ModelError(
             f"a class map of {live.shape[0]} x {live.shape[1]} does not fit an input of {size[0]} x {size[1]}; each of "
             "its pixels must stand for a whole number of the input's."
@@ -95,7 +99,13 @@ def _class_chances(adapter: ClassMap, output: NDArray[Any], channels_last: bool)
     classes = adapter.classes
     wanted = (classes.live, classes.dead, classes.cell)
     if adapter.values == "classes":
-        numbers = output.reshape(output.shape[-2:] if not channels_last or output.ndim == 3 else output.shape[1:3])
+        numbers = output[..., 0] if channels_last and output.ndim == 4 and output.shape[3] == 1 else output
+        if numbers.ndim < 2 or math.prod(numbers.shape[:-2]) != 1:
+            raise ModelError(
+                f"class numbers of shape {output.shape} were given; livescope needs (1, h, w) or (1, 1, h, w). For "
+                "(1, C, h, w) set adapter.values in the card to logits or chances."
+            )
+        numbers = numbers.reshape(numbers.shape[-2:])
         return [(numbers == index).astype(np.float32) if index is not None else _none(numbers) for index in wanted]
     if output.ndim != 4 or output.shape[0] != 1:
         raise ModelError(f"a class map of shape {output.shape} was given; livescope needs (1, C, h, w).")
@@ -107,11 +117,28 @@ def _class_chances(adapter: ClassMap, output: NDArray[Any], channels_last: bool)
             f"adapter.classes names class {highest}, but the network's map has {len(scores)}, counted from 0. "
             "Mend the card."
         )
+    _check_values(adapter, scores)
     if adapter.values == "logits":
         # of one logit alone the other class is its absence, of logit 0
         others = np.zeros_like(scores) if len(scores) == 1 else scores[:0]
         scores = softmax(np.concatenate([scores, others]), axis=0)
     return [scores[index] if index is not None else _none(scores[0]) for index in wanted]
+
+
+def _check_values(adapter: ClassMap, scores: NDArray[np.float32]) -> None:
+    """Refuse chances where the card says logits, and logits where it says chances: both would give wrong numbers."""
+    low, high = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if adapter.values == "chances" and (low < -_SLACK or high > 1 + _SLACK):
+        raise ModelError(
+            f"the class map holds values from {low:.3g} to {high:.3g}, but chances lie between 0 and 1. Mend the card: "
+            "adapter.values: logits, or export the network with its softmax or sigmoid."
+        )
+    sums_to_one = len(scores) > 1 and scores.size > 0 and bool((np.abs(scores.sum(axis=0) - 1) <= _SUM_SLACK).all())
+    if adapter.values == "logits" and low >= 0 and high <= 1 and sums_to_one:
+        raise ModelError(
+            "the class map holds chances (0 to 1, together 1 at each pixel), but the card says logits. Mend the card: "
+            "adapter.values: chances."
+        )
 
 
 def _none(like: NDArray[Any]) -> NDArray[np.float32]:
@@ -154,7 +181,7 @@ def box_rows(adapter: Boxes, outputs: Outputs, size: tuple[int, int]) -> Rows:
     Raises
     ------
     ModelError
-        The outputs are of other shapes.
+        The outputs are of other shapes, or scores of cells are no chances.
     """
     if adapter.detections:
         table = _columns(outputs[adapter.detections], 6)
@@ -169,6 +196,12 @@ def box_rows(adapter: Boxes, outputs: Outputs, size: tuple[int, int]) -> Rows:
     known = [index for index in (classes.live, classes.dead, classes.cell) if index is not None]
     kept = np.isin(numbers, known) | ~np.isfinite(numbers)
     boxes, scores, numbers = boxes[kept], scores[kept], numbers[kept]
+    finite = scores[np.isfinite(scores)]
+    if len(finite) and not -_SLACK <= finite.min() <= finite.max() <= 1 + _SLACK:
+        raise ModelError(
+            f"the boxes have scores from {finite.min():.3g} to {finite.max():.3g}; livescope needs chances, 0 to 1. "
+            "Export the network with its softmax or sigmoid, or divide percentages by 100 in it."
+        )
     if adapter.unit == "parts":
         boxes = boxes * np.array([size[1], size[0], size[1], size[0]], np.float32)
     half = np.maximum((boxes[:, [3, 2]] - boxes[:, [1, 0]]) / 2, 0.5)

@@ -12,7 +12,7 @@ from livescope.calls import CellCalls, ray_angles
 from livescope.detect.normalise import Normalisation, levels
 from livescope.frames import Pixels
 
-__all__ = ["CELL_FEATURES", "FEATURES", "IMAGE_FEATURES", "appearance", "clipped", "unevenness"]
+__all__ = ["CELL_FEATURES", "FEATURES", "IMAGE_FEATURES", "appearance", "clipped", "counts", "unevenness"]
 
 IMAGE_FEATURES = ("darkest", "dark", "bright", "brightest", "grain", "fine", "middle", "coarse")
 """Of the normalised picture, at the network's pixels: asinh of the percentiles 0.5, 5, 95 and 99.5; log of the mean
@@ -46,10 +46,13 @@ def appearance(pixels: Pixels, calls: CellCalls, normalisation: Normalisation, b
 
     Returns
     -------
-    (16,) float64; those of the cells are NaN where fewer than 3 were called.
+    (16,) float64; those of the cells are NaN where fewer than 3 were called, all are where the frame is less than two
+    network pixels high or wide.
     """
     black, inv_gain = levels(pixels, normalisation)
     features = np.full(len(FEATURES), np.nan)
+    if min(pixels.shape) < 2 * bin_px:
+        return features
     features[: len(IMAGE_FEATURES)] = _of_image(_patches(pixels, bin_px), black, inv_gain)
     if len(calls) >= _LEAST_CELLS:
         features[len(IMAGE_FEATURES) :] = _of_cells(pixels, calls, black, inv_gain, bin_px)
@@ -70,6 +73,12 @@ def _is_an_end(value: int) -> bool:
     """
     ones = value // (value & -value) if value else 0
     return ones >= 2**8 - 1 and ones & (ones + 1) == 0
+
+
+def counts(pixels: Pixels) -> tuple[float, float]:
+    """Median and 99th percentile of a frame."""
+    middle, top = np.percentile(pixels[:: _step(pixels), :: _step(pixels)], (50, 99))
+    return float(middle), float(top)
 
 
 def unevenness(pixels: Pixels) -> float:

@@ -57,7 +57,7 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTo
 class Validation(BaseModel):
     """How the model did on images kept out of its training: one row of the card's validation sheet."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str
     """Which images, and how they were kept apart from the training."""
@@ -80,7 +80,7 @@ class Validation(BaseModel):
 class Int8(BaseModel):
     """How the 8-bit version agrees with the network itself, on frames that did not set its ranges."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     frames: str
     """Which frames."""
@@ -101,7 +101,7 @@ class Int8(BaseModel):
 class Card(BaseModel):
     """What a user must know of a network before trusting it; read from ``NAME.card.yaml``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     version: str

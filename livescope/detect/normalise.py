@@ -30,7 +30,7 @@ _QUANTUM = 1.0
 class Background(BaseModel):
     """Bright-field: the background's level is black, and `contrast` times that level becomes 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["background"] = "background"
     contrast: float = Field(default=0.1, gt=0, le=1)
@@ -40,7 +40,7 @@ class Background(BaseModel):
 class Spread(BaseModel):
     """Any modality, unknown camera offset: the median is black, and the distance between two percentiles becomes 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["spread"] = "spread"
     low: float = Field(default=1.0, ge=0, lt=50)
@@ -53,7 +53,7 @@ class Spread(BaseModel):
 class Fixed(BaseModel):
     """Networks made elsewhere that expect e.g. 8 bit pixels divided by 255: `black` becomes 0 and `white` 1, always."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["fixed"] = "fixed"
     black: float = 0.0

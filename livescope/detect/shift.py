@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.cluster.vq import kmeans2
 
 from livescope.calls import CellCalls, State
-from livescope.detect.appearance import CELL_FEATURES, FEATURES, IMAGE_FEATURES, appearance, clipped, unevenness
-from livescope.detect.normalise import Normalisation
+from livescope.detect.appearance import CELL_FEATURES, FEATURES, IMAGE_FEATURES, appearance, clipped, counts, unevenness
+from livescope.detect.normalise import Fixed, Normalisation
 from livescope.frames import Frame
 
 __all__ = ["LIVE", "PICTURES", "ShiftReference", "ShiftWatch", "Subset", "WatchPace", "reference_of"]
@@ -35,6 +35,12 @@ _MARGIN, _FEW_MARGIN = 1.1, 1.3
 """The limit is the 99th percentile of the distances times this; the second where frames are few and none kept out."""
 _POOLED = 0.8
 """Median distance of pooled frames, parts of the limit, that is a shift as well; that of fields kept out is 0.5."""
+_PLACE_UM = 100
+"""Grid of the stage, finer than fields: one that stands still is on four of its places at most, however it trembles."""
+_HIGHEST, _HIGHEST_MIDDLE, _LOWEST, _LOWEST_DARK = 2.5, 1.5, -1.0, 0.05
+"""Of a card's fixed black (0) and white (1): a frame whose 99th percentile or median is above the first two, or whose
+99th percentile is below the third, is of other counts; the fourth where black is 0 counts, below which nothing is. A
+network of standardised pictures, whose white is one deviation, gets up to 2.3."""
 _FLOOR = 0.05
 """Least deviation of a feature."""
 _NAMED, _NAMED_Z = 3, 2.0
@@ -74,7 +80,7 @@ _WORDS = {
 class Subset(BaseModel):
     """One kind of training data: where its frames crowd in the space of `FEATURES`, and the spread around that."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str
     """What it is, with a short hash of its pictures (none in cards of before December 2026)."""
@@ -98,7 +104,7 @@ class Subset(BaseModel):
 class ShiftReference(BaseModel):
     """How frames of the training look, part of a model's card; `reference_of` makes it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     subsets: tuple[Subset, ...] = Field(min_length=1)
     clipped: float = Field(ge=0, le=1)
@@ -112,6 +118,14 @@ class ShiftReference(BaseModel):
             raise ValueError(f"means: each must hold {len(FEATURES)} numbers")
         if any(len(row) != k + 1 for one in self.subsets for k, row in enumerate(one.covariance)):
             raise ValueError("covariance: row k of the lower triangle must hold k + 1 numbers")
+        for one in self.subsets:
+            try:
+                np.linalg.cholesky(one.full())
+            except np.linalg.LinAlgError:
+                raise ValueError(
+                    f"covariance of {one.data!r}: no spread of anything (not positive definite); make it with "
+                    "`livescope calibrate`, or leave shift out"
+                ) from None
         return self
 
 
@@ -170,7 +184,8 @@ def _subset(name: str, rows: NDArray[np.float64]) -> Subset:
     return Subset(
         data=name,
         means=tuple(tuple(round(float(v), 3) for v in mean) for mean in means[np.unique(member)]),
-        covariance=tuple(tuple(float(f"{v:.3g}") for v in row[: k + 1]) for k, row in enumerate(covariance)),
+        # rounded by far less than the least deviation, or it might be no covariance any more
+        covariance=tuple(tuple(float(f"{v:.5g}") for v in row[: k + 1]) for k, row in enumerate(covariance)),
     )
 
 
@@ -192,6 +207,15 @@ class _Space:
         distances = np.sqrt(np.einsum("ki,ij,kj->k", off, inverse, off) / measured.sum())
         nearest = int(distances.argmin())
         return float(distances[nearest]), (look - self._means[nearest]) / np.sqrt(np.diag(self._covariance))
+
+
+def _told_of(deviations: NDArray[np.float64]) -> tuple[str, str]:
+    """Name the topic of the largest of (16,) deviations, and say what is off and what to check."""
+    order = np.argsort(-np.abs(np.nan_to_num(deviations)))[:_NAMED]
+    named = [FEATURES[k] for k in order if abs(deviations[k]) >= _NAMED_Z] or [FEATURES[order[0]]]
+    words = ", ".join(_WORDS[name][int(deviations[FEATURES.index(name)] > 0)] for name in named)
+    topics = [topic for topic, names in _TOPICS.items() if set(names) & set(named)]
+    return topics[0], f"{words}. {'. '.join(_HINTS[topic] for topic in topics)}"
 
 
 class Watched(Protocol):
@@ -225,18 +249,25 @@ class WatchPace:
     every_s
         Frames that come sooner than this after one that was looked at are not, by `Frame.time_s`.
     pooled
-        Frames that together may be nearer to the limit than one alone before there is a warning; 0 pools none.
+        Looks that together may be nearer to the limit than one alone before there is a warning; 0 pools none.
+    by_place
+        Of each place of the stage only the newest look counts among those.
     """
 
     patience: int
     every_s: float
     pooled: int
+    by_place: bool
 
 
-PICTURES = WatchPace(patience=1, every_s=0.0, pooled=8)
+PICTURES = WatchPace(patience=1, every_s=0.0, pooled=8, by_place=False)
 """Pictures of different fields: each counts, and many that are all a little off count as well."""
-LIVE = WatchPace(patience=3, every_s=0.5, pooled=0)
-"""A run: what lasts counts, and looking (5 to 10 ms) takes under 2 % of the time."""
+LIVE = WatchPace(patience=3, every_s=0.5, pooled=8, by_place=True)
+"""A run: what lasts counts, and looking (5 to 10 ms) takes under 2 % of the time.
+
+Looks at one place are one picture: 28 of 1068 LDC tiles and 1 of 15 Usiigaci fields lie beyond `_POOLED` of the limit
+with the model that was trained on them, and would in all frames of a run. Of 8 such pictures the median never did.
+"""
 
 
 class ShiftWatch:
@@ -263,7 +294,7 @@ class ShiftWatch:
         self._looked = 0
         self._off: dict[str, int] = {}
         self._told: set[str] = set()
-        self._distances: deque[float] = deque(maxlen=max(pace.pooled, 1))
+        self._distances: dict[object, float] = {}
         self._states: deque[tuple[int, int]] = deque(maxlen=_ALL_DEAD_FRAMES)
         self.distance: float | None = None
 
@@ -287,6 +318,12 @@ class ShiftWatch:
         if not self._spaces:
             return
         look = appearance(frame.pixels, calls, self._card.normalisation, bin_px)
+        if not np.isfinite(look).any():  # too few pixels to see anything in
+            self.distance = None
+            return
+        yield from self._unlike(frame, look)
+
+    def _unlike(self, frame: Frame, look: NDArray[np.float64]) -> Iterator[tuple[str, str]]:
         whole = bool(np.isfinite(look).all())
         self.distance, deviations = np.inf, look
         for space in self._spaces:
@@ -294,22 +331,40 @@ class ShiftWatch:
             parts = distance / (space.subset.limit if whole else space.subset.limit_image)
             if parts < self.distance:
                 self.distance, deviations = parts, off
-        self._distances.append(self.distance)
-        pooled = self._pace.pooled > 0 and len(self._distances) == self._pace.pooled
-        if self.distance <= 1 and not (pooled and np.median(self._distances) > _POOLED):
-            return
-        order = np.argsort(-np.abs(np.nan_to_num(deviations)))[:_NAMED]
-        named = [FEATURES[k] for k in order if abs(deviations[k]) >= _NAMED_Z] or [FEATURES[order[0]]]
-        words = ", ".join(_WORDS[name][int(deviations[FEATURES.index(name)] > 0)] for name in named)
-        topics = [topic for topic, names in _TOPICS.items() if set(names) & set(named)]
-        hints = ". ".join(_HINTS[topic] for topic in topics)
-        yield (
-            f"unlike {topics[0]}",
-            f"frame {frame.index} does not look like what model {self._card.name!r} was trained on "
-            f"({self.distance:.1f} times the distance that is usual there): {words}. {hints}. Calls may be wrong.",
-        )
+        together = self._pool(frame, self.distance)
+        topic, what = _told_of(deviations)
+        trained = f"what model {self._card.name!r} was trained on"
+        if self.distance > 1:
+            yield (
+                f"unlike {topic}",
+                f"frame {frame.index} does not look like {trained} ({self.distance:.1f} times the distance that is "
+                f"usual there): {what}. Calls may be wrong.",
+            )
+        if together > _POOLED and not any(told.startswith("unlike") for told in self._told):
+            yield (
+                "unlike together",
+                f"the last {self._pace.pooled} looks, up to frame {frame.index}, were judged together and do not look "
+                f"like {trained}: their median distance is {together:.2f} of the limit for one look, where at most "
+                f"{_POOLED:g} is usual for so many. In frame {frame.index}: {what}. Calls may be wrong.",
+            )
+
+    def _pool(self, frame: Frame, distance: float) -> float:
+        """Keep a distance among the newest that are judged together; returns their median, 0 while they are few."""
+        place: object = self._looked
+        if self._pace.by_place:
+            place = (
+                frame.position,
+                *(None if um is None else round(um / _PLACE_UM) for um in (frame.x_um, frame.y_um)),
+            )
+        self._distances.pop(place, None)
+        self._distances[place] = distance
+        if len(self._distances) > self._pace.pooled:
+            del self._distances[next(iter(self._distances))]
+        full = 0 < self._pace.pooled == len(self._distances)
+        return float(np.median(list(self._distances.values()))) if full else 0.0
 
     def _light(self, frame: Frame) -> Iterator[tuple[str, str]]:
+        yield from self._counts(frame)
         piled, uneven = clipped(frame.pixels), unevenness(frame.pixels)
         usual = (0.0, 0.0) if self._card.shift is None else (self._card.shift.clipped, self._card.shift.unevenness)
         if piled > max(_LEAST_CLIPPED, 1.5 * usual[0]):
@@ -324,6 +379,24 @@ class ShiftWatch:
                 f"the light of frame {frame.index} is uneven by {uneven:.0%} over the field: centre the lamp and the "
                 "condenser, or have the camera correct the shading (flat field); cells in the dim parts are called "
                 "less reliably.",
+            )
+
+    def _counts(self, frame: Frame) -> Iterator[tuple[str, str]]:
+        """Tell a frame whose counts are not those that a card with fixed black and white means."""
+        fixed = self._card.normalisation
+        if not isinstance(fixed, Fixed) or fixed.white - fixed.black <= 1:  # a network that takes counts as they are
+            return
+        middle, top = counts(frame.pixels)
+        normal_middle, normal_top = ((count - fixed.black) / (fixed.white - fixed.black) for count in (middle, top))
+        high = normal_top > _HIGHEST or normal_middle > _HIGHEST_MIDDLE
+        if high or normal_top < (_LOWEST if fixed.black > 0 else _LOWEST_DARK):
+            yield (
+                "counts",
+                f"frame {frame.index} lies far {'above' if high else 'below'} what model {self._card.name!r} takes: "
+                f"its median is {middle:.0f} counts and its 99th percentile {top:.0f}, while normalisation in the card "
+                f"says black {fixed.black:g}, white {fixed.white:g}. Set white there to the count that is the "
+                "network's 1 with this camera and import the network again, or set the camera to the bits that the "
+                "model knows. Calls mean nothing.",
             )
 
     def _cells(self, calls: CellCalls, bin_px: int) -> Iterator[tuple[str, str]]:

@@ -11,19 +11,25 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
+from livescope.detect.adapted import AdaptedDetector
 from livescope.detect.bundle import CARD_SUFFIX, Bundle, Card, load_bundle, read_card, write_card
-from livescope.detect.network import read_network
+from livescope.detect.detector import Detector
+from livescope.detect.onnx_runtime import OnnxDetector
 from livescope.detect.screen import MAX_NETWORK_BYTES, screened
 from livescope.errors import ModelError
 from livescope.exchange.package import Package, read_file
+from livescope.frames import Frame
 
 __all__ = ["Adopted", "adopt", "take_in"]
 
 _SEEN = ".seen.txt"
 _BESIDE = (_SEEN, ".int8.onnx")
 """Endings of files that a bundle may have beside network and card."""
+_TRIED, _TRIED_ROWS = (256, 256), 16
+"""Pixels and rows of the blank frame that a new bundle is tried with, where the network does not fix its size."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,9 +68,9 @@ def adopt(source: Path, out: Path, card: Path | None = None) -> Adopted:
     ------
     ModelError
         The package is damaged, has no ONNX weights, names files from elsewhere, or its network does not give what its
-        test tensors say; there is no card, or it does not fit the network.
+        test tensors say; there is no card, or it does not fit the network; `out` is a folder.
     BackendError
-        ONNX Runtime refuses the network.
+        ONNX Runtime refuses the network, or fails on a blank frame.
     """
     if out.suffix != ".onnx":
         raise ModelError(f"--out {str(out)!r} ends in {out.suffix!r}; a bundle's network ends in '.onnx'.")
@@ -88,17 +94,27 @@ def adopt(source: Path, out: Path, card: Path | None = None) -> Adopted:
             if seen is not None:  # the network was trained on these whatever the card
                 draft.with_suffix(_SEEN).write_bytes(seen)
             _try(load_bundle(draft))
-            made = list(Path(folder).iterdir())
-            for path in made:
-                path.replace(out.parent / path.name)
-            # what an older bundle of that name had seen, and its 8-bit version, are not the new one's
-            for old in {out.with_suffix(ending).name for ending in _BESIDE} - {path.name for path in made}:
-                (out.parent / old).unlink(missing_ok=True)
+            _move(Path(folder), out)
     except OSError as error:
         raise ModelError(
             f"--out {str(out)!r} cannot be written: {error.strerror or error}. Choose another path."
         ) from None
     return Adopted(load_bundle(out), checked)
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Put a new bundle in its place, network and card last."""
+    bundle = (out, out.with_suffix(CARD_SUFFIX))
+    beside = [out.with_suffix(ending) for ending in _BESIDE]
+    for target in (*bundle, *beside):
+        if target.is_dir():
+            raise ModelError(f"--out {str(out)!r} cannot be written: {str(target)!r} is a folder. Choose another path.")
+    for target in (*beside, *bundle):
+        new = folder / target.name
+        if new.is_file():
+            new.replace(target)
+        else:  # what an older bundle of that name had seen, and its 8-bit version, are not the new one's
+            target.unlink(missing_ok=True)
 
 
 def _card(source: Path, given: Path | None, brought: bytes | None, draft: Path, sha256: str) -> Card:
@@ -118,10 +134,14 @@ def _card(source: Path, given: Path | None, brought: bytes | None, draft: Path, 
 
 
 def _try(bundle: Bundle) -> None:
-    """Refuse a card that does not fit its network, before anybody relies on it."""
+    """Refuse a card that does not fit its network, before anybody relies on it: one blank frame is run."""
     if bundle.card.adapter is None:
-        read_network(bundle)
-        return
-    from livescope.detect.adapted import AdaptedDetector
-
-    AdaptedDetector(bundle, max_cells=1, threads=1).close()
+        detector: Detector = OnnxDetector(bundle, _TRIED_ROWS, threads=1)
+        height, width = _TRIED
+    else:
+        detector = adapted = AdaptedDetector(bundle, _TRIED_ROWS, threads=1)
+        height, width = (fixed or side for fixed, side in zip(adapted.size, _TRIED, strict=True))
+    blank = Frame(np.zeros((height, width), np.uint8), 0, 0, "blank", 0.0, 0.0, 8, pixel_um=bundle.card.pixel_um)
+    detector.prepare(blank.spec)
+    detector.poll(detector.submit(blank))
+    detector.close()

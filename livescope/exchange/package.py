@@ -109,7 +109,7 @@ class Package:
     def file(self, name: object, most: int, sha256: object = None) -> bytes:
         """Read a file of the package, never one from elsewhere."""
         place = PurePosixPath(str(name))
-        if not isinstance(name, str) or place.is_absolute() or ".." in place.parts or any(c in name for c in ":\\"):
+        if not isinstance(name, str) or place.is_absolute() or ".." in place.parts or any(c in name for c in ":\\\0"):
             raise ModelError(
                 f"{str(self._source)!r} takes {name!r} from outside itself; livescope reads files within a package "
                 "only. Download the whole package (as .zip) and give that."
@@ -155,7 +155,12 @@ class Package:
     def attached(self, ending: str) -> bytes | None:
         """Bytes of the attachment of that ending, None without one."""
         listed = self._tree.get("attachments") or []
-        files = listed.get("files", []) if isinstance(listed, dict) else listed  # as in format 0.4, and 0.5
+        files = listed.get("files") or [] if isinstance(listed, dict) else listed  # as in format 0.4, and 0.5
+        if not isinstance(files, list):
+            raise ModelError(
+                f"{str(self._source)!r} has attachments {files!r}, which is no list of files. Get it again, or ask its "
+                "authors."
+            )
         for one in files:
             name, sha256 = (one.get("source"), one.get("sha256")) if isinstance(one, dict) else (one, None)
             if isinstance(name, str) and name.endswith(ending):
@@ -165,7 +170,7 @@ class Package:
     def compare(self, network: bytes) -> str:
         """Run the network on the package's test tensors; returns what was compared."""
         given, wanted = self._tensors("inputs"), self._tensors("outputs")
-        described = [*self._tree.get("inputs", []), *self._tree.get("outputs", [])]
+        described = [*self._tree["inputs"], *self._tree["outputs"]]
         processed = any(one.get("preprocessing") or one.get("postprocessing") for one in described)
         try:
             session = open_session(network, 1, "CPUExecutionProvider", str(self._source))
@@ -175,29 +180,35 @@ class Package:
         except (*FAILURES, ValueError) as error:
             raise ModelError(f"the network in {str(self._source)!r} fails on its test tensors: {error}") from None
         for answer, truth in pairs:
-            if answer.shape != truth.shape or not np.isfinite(answer).all():
-                raise ModelError(
-                    f"the network in {str(self._source)!r} gives {answer.shape} for its test tensors, which say "
-                    f"{truth.shape}. Get it again, or ask its authors."
-                )
-            difference = float(np.abs(answer.astype(np.float64) - truth).max(initial=0.0))
-            if not processed and difference > _TOLERANCE * max(1.0, float(np.abs(truth).max(initial=0.0))):
-                raise ModelError(
-                    f"the network in {str(self._source)!r} differs from its test tensors by {difference:.2g}. Get it "
-                    "again, or ask its authors."
-                )
+            self._agree(answer, truth, values=not processed)
         if processed:
             return "shapes agree with the test tensors; their values were not compared, since they include processing"
         return "test tensors reproduced"
+
+    def _agree(self, answer: NDArray[Any], truth: NDArray[Any], values: bool) -> None:
+        """Refuse an answer of another shape, not finite, or of other values than the truth where those are to agree."""
+        if answer.shape != truth.shape or not np.isfinite(answer).all():
+            raise ModelError(
+                f"the network in {str(self._source)!r} gives {answer.shape} for its test tensors, which say "
+                f"{truth.shape}. Get it again, or ask its authors."
+            )
+        # in float64, as an unsigned difference would wrap
+        difference = float(np.abs(answer.astype(np.float64) - truth.astype(np.float64)).max(initial=0.0))
+        most = _TOLERANCE * max(1.0, float(np.abs(truth).max(initial=0)))
+        if values and not difference <= most:
+            raise ModelError(
+                f"the network in {str(self._source)!r} differs from its test tensors by {difference:.2g}. Get it "
+                "again, or ask its authors."
+            )
 
     def _tensors(self, side: str) -> list[NDArray[Any]]:
         described = self._tree.get(side)
         if not isinstance(described, list) or not all(isinstance(one, dict) for one in described):
             raise ModelError(f"{str(self._source)!r} does not describe its {side}.")
-        files = [one.get("test_tensor") for one in described]
-        if not any(files):
-            files = list(self._tree.get(f"test_{side}") or [])  # format 0.4
-        if not files or not all(files):
+        files: object = [one.get("test_tensor") for one in described]
+        if not any(one.get("test_tensor") for one in described):
+            files = self._tree.get(f"test_{side}")  # format 0.4
+        if not isinstance(files, list) or not files or not all(files):
             raise ModelError(
                 f"{str(self._source)!r} brings no test tensors for its {side}: nothing shows that the network works. "
                 "Get a package with them."
@@ -217,10 +228,14 @@ def _tensor(content: bytes, name: str) -> NDArray[Any]:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        if dtype.kind not in "biuf":
+            raise ValueError(f"it holds {dtype}; livescope takes booleans, integers and floating point")
+        if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
             raise ValueError(f"its header claims {shape} of {dtype}")
         file.seek(0)
         array: NDArray[Any] = np.load(file, allow_pickle=False)
+        if not np.isfinite(array).all():
+            raise ValueError("some of them are not finite")
     except (ValueError, EOFError, OSError) as error:
         raise ModelError(f"test tensor {name!r} is no .npy file of numbers: {error}. Get the package again.") from None
     return array

@@ -10,6 +10,7 @@ import tifffile
 import yaml
 from network_kit import as_frame, disc_frame, make_bundle
 from onnx import parser
+from scipy.special import softmax
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
@@ -151,7 +152,7 @@ def test_more_cells_than_rows_is_said(bundle: Bundle) -> None:
     calls = analyser(as_frame(disc_frame(LIVE, DEAD, (128, 208)))).calls
     assert calls.saturated
     assert len(calls) <= 3
-    assert any("more cells than the table's 3 rows" in warning for warning in analyser.warnings)
+    assert any("as many cells as the table's 3 rows, or more" in warning for warning in analyser.warnings)
 
 
 def test_it_is_a_detector_that_says_what_it_uses(bundle: Bundle) -> None:
@@ -276,6 +277,63 @@ def test_a_map_at_a_quarter_of_the_size_keeps_places_and_padding_out() -> None:
     np.testing.assert_allclose(rows[0, [0, 2, 3]], [0.9, 23.5, 23.5], rtol=1e-5)
     assert rows[0, 1] > 5
     np.testing.assert_allclose(rows[0, 4:], 8, atol=3.5)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_chances_and_logits_are_not_taken_for_each_other(last: bool) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (1, 3, 16, 16)).astype(np.float32)
+    maps = {"logits": logits, "chances": softmax(logits, axis=1)}
+    if last:
+        maps = {values: np.moveaxis(one, 1, -1) for values, one in maps.items()}
+    adapters = {values: ClassMap(classes=Classes(live=1, dead=2), values=values) for values in maps}
+    for values, adapter in adapters.items():
+        map_rows(adapter, maps[values], (16, 16), (16, 16), 4.0, last)
+    with pytest.raises(ModelError, match=r"holds chances .* the card says logits.*values: chances"):
+        map_rows(adapters["logits"], maps["chances"], (16, 16), (16, 16), 4.0, last)
+    with pytest.raises(ModelError, match=r"holds values from -\d.* chances lie between 0 and 1.*values: logits"):
+        map_rows(adapters["chances"], maps["logits"], (16, 16), (16, 16), 4.0, last)
+
+
+def test_a_single_logit_between_0_and_1_is_a_logit() -> None:
+    adapter = ClassMap(classes=Classes(cell=0))
+    assert len(map_rows(adapter, np.full((1, 1, 16, 16), 0.5, np.float32), (16, 16), (16, 16), 4.0)) > 0
+
+
+@pytest.mark.parametrize("shape", [(16,), (2, 1, 16, 16), (1, 3, 16, 16), ()])
+def test_class_numbers_of_another_shape_are_told(shape: tuple[int, ...]) -> None:
+    adapter = ClassMap(classes=Classes(live=1), values="classes")
+    with pytest.raises(ModelError, match=r"class numbers of shape \(.*\) were given; livescope needs"):
+        map_rows(adapter, np.ones(shape, np.int64), (16, 16), (16, 16), 4.0)
+
+
+def test_an_empty_map_is_told() -> None:
+    adapter = ClassMap(classes=Classes(live=1), values="classes")
+    with pytest.raises(ModelError, match="class map of 0 x 0 does not fit an input of 16 x 16"):
+        map_rows(adapter, np.ones((1, 0, 0), np.int64), (16, 16), (16, 16), 4.0)
+
+
+def test_scores_of_boxes_must_be_chances() -> None:
+    adapter = Boxes(detections="t", classes=Classes(live=0))
+    table = np.array([[10, 10, 30, 30, 97.0, 0], [50, 10, 70, 30, 3.0, 0]], np.float32)
+    with pytest.raises(ModelError, match=r"scores from 3 to 97; livescope needs chances, 0 to 1"):
+        box_rows(adapter, {"t": table}, (100, 100))
+    table[:, 4:] = (97.0, 5)  # of a class that is no cell
+    assert len(box_rows(adapter, {"t": table}, (100, 100))) == 0
+
+
+@pytest.mark.parametrize(
+    ("white", "level", "said"),
+    [(255, 200, ""), (255, 2000, "far above"), (255, 30_000, "far above"), (4095, 120, "far below"), (1, 200, "")],
+)  # white 1 is a network that takes counts as they are
+def test_counts_far_from_fixed_black_and_white_are_told(tmp_path: Path, white: float, level: int, said: str) -> None:
+    bundle = make_bundle(tmp_path, KINDS["map"][0], adapter=CLASS_MAP, normalisation=Fixed(white=white))
+    analyser = FrameAnalyser(bundle, SETTINGS)
+    analyser(as_frame(np.full((64, 64), level, np.uint16)))
+    told = [one for one in analyser.warnings if "what model 'kit' takes" in one]
+    assert len(told) == bool(said)
+    if said:
+        assert f"{said} what model 'kit' takes: its median is {level} counts" in told[0]
+        assert f"white {white:g}. Set white" in told[0]
 
 
 def test_what_is_not_finite_is_never_an_empty_field(tmp_path: Path) -> None:

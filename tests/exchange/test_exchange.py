@@ -154,6 +154,21 @@ def _without_tensors(_files: dict[str, bytes], tree: dict[str, Any]) -> None:
         one.pop("test_tensor")
 
 
+def _list_nothing(_files: dict[str, bytes], tree: dict[str, Any]) -> None:
+    for one in tree["inputs"]:
+        one.pop("test_tensor")
+    tree["test_inputs"] = 7
+
+
+def _truth(values: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def change(files: dict[str, bytes], tree: dict[str, Any]) -> None:
+        files["dead_logit.npy"] = npy(values(np.load(io.BytesIO(files["dead_logit.npy"]))))
+        for one in tree["outputs"]:
+            one["test_tensor"].pop("sha256")
+
+    return change
+
+
 def _other_card(files: dict[str, bytes], tree: dict[str, Any]) -> None:
     files["suspension.card.yaml"] = load_bundle("adherent").onnx_path.with_suffix(".card.yaml").read_bytes()
     for one in tree["attachments"]:
@@ -167,6 +182,7 @@ def _other_card(files: dict[str, bytes], tree: dict[str, Any]) -> None:
         (_weights_from("/etc/passwd"), "from outside itself"),
         (_weights_from("https://example.org/net.onnx"), "from outside itself; .*Download the whole package"),
         (_weights_from("C:\\net.onnx"), "from outside itself"),
+        (_weights_from("net\0.onnx"), "from outside itself"),
         (_weights_from("missing.onnx"), "names 'missing.onnx', but does not hold it"),
         (_weights_from("README.md"), "'README.md' .* is damaged: its sha256"),
         (_pickled_network, "no readable ONNX model but a Python pickle"),
@@ -175,6 +191,17 @@ def _other_card(files: dict[str, bytes], tree: dict[str, Any]) -> None:
         (_only_torchscript, r"no ONNX weights \(it has: torchscript\)\. livescope runs no code of packages"),
         (_without_tensors, "brings no test tensors for its inputs"),
         (_other_card, "describes another network"),
+        (_list_nothing, "brings no test tensors for its inputs"),
+        (_truth(lambda truth: np.full_like(truth, np.nan)), "'dead_logit.npy' is no .npy file of .*not finite"),
+        (
+            _truth(lambda truth: truth.astype(complex)),
+            "'dead_logit.npy' is no .npy file of numbers: it holds complex128",
+        ),
+        (_truth(lambda truth: np.full(truth.shape, "x")), "it holds <U1; livescope takes booleans, integers and"),
+        (_truth(lambda truth: np.zeros(truth.shape, "M8[s]")), r"it holds datetime64\[s\]"),
+        (lambda _files, tree: tree.update(attachments=5), "has attachments 5, which is no list of files"),
+        (lambda _files, tree: tree.update(attachments={"files": "card"}), "has attachments 'card', which is no list"),
+        (lambda _files, tree: tree.update(attachments={"files": None}), "brings no livescope card"),
         (lambda _files, tree: tree.update(type="application"), "describes no model"),
         (lambda _files, tree: tree.update(inputs="many"), "does not describe its inputs"),
     ],
@@ -262,6 +289,46 @@ def test_a_card_that_does_not_fit_leaves_nothing(root: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="a livescope network takes 'image' and gives"):
         adopt(network, tmp_path / "models" / "mine.onnx", example_card(root, tmp_path, adapter=None))
     assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": {"kind": "class_map", "classes": {"live": 99}}}, "names class 99, but the network's map has 3"),
+        ({"adapter": {"kind": "class_map", "values": "classes", "classes": {"live": 1}}}, "class numbers of shape"),
+        ({"adapter": {"kind": "boxes", "detections": "classes", "classes": {"live": 1}}}, "boxes of shape"),
+        ({"normalisation": {"kind": "fixed", "black": float("nan"), "white": 255}}, "should be a finite number"),
+        ({"shift": {"clipped": 0.0, "unevenness": 0.0, "subsets": [{"data": "mine", "means": [[0.0] * 16],
+          "covariance": [[0.0] * (k + 1) for k in range(16)]}]}}, "covariance of 'mine': .*not positive definite"),
+    ],
+)  # fmt: skip
+def test_a_card_that_would_fail_at_the_first_frame_leaves_nothing(
+    root: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    network = tmp_path / "unet.onnx"
+    onnx.save(parser.parse_model(MAP), network)
+    with pytest.raises(ModelError, match=message):
+        adopt(network, tmp_path / "models" / "mine.onnx", example_card(root, tmp_path, **changes))
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_a_network_of_one_size_is_tried_with_that(root: Path, tmp_path: Path) -> None:
+    model = parser.parse_model(MAP)
+    for place, size in ((2, 96), (3, 128)):
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.type.tensor_type.shape.dim[place].dim_value = size
+    onnx.save(model, tmp_path / "unet.onnx")
+    adopt(tmp_path / "unet.onnx", tmp_path / "models" / "mine.onnx", example_card(root, tmp_path))
+
+
+@pytest.mark.parametrize("taken", ["mine.onnx", "mine.card.yaml", "mine.int8.onnx"])
+def test_a_folder_in_the_place_of_a_bundle_is_told_before_anything_moves(
+    exported: Path, tmp_path: Path, taken: str
+) -> None:
+    (tmp_path / taken).mkdir()
+    with pytest.raises(ModelError, match=rf"cannot be written: .*{taken}' is a folder\. Choose another path"):
+        adopt(exported, tmp_path / "mine.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_fields_of_many_cells_are_called_whole_and_a_full_table_is_told(monkeypa
     monkeypatch.setattr("livescope.train.evaluate.MAX_CELLS", 5)
     dataset = Dataset(simulated_fields(1, seed=31, side_px=256), 0.65, 0.5, complete=True, described="a field")
     sheet = sheet_of(bundle, dataset, dataset.fields)
-    assert any("more cells than the table's 5 rows" in one for one in sheet["warnings"])
+    assert any("as many cells as the table's 5 rows, or more" in one for one in sheet["warnings"])
 
 
 def test_a_sheet_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from livescope.analysis import FrameAnalyser
 from livescope.calls import CellCalls, State
-from livescope.detect.bundle import load_bundle
-from livescope.detect.shift import LIVE, PICTURES, ShiftWatch
+from livescope.detect.bundle import Card, load_bundle
+from livescope.detect.shift import LIVE, PICTURES, ShiftWatch, WatchPace
 from livescope.frames import Frame, Pixels
 from livescope.settings import DetectorSettings, SimulationSettings
 from livescope.simulate.optics import render_field
@@ -97,6 +97,14 @@ def test_a_picture_of_a_few_pixels_is_looked_at() -> None:
     assert "no cell was found" in warnings_of(np.full((4, 4), 1500, np.uint16))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 7), (2, 40)])
+def test_frames_of_no_size_are_no_look(shape: tuple[int, int]) -> None:
+    """With bin 2 these are no or one network pixel high or wide."""
+    told = warnings_of(simulated(), np.full(shape, 1500, np.uint16), simulated())
+    assert "no cell was found in frame 1" in told
+    assert "look like" not in told
+
+
 @pytest.mark.parametrize("seed", [101, 102, 103])
 def test_proper_frames_give_no_warning(seed: int) -> None:
     assert warnings_of(simulated(seed=seed, dead_fraction=0.3, defocus_um=1.0)) == ""
@@ -133,6 +141,47 @@ def test_live_a_shift_must_last_and_is_told_once() -> None:
     assert [len(one) for one in told] == [0, 0, 0, 1, 0]
     assert "camera is saturated" in told[3][0]
     assert watch(replace(frames[4], time_s=4.1), still(0, 0), 2) == ()  # too soon after the last: not looked at
+
+
+def near_the_limit() -> Card:
+    """A card by which `noise` with 20 live and 5 dead cells lies at 0.9 of the limit."""
+    card = load_bundle("simulated").card
+    watch = ShiftWatch(card, PICTURES)
+    watch(Frame(noise(), 0, 0, "files", 0.0, 0.0, 12), still(20, 5), 2)
+    assert card.shift is not None
+    assert watch.distance is not None
+    (subset,) = card.shift.subsets
+    nearer = subset.model_copy(update={"limit": subset.limit * watch.distance / 0.9})
+    return card.model_copy(update={"shift": card.shift.model_copy(update={"subsets": (nearer,)})})
+
+
+def looks(pace: WatchPace, places: list[dict[str, object]], count: int = 24) -> list[tuple[int, str]]:
+    """Index and text of what is told of so many looks, taken in turn at some places."""
+    watch = ShiftWatch(near_the_limit(), pace)
+    shown = [Frame(noise(), k, 0, "Camera", k / 1.0, 0.0, 12, **places[k % len(places)]) for k in range(count)]
+    return [(frame.index, text) for frame in shown for text in watch(frame, still(20, 5), 2) if "look like" in text]
+
+
+def test_looks_of_one_place_are_one_picture_however_long_the_run() -> None:
+    assert looks(LIVE, [{}]) == []
+    trembling = [{"x_um": 149.9, "y_um": 250.1}, {"x_um": 150.1, "y_um": 249.9}]
+    assert looks(LIVE, trembling) == []
+    assert looks(LIVE, [{"position": f"A{k}"} for k in range(7)]) == []
+
+
+@pytest.mark.parametrize("key", ["position", "x_um"])
+def test_eight_places_near_the_limit_are_told_together(key: str) -> None:
+    ((index, text),) = looks(LIVE, [{key: f"A{k}" if key == "position" else 400.0 * k} for k in range(8)])
+    assert index == 9  # the eighth is the first of three
+    assert "the last 8 looks, up to frame 9, were judged together and do not look like" in text
+    assert "their median distance is 0.90 of the limit for one look" in text
+    assert "times the distance" not in text
+
+
+def test_eight_pictures_near_the_limit_are_told_together() -> None:
+    ((index, text),) = looks(PICTURES, [{}])
+    assert index == 7
+    assert "the last 8 looks, up to frame 7, were judged together" in text
 
 
 def test_all_dead_counts_over_frames() -> None:
