@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from livescope.errors import RecordError
-from livescope.record.journal import read_journal
+from livescope.record.journal import Bookmark, read_journal
 from livescope.record.layout import FORMAT, JOURNAL
 from livescope.record.plate import PlateLayout
 
@@ -80,6 +81,8 @@ class Committed:
         Frames lost and skipped by cause, and ``delivered``, as last told; empty where none was.
     rowless
         `Frame.index` of frames whose calls are in the journal, and not all in the table; known to `finish` alone.
+    mark
+        How far the journal was read.
     """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Committed:
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     rowless: list[int] = field(default_factory=list)
+    mark: Bookmark = field(default_factory=Bookmark)
 
     def frame(self, number: int) -> dict[str, Any]:
         """Return the line of the `number`-th frame; what the camera did not tell is None."""
@@ -105,50 +109,78 @@ class Committed:
         return list(zip(frames["t"].to_pylist(), frames["c"].to_pylist(), strict=True))
 
 
-def read_committed(path: Path) -> Committed:
+def read_committed(path: Path, known: Committed | None = None) -> Committed:
     """Read the journal of the record at `path`.
+
+    Parameters
+    ----------
+    path
+        The record.
+    known
+        What was read of it before, which stays as it is: only the lines since then are read.
 
     Raises
     ------
     RecordError
         Another version of livescope wrote it, in another format.
     """
-    committed = Committed()
+    known = Committed() if known is None else known
+    mark = replace(known.mark)
+    committed = replace(known, images=dict(known.images), calls=dict(known.calls), mark=mark)
     lines: list[dict[str, Any]] = []
     batches: list[pa.RecordBatch] = []
-    for line in read_journal(path / JOURNAL):
-        if line["kind"] == "open":
-            if line["livescope"] != FORMAT:
-                raise RecordError(
-                    f"record {str(path)!r} is of format {line['livescope']}, this livescope reads format {FORMAT}. "
-                    "Open it with the version that wrote it (manifest.json, versions)."
-                )
-            if line.get("plate") is not None:
-                committed.plate = PlateLayout.from_dict(line["plate"])
-        elif line["kind"] == "image":
-            committed.images[line["image"]] = line
+    for line in read_journal(path / JOURNAL, mark):
+        if line["kind"] == "open":  # the first of a journal: another one than was known, or none was
+            committed, lines, batches = _opened(path, line, mark), [], []
         elif line["kind"] == "frame":
             lines.append({**line, "metadata": json.dumps(line["metadata"])})
             if len(lines) == _LINES_AT_ONCE:
                 batches.append(pa.RecordBatch.from_pylist(lines, _LINES_SCHEMA))
                 lines = []
-        elif line["kind"] == "calls":
-            facts = {name: line[name] for name in _CALLS_FACTS}  # the names are ours, not a copy from each line
-            committed.calls[line["frame"]] = {**facts, "image": sys.intern(line["image"])}
-        elif line["kind"] == "losses":
-            committed.losses = {name: count for name, count in line.items() if name != "kind"}
+        else:
+            _take(committed, line)
     batches.append(pa.RecordBatch.from_pylist(lines, _LINES_SCHEMA))
-    committed.frames = pa.Table.from_batches(batches, _LINES_SCHEMA).sort_by("frame")
+    committed.frames = _in_order(committed.frames, pa.Table.from_batches(batches, _LINES_SCHEMA))
     return committed
+
+
+def _opened(path: Path, line: Mapping[str, Any], mark: Bookmark) -> Committed:
+    """Return what the first line of a journal tells."""
+    if line["livescope"] != FORMAT:
+        raise RecordError(
+            f"record {str(path)!r} is of format {line['livescope']}, this livescope reads format {FORMAT}. "
+            "Open it with the version that wrote it (manifest.json, versions)."
+        )
+    plate = line.get("plate")
+    return Committed(plate=None if plate is None else PlateLayout.from_dict(plate), mark=mark)
+
+
+def _take(committed: Committed, line: dict[str, Any]) -> None:
+    """Add what a line tells that is not of a frame itself."""
+    if line["kind"] == "image":
+        committed.images[line["image"]] = line
+    elif line["kind"] == "calls":
+        facts = {name: line[name] for name in _CALLS_FACTS}  # the names are ours, not a copy from each line
+        committed.calls[line["frame"]] = {**facts, "image": sys.intern(line["image"])}
+    elif line["kind"] == "losses":
+        committed.losses = {name: count for name, count in line.items() if name != "kind"}
+
+
+def _in_order(known: pa.Table, new: pa.Table) -> pa.Table:
+    """Return the lines of all frames in the order of `Frame.index`."""
+    if not len(new):
+        return known
+    frames = pa.concat_tables([known, new]).combine_chunks()
+    return frames if np.all(np.diff(frames["frame"].to_numpy()) > 0) else frames.sort_by("frame")
 
 
 def frames_table(committed: Committed) -> pa.Table:
     """Return one row a frame on disk: where it lies, when and how it was taken, if it was analysed, and the counts."""
-    calls = [committed.calls.get(index) for index in committed.frames["frame"].to_pylist()]
-    table = committed.frames.append_column("analysed", pa.array([line is not None for line in calls], pa.bool_()))
+    row = pc.index_in(committed.frames["frame"], pa.array(list(committed.calls), pa.int64()))
+    table = committed.frames.append_column("analysed", row.is_valid())
     for name in ("saturated", *_COUNTS):
-        values = [None if line is None else line[name] for line in calls]
-        table = table.append_column(name, pa.array(values, FRAMES_SCHEMA.field(name).type))
+        values = [line[name] for line in committed.calls.values()]
+        table = table.append_column(name, pa.array(values, FRAMES_SCHEMA.field(name).type).take(row))
     return table.select(FRAMES_SCHEMA.names)
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from livescope.calls import N_RAYS, CellCalls, State
 from livescope.errors import RecordError, one_of
-from livescope.record.layout import MANIFEST
+from livescope.record.layout import LOCK, MANIFEST
 from livescope.record.manifest import read_manifest, write_manifest
 from livescope.record.place import is_locked, lock_record
 
@@ -28,6 +29,8 @@ __all__ = ["LOG", "Correction", "CorrectionLog", "apply_corrections", "check_cor
 LOG = Path("corrections") / "log.ndjson"
 """The log inside a record."""
 _KINDS = ("state", "remove", "add", "undo")
+_LOCK_S = 10.0
+"""How long writing waits for another window, which holds the log for an instant."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,6 +78,9 @@ class Correction:
 class CorrectionLog:
     """The log of one record: read at once, then only added to.
 
+    Another window may write the same log: what it says is kept, and not seen here. Numbers are this log's own; `save`
+    gives those of the file, by which what is said here is told from what is said there.
+
     Parameters
     ----------
     record
@@ -89,6 +95,8 @@ class CorrectionLog:
     def __init__(self, record: Path) -> None:
         self.path = record / LOG
         self._lines: tuple[Correction, ...] = tuple(_read(self.path))
+        self._stored = {line.number: line.number for line in self._lines}
+        """Number of a line here -> its number in the file."""
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -121,17 +129,32 @@ class CorrectionLog:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as stream:
-                stream.truncate(_whole_bytes(self.path))  # a line that a crash tore must not be written on
-                stream.writelines(json.dumps(_to_json(line)).encode() + b"\n" for line in new)
+            with FileLock(self.path.with_name(LOCK), timeout=_LOCK_S), self.path.open("a+b") as stream:
+                before = self.path.read_bytes()
+                told, stored = self._numbered(new, before.count(b"\n"))
+                stream.truncate(before.rfind(b"\n") + 1)  # a line that a crash tore must not be written on
+                stream.writelines(json.dumps(_to_json(line)).encode() + b"\n" for line in told)
                 stream.flush()
                 os.fsync(stream.fileno())
+            self._stored = stored
             self._tell_manifest()
         except OSError as error:
             raise RecordError(
-                f"correction log {str(self.path)!r} cannot be written: {error.strerror}. Free space or make the record "
-                "writable, then say it again: the last correction is not on the disk."
+                f"correction log {str(self.path)!r} cannot be written: {error.strerror or error}. Free space or make "
+                "the record writable, then say it again: the last correction is not on the disk."
             ) from None
+
+    def _numbered(self, new: Iterable[Correction], first: int) -> tuple[list[Correction], dict[int, int]]:
+        """Return lines with their numbers in the file, and `_stored` as it is when they are written."""
+        told: list[Correction] = []
+        stored = dict(self._stored)
+        for line in new:
+            undone = None if line.undone is None else stored.get(line.undone)
+            if line.kind == "undo" and undone is None:
+                continue  # the disk had refused it
+            stored[line.number] = first + len(told)
+            told.append(replace(line, number=stored[line.number], undone=undone))
+        return told, stored
 
     def _tell_manifest(self) -> None:
         """Bring the manifest up to date, unless a recorder still writes it: that does so when it closes."""
@@ -178,11 +201,6 @@ def check_corrections(record: Path, account: Mapping[str, Any] | None) -> list[s
     if account is not None and _hash(record, known) != account["sha256"]:
         return [f"{LOG.as_posix()} has changed"]
     return []
-
-
-def _whole_bytes(path: Path) -> int:
-    """Return the size of the log up to its last whole line."""
-    return path.read_bytes().rfind(b"\n") + 1
 
 
 def _hash(record: Path, lines: int) -> str:
@@ -281,4 +299,16 @@ def _read(path: Path) -> list[Correction]:
         if line.kind not in _KINDS:
             raise RecordError(f"line {number + 1} of {str(path)!r} has kind {line.kind!r}; known: {one_of(_KINDS)}.")
         lines.append(line)
-    return lines
+    return _by_position(lines)
+
+
+def _by_position(lines: list[Correction]) -> list[Correction]:
+    """Number lines by where they stand: two windows once gave the same numbers, and an undo is of the same cell."""
+    numbers: dict[tuple[object, ...], int] = {}
+    numbered = []
+    for number, line in enumerate(lines):
+        place = line.frame_index, line.track, line.y_px, line.x_px
+        undone = None if line.undone is None else numbers.get((line.undone, *place), line.undone)
+        numbers[line.number, *place] = number
+        numbered.append(replace(line, number=number, undone=undone))
+    return numbered

@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from livescope.record.append import AppendOnlyFile
 
-__all__ = ["Journal", "checksum", "read_journal"]
+__all__ = ["Bookmark", "Journal", "checksum", "read_journal"]
 
 SUMMED_ROW = 64
 """A frame's sum takes every so many rows."""
@@ -124,13 +125,57 @@ def checksum(pixels: NDArray[Any]) -> int:
     return int(google_crc32c.value(view))
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield all whole lines; a last line that was cut off by a crash, or is just being written, is left out."""
+@dataclass(slots=True)
+class Bookmark:
+    """How far a journal was read, and the lines by which it is known again.
+
+    Attributes
+    ----------
+    end
+        Bytes of the lines that were read.
+    first, last
+        The first and the last of them.
+    """
+
+    end: int = 0
+    first: bytes = b""
+    last: bytes = b""
+
+    def move(self, line: bytes) -> None:
+        """Go behind a line."""
+        self.first, self.last, self.end = self.first or line, line, self.end + len(line)
+
+    def is_in(self, file: IO[bytes]) -> bool:
+        """Return True if what was read still stands there: no other journal, none that was cut off before."""
+        file.seek(0)
+        if file.read(len(self.first)) != self.first:
+            return False
+        file.seek(self.end - len(self.last))
+        return file.read(len(self.last)) == self.last
+
+
+def read_journal(path: Path, mark: Bookmark | None = None) -> Iterator[dict[str, Any]]:
+    """Yield all whole lines; a last line that was cut off by a crash, or is just being written, is left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mark
+        Where an earlier reading ended: only lines behind it are read, and it moves on. Where another journal stands by
+        now, or lines were taken back, it goes to the start, and all is read anew.
+    """
+    mark = Bookmark() if mark is None else mark
     with path.open("rb") as file:
+        if not mark.is_in(file):
+            mark.end, mark.first, mark.last = 0, b"", b""
+        file.seek(mark.end)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
+                told = json.loads(line)
             except ValueError:  # blocks lost by a power failure read as zeros: nothing after them can be trusted
                 return
+            mark.move(line)
+            yield told

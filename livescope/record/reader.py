@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
 from livescope.frames import Frame
-from livescope.record.committed import Committed, frames_table, read_committed
+from livescope.record.committed import Committed, frames_table, n_calls, read_committed
 from livescope.record.journal import checksum
 from livescope.record.layout import CALLS, MANIFEST, RUN_SETTINGS
 from livescope.record.manifest import read_manifest
@@ -130,19 +130,35 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._committed = Committed()
+        self._calls, self._calls_read = CALLS_SCHEMA.empty_table(), False
+        self._runs: dict[int, tuple[int, int]] = {}
         self.refresh()
 
-    def refresh(self) -> None:
-        """Look again at what is on the disk, while the run goes on."""
+    def refresh(self) -> bool:
+        """Look again at what is on the disk, while the run goes on; only what is new is read.
+
+        Returns
+        -------
+        bool
+            True if it is another record than before: nothing of the old one holds.
+
+        Raises
+        ------
+        RecordError
+            The record is out of reach, or another program's; what was known of it stays.
+        """
         if not is_record(self.path):
             what = "is not a livescope record: it has no readable journal" if self.path.exists() else "is not there"
             raise RecordError(f"{str(self.path)!r} {what}. Give the folder NAME.ome.zarr of a record.")
-        self._committed: Committed = read_committed(self.path)
+        known, self._committed = self._committed, read_committed(self.path, self._committed)
         self._analysed = frozenset(self._committed.calls)
-        frames = self._committed.frames
-        self._pixel_um = dict(zip(frames["frame"].to_pylist(), frames["pixel_um"].to_pylist(), strict=True))
-        self._calls: pa.Table | None = None
-        self._runs: dict[int, tuple[int, int]] = {}
+        self._index = self._committed.frames["frame"].to_numpy()
+        self._calls_read = False
+        is_other = self._committed.mark.first != known.mark.first
+        if is_other:
+            self._runs = {}
+        return is_other
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -298,24 +314,56 @@ class Record:
     @property
     def calls(self) -> pa.Table:
         """One row a cell, in the order of analysis. Columns as `livescope.record.table.CALLS_SCHEMA`."""
-        if self._calls is None:
-            table = self.table(CALLS) if CALLS in self.tables else CALLS_SCHEMA.empty_table()
-            committed = pa.array(sorted(self.analysed), pa.int64())
-            self._calls = table.filter(pa.compute.is_in(table["frame"], committed)).combine_chunks()
-            frame = self._calls["frame"].to_numpy()
-            starts = np.flatnonzero(np.diff(frame, prepend=-1))
-            ends = [*starts[1:], len(frame)][: len(starts)]
-            self._runs = {int(frame[a]): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
+        if not self._calls_read:
+            self._read_calls()
         return self._calls
 
+    def _read_calls(self) -> None:
+        table = self.table(CALLS) if CALLS in self.tables else CALLS_SCHEMA.empty_table()
+        committed = pa.array(sorted(self.analysed), pa.int64())
+        self._calls = table.filter(pa.compute.is_in(table["frame"], committed)).combine_chunks()
+        frame = self._calls["frame"].to_numpy()
+        starts = np.flatnonzero(np.diff(frame, prepend=-1))
+        ends = [*starts[1:], len(frame)][: len(starts)]
+        self._runs = {int(frame[a]): (int(a), int(b)) for a, b in zip(starts, ends, strict=True)}
+        self._calls_read = True
+
     def calls_of(self, frame_index: int) -> CellCalls | None:
-        """Return the cells of one frame, None if it was not analysed. Equal to what was stored, to the bit."""
+        """Return the cells of one frame, None if it was not analysed. Equal to what was stored, to the bit.
+
+        Raises
+        ------
+        RecordError
+            They are not, or not all, in the table of calls of a record that was closed.
+        """
         if frame_index not in self.analysed:
             return None
-        table = self.calls
-        start, end = self._runs.get(frame_index, (0, 0))
         saturated = self._committed.calls[frame_index]["saturated"]
-        return calls_of(table.slice(start, end - start), frame_index, self._pixel_um.get(frame_index), saturated)
+        return calls_of(self._rows_of(frame_index), frame_index, self._pixel_um(frame_index), saturated)
+
+    def _rows_of(self, frame_index: int) -> pa.Table:
+        """Return the rows of an analysed frame; the table is read again only where it is not known to hold them."""
+        told = n_calls(self._committed.calls[frame_index])
+        start, end = self._runs.get(frame_index, (0, 0))
+        if end - start != told and not self._calls_read:
+            self._read_calls()
+            start, end = self._runs.get(frame_index, (0, 0))
+        if end - start != told and self._should_have(frame_index):
+            what = f"calls of frame {frame_index} of record {str(self.path)!r}"
+            raise _damaged(what, f"the table of calls holds {end - start} cells of it, there were {told}")
+        return self._calls.slice(start, end - start)
+
+    def _should_have(self, frame_index: int) -> bool:
+        """Return False where calls may be on their way to the disk still, or are known to have been lost on it."""
+        manifest = self.manifest
+        return manifest["closed"] is not None and frame_index not in manifest.get("calls_lost_of_frames", ())
+
+    def _pixel_um(self, frame_index: int) -> float | None:
+        """Return the pixel size of a frame, None where it is unknown, or the frame itself is not in the record."""
+        row = int(np.searchsorted(self._index, frame_index))
+        if row == len(self._index) or self._index[row] != frame_index:
+            return None
+        return cast(float | None, self._committed.frames["pixel_um"][row].as_py())
 
     @property
     def tables(self) -> tuple[str, ...]:

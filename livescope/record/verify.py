@@ -143,7 +143,10 @@ def _frame(record: Record, number: int, *, labels: bool) -> list[str]:
     problems = [
         f"{where}: level {k} is not made from level 0" for k in range(1, levels) if np.any(made[k] != stored[k])
     ]
-    calls = record.calls_of(place.index) if labels else None
+    try:
+        calls = record.calls_of(place.index) if labels else None
+    except RecordError as error:
+        return [*problems, f"{where}: {error}"]
     if calls is None or not record.analyses[place.index]["labelled"]:
         return problems
     cells, viability = label_planes(calls, stored[0].shape)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.ndimage import median as labelled_median
@@ -69,6 +70,17 @@ class Thresholds(BaseModel):
     live_field: float = Field(default=1.25, gt=0)
     live_ring: float = Field(default=1.15, gt=0)
     """Live below both."""
+
+    @model_validator(mode="after")
+    def _live_below_dead(self) -> Self:
+        for than in ("field", "ring"):
+            live, dead = getattr(self, f"live_{than}"), getattr(self, f"dead_{than}")
+            if live > dead:
+                raise ValueError(
+                    f"live_{than} is {live:g}, dead_{than} {dead:g}: live must end at or below where dead begins; "
+                    f"lower live_{than} or raise dead_{than}."
+                )
+        return self
 
 
 @dataclass(slots=True, frozen=True)

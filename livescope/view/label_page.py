@@ -45,6 +45,8 @@ class LabelPage(QWizardPage):
         super().__init__()
         self._of = wizard
         self._proposed: dict[str, Any] | None = None
+        self._suggested: dict[str, float] = {}
+        """Thresholds as they were proposed."""
         self._number = 0
         self.setTitle("What the pictures will teach")
         self.setSubTitle("Live: solid blue. Dead: dashed orange. Dotted pink: a cell whose state nobody knows.")
@@ -69,6 +71,7 @@ class LabelPage(QWizardPage):
         """Ask for the pictures."""
         for box in self.lines.values():
             box.setValue(0.0)
+        self._suggested = {}
         self.picture.set_path("")
         self.histogram.set_path("")
         self.dyes.hide()
@@ -119,8 +122,13 @@ class LabelPage(QWizardPage):
 
     def _propose(self) -> None:
         values = {name: box.value() for name, box in self.lines.items()}
-        self._of.change(thresholds=values if all(values.values()) else None)
+        own = any(values.values()) and bool(self._suggested)
+        lines = {name: value or self._suggested[name] for name, value in values.items()} if own else None
+        self._of.change(thresholds=lines)
         self._proposed = None
+        if lines is not None and (wrong := _crossed(lines)):
+            self._failed(wrong)
+            return
         try:
             request = self._of.request
             config = write_config(request)
@@ -156,6 +164,8 @@ class LabelPage(QWizardPage):
         if found["thresholds"] is not None:
             for name, box in self.lines.items():
                 box.setValue(found["thresholds"][name])
+            if self._of.request.thresholds is None:
+                self._suggested = found["thresholds"]
             self.histogram.set_path(found["histogram"])
         self._proposed = found
         unknown = f", {found['unknown']} of unknown state" if found["unknown"] else ""
@@ -177,6 +187,18 @@ class LabelPage(QWizardPage):
         self._number = (self._number + by) % len(pictures)
         self.which.setText(f"{self._number + 1} of {len(pictures)} shown")
         self.picture.set_path(pictures[self._number])
+
+
+def _crossed(lines: dict[str, float]) -> str:
+    """Say which line of the living lies above that of the dead; '' where none does."""
+    for than, words in {"field": "the picture's middle", "ring": "its own surroundings"}.items():
+        live, dead = lines[f"live_{than}"], lines[f"dead_{than}"]
+        if live > dead:
+            return (
+                f"Live would end at {live:g} times {words}, above {dead:g}, where dead begins: no cell can be both. "
+                "Lower the live line or raise the dead one, then Show again."
+            )
+    return ""
 
 
 class ScaledPicture(QLabel):

@@ -1,6 +1,7 @@
 """Opening configs and records from a window: by dialog, or by dropping them on it.
 
-Owns what is opened where: a record in a window of its own beside this one, a config in place of this window's session.
+Owns what is opened where: a record in a window of its own beside this one, a config in place of this window's session,
+or of the session of the window beside which this one stands.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Opening(QObject):
     ----------
     wanted
         Settings of the session that is to follow when the window has closed; None ends.
+    beside
+        Of the window beside which this one was opened: configs are opened there. None for a window of its own.
     """
 
     _record_read = Signal(object)
@@ -67,6 +70,7 @@ class Opening(QObject):
         self._beside: list[QWidget] = []
         self.question: Any = None
         self.wanted: Settings | None = None
+        self.beside: Opening | None = None
         self._closed = False
         self._record_read.connect(self._show_record)
         add = window.commands.add
@@ -91,7 +95,7 @@ class Opening(QObject):
         """Open a record beside this window, or a config in its place."""
         try:
             if is_config(path):
-                self._offer(path, load_settings(path))
+                (self.beside or self).offer(path, load_settings(path))
             else:
                 self._read_record(path)
         except LivescopeError as error:
@@ -123,15 +127,18 @@ class Opening(QObject):
             return
         window = RecordWindow(player, ViewSettings(), memory_path())
         window.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        window.opening.beside = self.beside or self
         self._beside.append(window)
         window.destroyed.connect(lambda: self._beside.remove(window))
         window.show()
 
-    def _offer(self, path: Path, settings: Settings) -> None:
+    def offer(self, path: Path, settings: Settings) -> None:
         """Ask before a session that runs is ended for another."""
         if not self._window.busy:
             self._take(settings)
             return
+        if self.question is not None:
+            self.question.close()
         self.question = box = QMessageBox(self._window)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setWindowTitle("livescope")
@@ -142,6 +149,8 @@ class Opening(QObject):
         end.clicked.connect(lambda: self._take(settings))
         box.finished.connect(self._answered)
         box.open()
+        self._window.raise_()  # the config may have been opened in a window beside this one
+        self._window.activateWindow()
 
     def _answered(self, _result: int) -> None:
         self.question = None

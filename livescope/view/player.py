@@ -18,12 +18,12 @@ from livescope.assay.viability import viability, viability_of_counts
 from livescope.calls import Analysis, ErrorRates, Viability
 from livescope.detect.bundle import load_bundle
 from livescope.detect.detector import BackendInfo
-from livescope.errors import ModelError, RecordError
+from livescope.errors import LivescopeError, RecordError
 from livescope.frames import Frame
 from livescope.meters import RateMeter
 from livescope.places import Place, PlaceTable
 from livescope.record.reader import Record, open_record
-from livescope.respond.counts import counts_of
+from livescope.respond.counts import Counts, counts_of
 from livescope.settings import Settings
 from livescope.status import SessionState, Status
 from livescope.view.account import Account, account_of
@@ -32,6 +32,8 @@ __all__ = ["RecordPlayer"]
 
 _FOLLOW_S = 2.0
 """How often a run that is still going on is looked at again."""
+_REST = 10
+"""A look of a long run takes long: the next one comes after so many times that, at the earliest."""
 _TICK_S = 0.01
 
 
@@ -58,14 +60,13 @@ class RecordPlayer:
         self._analysed = np.empty(0, bool)
         self._curve: list[tuple[float, Viability]] = []
         self._curves_by_place: dict[str, list[tuple[float, Viability]]] = {}
+        self._viabilities: dict[Counts, Viability] = {}
         self._account = Account()
         self._lost_by_core = 0
+        self._wanted = 0
         self._look()
-        if not len(self._times_s):
-            raise RecordError(f"record {str(path)!r} holds no frame; there is nothing to show.")
         self._backend, self._model = _model_of(self._record)
         self._fps = (len(self._times_s) - 1) / max(float(self._times_s[-1] - self._times_s[0]), 1e-9)
-        self._wanted = 0
         self._playing = False
         self._speed = 1.0
         self._anchor = (0.0, 0.0)
@@ -74,6 +75,7 @@ class RecordPlayer:
         self._frame: Frame | None = None
         self._analysis: Analysis | None = None
         self._error: str | None = None
+        self._out_of_reach: str | None = None
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._read, name="livescope-player", daemon=True)
@@ -192,7 +194,7 @@ class RecordPlayer:
             exposure_ms=None if self._frame is None else self._frame.exposure_ms,
             busy=None,
             warnings=self._account.warnings,
-            errors=(*self._account.errors, *filter(None, (self._error,))),
+            errors=(*self._account.errors, *filter(None, (self._error, self._out_of_reach))),
         )
 
     # ---- reading thread --------------------------------------------------------------------------------------------
@@ -207,15 +209,17 @@ class RecordPlayer:
         while not self._closing:
             if self._playing:
                 self._advance()
-            if self._live and time.perf_counter() >= look_s:
-                self._live = self._record.live  # then once more: for the last frames, and how the run ended
-                self._follow()
-                look_s = time.perf_counter() + _FOLLOW_S
             if self._wanted != done:
                 done = self._wanted
                 self._load(done)
+            elif self._live and time.perf_counter() >= look_s:
+                began_s = time.perf_counter()
+                if self._follow():
+                    done = -1
+                ended_s = time.perf_counter()
+                look_s = ended_s + max(_FOLLOW_S, _REST * (ended_s - began_s))
             elif not self._playing:
-                self._wake.wait(_FOLLOW_S if self._live else None)
+                self._wake.wait(max(look_s - time.perf_counter(), 0) if self._live else None)
                 self._wake.clear()
             else:
                 self._wake.wait(_TICK_S)
@@ -229,14 +233,18 @@ class RecordPlayer:
             self._playing = False
 
     def _load(self, number: int) -> None:
+        analysis, failed = None, None
         try:
             frame = self._record.frame(number)
-            before = np.flatnonzero(self._analysed[: number + 1])
-            analysis = None if not len(before) else self._analysis_of(int(before[-1]), frame, number)
         except Exception as error:  # noqa: BLE001 - boundary of the reading thread: other frames may be whole
             self._error = f"frame {number} cannot be read: {type(error).__name__}: {error}"
             return
-        self._error, self._frame, self._analysis = None, frame, analysis
+        before = np.flatnonzero(self._analysed[: number + 1])
+        try:
+            analysis = None if not len(before) else self._analysis_of(int(before[-1]), frame, number)
+        except Exception as error:  # noqa: BLE001 - as above: the picture itself is whole
+            failed = f"frame {number} is shown without calls: {type(error).__name__}: {error}"
+        self._error, self._frame, self._analysis = failed, frame, analysis
 
     def _analysis_of(self, number: int, frame: Frame, frame_number: int) -> Analysis | None:
         old = self._analysis
@@ -250,13 +258,24 @@ class RecordPlayer:
         counting = counting_rows(calls, own.spec.shape, self.settings.detector.border)
         return Analysis(own, calls, viability(calls, self._rates, counting))
 
-    def _follow(self) -> None:
-        at_end = self._wanted == self.count - 1
-        self._record.refresh()
-        self._look()
+    def _follow(self) -> bool:
+        """Look at what is new; returns whether the frame that is wanted has to be read again."""
+        wanted, last = self._wanted, self.count - 1
+        try:
+            live = self._record.live  # asked before: one look more for the last frames, and how the run ended
+            is_other = self._record.refresh()
+            self._look()
+            self._live = live or self._record.live  # it looks ended while it is out of reach
+        except Exception as error:  # noqa: BLE001 - boundary of the reading thread: what is known is still shown
+            self._out_of_reach = f"the record is out of reach: {str(error).rstrip('.')}; looking again"
+            return False
+        self._out_of_reach = None
         self._read_account()
-        if at_end:
+        if wanted == last == self._wanted:
             self._wanted = self.count - 1
+        if is_other:
+            self._analysis = None
+        return is_other or self._error is not None  # what could not be read may be now
 
     def _read_account(self) -> None:
         try:
@@ -268,20 +287,29 @@ class RecordPlayer:
         """Take from the journal what the window needs of all frames at once."""
         table = self._record.frame_table
         times: NDArray[np.float64] = table["time_s"].to_numpy()
-        self._indices = table["frame"].to_numpy()
-        analysed = table["analysed"].to_numpy(zero_copy_only=False).astype(bool)
-        elapsed_s = times - times[0] if len(times) else times
+        indices = table["frame"].to_numpy()
+        if not len(times):
+            raise RecordError(f"record {str(self.path)!r} holds no frame; there is nothing to show.")
+        analysed, elapsed_s = table["analysed"].to_numpy(zero_copy_only=False).astype(bool), times - times[0]
         counts = counts_of(self._record)
         curve: list[tuple[float, Viability]] = []
         by_place: dict[str, list[tuple[float, Viability]]] = {}
-        for seconds, index, place in zip(elapsed_s, self._indices.tolist(), table["position"].to_pylist(), strict=True):
+        called = table.filter(table["analysed"])["position"].to_pylist()
+        for seconds, index, place in zip(elapsed_s[analysed], indices[analysed].tolist(), called, strict=True):
             if index in counts:
-                curve.append((float(seconds), viability_of_counts(*counts[index])))
+                curve.append((float(seconds), self._viability_of(counts[index])))
                 by_place.setdefault(place or "", []).append(curve[-1])
+        self._places, self._indices = PlaceTable(table, counts), indices
         self._curve, self._curves_by_place = curve, {name: points for name, points in by_place.items() if name}
         self._lost_by_core = int(table["lost_before"].to_numpy().sum())
-        self._places = PlaceTable(table, counts)
+        self._wanted = min(self._wanted, len(times) - 1)  # of a record that was begun anew
         self._analysed, self._times_s = analysed, elapsed_s
+
+    def _viability_of(self, counts: Counts) -> Viability:
+        """Return the viability of counted cells, worked out once: a look would else take seconds of a long run."""
+        if counts not in self._viabilities:
+            self._viabilities[counts] = viability_of_counts(*counts)
+        return self._viabilities[counts]
 
 
 def _model_of(record: Record) -> tuple[BackendInfo | None, str]:
@@ -294,12 +322,10 @@ def _model_of(record: Record) -> tuple[BackendInfo | None, str]:
 
 def _rates_of(record: Record) -> ErrorRates | None:
     """Return the error rates of the model that called the cells, where it is at hand and still the same file."""
-    told = record.manifest.get("backend")
-    wanted = told.get("model_sha256") if isinstance(told, dict) else None
     try:
-        bundle = load_bundle(record.settings.detector.model)
-    except ModelError:
+        told, detector = record.manifest.get("backend"), record.settings.detector
+        bundle = load_bundle(detector.model)
+    except LivescopeError:
         return None
-    if wanted not in (None, bundle.sha256):
-        return None
-    return bundle.card.error_rates(record.settings.detector.uncertain)
+    wanted = told.get("model_sha256") if isinstance(told, dict) else None
+    return bundle.card.error_rates(detector.uncertain) if wanted in (None, bundle.sha256) else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from livescope.calls import CellCalls, State
 from livescope.errors import RecordError
-from livescope.record.corrections import Correction, CorrectionLog, apply_corrections
+from livescope.record.corrections import LOG, Correction, CorrectionLog, apply_corrections
 
 LIVE, DEAD, UNCERTAIN = State.LIVE, State.DEAD, State.UNCERTAIN
 
@@ -78,6 +80,48 @@ def test_a_torn_line_is_not_written_on(tmp_path: Path, calls: CellCalls) -> None
     save(again, correction(calls, 2))
     assert [line.track for line in CorrectionLog(tmp_path).lines] == [line.track for line in again.lines]
     assert len(again) == 2
+
+
+def test_two_windows_keep_what_the_other_one_says(tmp_path: Path, calls: CellCalls) -> None:
+    one, other = CorrectionLog(tmp_path), CorrectionLog(tmp_path)
+    (first,) = save(one, correction(calls, 0))
+    save(other, correction(calls, 1), correction(calls, 2))
+    (last,) = save(one, correction(calls, 3))
+    for mine in (last, first):
+        save(one, correction(calls, mine.track - 7, "undo", None, undone=mine.number))
+    found = CorrectionLog(tmp_path)
+    assert [(line.number, line.kind, line.undone) for line in found.lines] == [
+        *((number, "state", None) for number in range(4)),
+        *((4, "undo", 3), (5, "undo", 0)),
+    ]
+    assert [line.track for line in found.standing] == [8, 9]
+    assert one.standing == ()
+    assert [line.track for line in other.standing] == [8, 9]
+
+
+def test_two_processes_write_whole_lines_with_numbers_of_their_own(tmp_path: Path, calls: CellCalls) -> None:
+    logs = [CorrectionLog(tmp_path) for _ in range(4)]
+    with ThreadPoolExecutor(len(logs)) as pool:
+        list(pool.map(lambda log: [save(log, correction(calls, 0), correction(calls, 1)) for _ in range(5)], logs))
+    assert [json.loads(line)["number"] for line in (tmp_path / LOG).read_text().splitlines()] == list(range(40))
+
+
+def test_numbers_that_were_given_twice_are_those_of_their_lines(tmp_path: Path, calls: CellCalls) -> None:
+    log = CorrectionLog(tmp_path)
+    save(log, correction(calls, 0), correction(calls, 1), correction(calls, 1, "undo", None, undone=1))
+    text = log.path.read_text().replace('"number": 1', '"number": 0').replace('"undone": 1', '"undone": 0')
+    log.path.write_text(text.replace('"number": 2', '"number": 1'))
+    found = CorrectionLog(tmp_path)
+    assert [(line.number, line.undone) for line in found.lines] == [(0, None), (1, None), (2, 1)]
+    assert [line.track for line in found.standing] == [7]
+
+
+def test_what_the_disk_refused_is_not_undone_on_it(tmp_path: Path, calls: CellCalls) -> None:
+    log = CorrectionLog(tmp_path)
+    (refused,) = log.take([correction(calls, 0)])
+    save(CorrectionLog(tmp_path), correction(calls, 1))
+    save(log, correction(calls, 0, "undo", None, undone=refused.number))
+    assert [line.track for line in CorrectionLog(tmp_path).standing] == [8]
 
 
 def test_unwritable_log_is_one_clear_error(tmp_path: Path, calls: CellCalls) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from livescope.record import committed, table
 from livescope.record.append import AppendOnlyFile
-from livescope.record.journal import SYNC_LINES, Journal, read_journal
+from livescope.record.journal import SYNC_LINES, Bookmark, Journal, read_journal
 from livescope.record.layout import FORMAT, JOURNAL
 from livescope.record.table import TableStream, read_stream, to_batch, write_parquet
 
@@ -36,6 +36,21 @@ def test_journal_cut_at_every_byte_gives_its_whole_lines(tmp_path: Path) -> None
 def test_blocks_lost_by_a_power_failure_end_the_journal(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b'{"a":1}\n' + b"\0" * 20 + b'\n{"a":2}\n')
     assert list(read_journal(tmp_path / "j")) == [{"a": 1}]
+
+
+def test_a_journal_is_read_on_from_its_bookmark(tmp_path: Path) -> None:
+    path, mark = tmp_path / "j", Bookmark()
+    for data, found in (
+        (b'{"a":1}\n{"a":2}\n{"a"', [1, 2]),  # the third is just being written
+        (b'{"a":1}\n{"a":2}\n{"a"', []),
+        (b'{"a":1}\n{"a":2}\n{"a":3}\n', [3]),
+        (b'{"a":1}\n{"a":4}\n', [1, 4]),  # lines were taken back
+        (b'{"a":1}\n{"a":5}\n{"a":6}\n', [1, 5, 6]),
+        (b'{"b":1}\n{"a":5}\n{"a":6}\n{"a":7}\n', [5, 6, 7]),  # another journal
+    ):
+        path.write_bytes(data)
+        assert [line["a"] for line in read_journal(path, mark) if "a" in line] == found
+        assert mark.end == data.rfind(b"\n") + 1
 
 
 def test_journal_syncs_in_batches_and_what_it_speaks_of_first(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 from livescope.calls import CellCalls
 from livescope.errors import RecordError
 from livescope.frames import Frame, LossCause
+from livescope.record import journal
 from livescope.record.buffers import Buffers
 from livescope.record.layout import JOURNAL
 from livescope.record.reader import open_record
@@ -525,6 +526,90 @@ def test_a_record_is_read_while_it_is_written(
     recorder.close()
     record.refresh()
     assert (record.live, record.closed) == (False, True)
+
+
+def test_a_record_that_grows_is_read_on_and_equals_one_read_at_once(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = bench.open()
+    record = open_record(recorder.path)
+    order = [0, 1, 2, 5, 6, 3, 4, 7]
+    for done, k in enumerate(order, 1):
+        recorder.put(make_frame(k))
+        wait_for(lambda done=done: recorder.recorded == done)
+        if k % 2 == 0:
+            recorder.put_calls(make_frame(k), make_calls(k, 3))
+            wait_for(lambda k=k: k in open_record(recorder.path).analysed)
+        record.refresh()
+        whole = open_record(recorder.path)
+        assert record.frame_table.equals(whole.frame_table)
+        assert (record.analysed, record.images, len(record)) == (whole.analysed, whole.images, done)
+        for index in sorted(whole.analysed):
+            assert_same_calls(record.calls_of(index), make_calls(index, 3))
+    parsed: list[bytes] = []
+    monkeypatch.setattr(journal.json, "loads", lambda text, loads=json.loads: parsed.append(text) or loads(text))
+    recorder.put(make_frame(8))
+    wait_for(lambda: recorder.recorded == 9)
+    record.refresh()
+    assert len(record) == 9
+    # the first line is looked at each time; losses may have come beside the frame
+    assert sum(b'"kind":"frame"' in text for text in parsed) == 1
+
+
+def test_another_record_in_the_place_of_one_is_read_anew(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls], tmp_path: Path
+) -> None:
+    paths = []
+    for name, cells in (("a", 2), ("b", 2), ("c", 3)):
+        recorder = bench.open(tmp_path / f"{name}.ome.zarr")
+        for k in range(cells):
+            recorder.put(make_frame(k))
+            recorder.put_calls(make_frame(k), replace(make_calls(k, cells), p_dead=np.full(cells, cells / 10, "f4")))
+        recorder.close()
+        paths.append(recorder.path)
+    record = open_record(paths[0])
+    assert len(record.calls) == 4
+    for other in paths[1:]:
+        shutil.rmtree(paths[0])
+        shutil.copytree(other, paths[0])
+        record.refresh()
+        assert record.frame_table.equals(open_record(other).frame_table)
+        assert_same_calls(record.calls_of(1), open_record(other).calls_of(1))
+
+
+def test_what_was_known_of_a_record_stays_while_it_is_out_of_reach(
+    bench: Any, make_frame: Callable[..., Frame]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.close()
+    record = open_record(recorder.path)
+    away = recorder.path.with_name("away")
+    recorder.path.rename(away)
+    with pytest.raises(RecordError, match="is not there"):
+        record.refresh()
+    assert len(record.frame_table) == 1
+    away.rename(recorder.path)
+    record.refresh()
+    assert len(record.frame_table) == 1
+
+
+def test_calls_that_are_on_their_way_to_the_disk_are_no_damage(
+    bench: Any, make_frame: Callable[..., Frame], make_calls: Callable[..., CellCalls]
+) -> None:
+    recorder = bench.open()
+    recorder.put(make_frame(0))
+    recorder.put_calls(make_frame(0), make_calls(0, 3))
+    wait_for(lambda: open_record(recorder.path).analysed)
+    late = recorder.path.parent / "late.ome.zarr"
+    shutil.copytree(recorder.path, late)
+    table = (late / "calls.arrow").read_bytes()
+    (late / "calls.arrow").unlink()
+    record = open_record(late)
+    assert len(record.calls_of(0)) == 0
+    (late / "calls.arrow").write_bytes(table)
+    record.refresh()
+    assert_same_calls(record.calls_of(0), make_calls(0, 3))
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:

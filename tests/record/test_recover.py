@@ -113,6 +113,7 @@ def test_calls_that_cannot_be_read_are_told_and_their_table_is_kept(
     record = open_record(crashed)
     assert record.manifest["calls_lost_of_frames"] == [2, 3, 4]
     assert record.calls["frame"].to_pylist() == [0] * 20 + [1] * 20
+    assert [len(record.calls_of(k) or ()) for k in range(5)] == [20, 20, 0, 0, 0]  # told already, so no error
     assert sum("calls in the table, others in the journal" in problem for problem in verify(crashed).problems) == 3
 
 

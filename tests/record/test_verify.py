@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorstore as ts
 import zarr
@@ -90,6 +91,10 @@ def cut(name: str) -> Callable[[Path], None]:
     return lambda path: os.truncate(path / name, 100)
 
 
+def drop(name: str) -> Callable[[Path], None]:
+    return lambda path: (path / name).unlink()
+
+
 def edit(name: str) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         (path / name).write_bytes((path / name).read_bytes() + b" ")
@@ -132,6 +137,15 @@ def test_every_change_is_found_and_named(stored: Path, change: Callable[[Path], 
     assert any(named in problem for problem in found.problems), found.problems
 
 
+def test_cells_that_are_gone_from_the_table_are_named(stored: Path) -> None:
+    table = pq.read_table(stored / "calls.parquet")
+    pq.write_table(table.slice(2), stored / "calls.parquet")
+    assert len(open_record(stored).calls_of(2) or ()) == 5
+    with pytest.raises(RecordError, match=r"calls of frame 0 .* 3 cells of it, there were 5"):
+        open_record(stored).calls_of(0)
+    assert any("calls of frame 0" in problem for problem in verify(stored).problems)
+
+
 @pytest.mark.parametrize("change", [lambda path: (path / "calls.parquet").unlink(), cut("calls.parquet")])
 def test_labels_are_not_held_against_calls_that_are_gone(stored: Path, change: Callable[[Path], None]) -> None:
     change(stored)
@@ -150,6 +164,7 @@ def test_labels_are_not_held_against_calls_that_are_gone(stored: Path, change: C
         (lambda path: shutil.rmtree(path / "0"), lambda record: record.frame(0), "array .* cannot be read"),
         (cut("0/zarr.json"), lambda record: record.frames, "array .* cannot be read"),
         (cut("calls.parquet"), lambda record: record.calls, "table 'calls' of record .* .livescope verify"),
+        (drop("calls.parquet"), lambda record: record.calls_of(0), "calls of frame 0 .* 0 cells .* were 5.* verify"),
         (cut("manifest.json"), lambda record: record.manifest, "manifest.json .* .livescope recover"),
         (lambda path: (path / "manifest.json").unlink(), lambda record: record.closed, "manifest.json .* recover"),
         (lambda path: (path / "run.yaml").unlink(), lambda record: record.settings, "lost its run.yaml"),

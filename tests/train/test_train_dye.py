@@ -95,6 +95,13 @@ def states(pairs: list[Pair], lines: Thresholds) -> dict[State, int]:
     return {one: int(np.sum(state == one)) for one in (State.LIVE, State.DEAD)}
 
 
+@pytest.mark.parametrize(("live", "dead"), [("live_field", "dead_field"), ("live_ring", "dead_ring")])
+def test_no_cell_is_live_and_dead_by_its_dye(live: str, dead: str) -> None:
+    with pytest.raises(ValueError, match=f"{live} is 5, {dead} 1: .* lower {live} or raise {dead}"):
+        Thresholds(**{live: 5.0, dead: 1.0})
+    assert getattr(Thresholds(**{live: 1.5, dead: 1.5}), live) == 1.5
+
+
 def test_no_nucleus_of_a_kill_control_is_proposed_as_live() -> None:
     killed, untreated = stained(10, 6, 0), stained(1, 6, 1)
     assert states(killed, propose(killed)) == {State.LIVE: 0, State.DEAD: 96}

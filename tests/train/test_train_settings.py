@@ -36,6 +36,10 @@ def test_fractions_with_a_test_or_without(tmp_path: Path, fractions: tuple[float
     ("text", "says"),
     [
         (CONFIG + "name: y\n", "the key 'name' stands twice, in line 1 and in line 3"),
+        (
+            "name: x\ndata: [{kind: dye_pairs, path: x, thresholds: {live_ring: 5, dead_ring: 1}}]\n",
+            "live_ring is 5, dead_ring 1: live must end at or below where dead begins",
+        ),
         ("data: &a [*a]", "not YAML"),
         ("data: " + "[" * 3000, "not YAML"),
     ],

@@ -6,6 +6,7 @@ import itertools
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,25 @@ def test_a_running_session_is_not_ended_unasked(qtbot: Any, window: MainWindow, 
     assert window.opening.wanted is not None
 
 
+def test_a_config_dropped_on_a_record_beside_is_opened_in_place_of_the_session(
+    qtbot: Any, window: MainWindow, record: Path, scripted: Any
+) -> None:
+    scripted.fields = {"state": SessionState.RUNNING}
+    drop(window, record)
+    qtbot.waitUntil(lambda: len(_beside()) == 1)
+    (beside,) = _beside()
+    for answer, visible in (("Stay", True), ("End and open", False)):
+        drop(beside, CONFIGS / "simulated.yaml")
+        drop(beside, CONFIGS / "plate.yaml")  # asked once, for the newest
+        (button,) = [b for b in window.opening.question.buttons() if b.text() == answer]
+        assert "plate.yaml" in window.opening.question.text()
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: window.opening.question is None)
+        assert [window.isVisible(), beside.isVisible()] == [visible, visible]
+    assert window.opening.wanted is not None
+    assert window.opening.wanted.run.plan is not None
+
+
 def test_what_cannot_be_opened_is_told(qtbot: Any, window: MainWindow, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("sauce: {}")
     drop(window, tmp_path / "bad.yaml")
@@ -150,6 +170,35 @@ def test_a_clip_of_a_record(qtbot: Any, record: Path) -> None:
     window.clip.save()
     window.close()  # in the middle of the next one
     assert len([*record.parent.glob("run-*.*")]) == 1
+
+
+@pytest.mark.timeout(300)
+def test_a_clip_is_of_the_position_that_is_shown_with_its_corrections(
+    qtbot: Any, tmp_path: Path, new_frame: Any, new_analysis: Any
+) -> None:
+    settings = RecordSettings(min_free_mb=0, chunk_px=64)
+    errors: list[Exception] = []
+    run = Settings(record=settings)
+    recorder = Recorder(tmp_path / "plate.ome.zarr", settings, LossLedger(), run_settings=run, on_error=errors.append)
+    for index, position in enumerate(["A1", "B1"]):
+        frame = replace(new_frame(index), position=position)
+        assert recorder.put(frame)
+        recorder.put_calls(frame, new_analysis(frame, [State.LIVE, State.DEAD]).calls)
+    recorder.close({})
+    assert errors == []
+    window = RecordWindow(RecordPlayer(recorder.path), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    window.player.seek(1)
+    qtbot.waitUntil(lambda: window.canvas.picture is not None and window.canvas.picture.frame.position == "B1")
+    for said in ("position B1", "position B1, as corrected"):
+        window.clip.save()
+        qtbot.waitUntil(lambda: window.message.startswith("saved") or bool(window.errors), timeout=200_000)
+        assert window.errors == []
+        assert window.message == f"saved {window.clip._path} ({said})"
+        window.correcting.on.setChecked(True)
+        window.feed.corrector.set_state(window.player.latest_analysis().calls, [0], State.DEAD)
+    window.close()
 
 
 def test_without_a_record_there_is_no_clip(qtbot: Any, window: MainWindow) -> None:

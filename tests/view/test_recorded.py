@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from qtpy.QtCore import Qt
 from livescope.calls import State
 from livescope.errors import RecordError
 from livescope.frames import Frame, LossCause, LossLedger
+from livescope.record.place import lock_record
+from livescope.record.reader import open_record
 from livescope.record.writer import Recorder
 from livescope.settings import RecordSettings, Settings, ViewSettings
 from livescope.view.player import RecordPlayer
@@ -143,6 +146,19 @@ def test_corrections_of_former_sessions_hold_at_once_and_can_be_undone(
     again.close()
 
 
+def test_a_frame_before_the_correction_keeps_its_corrected_viability(qtbot: Any, window: RecordWindow) -> None:
+    note = window.side.cells.corrected
+    for number, kept in ((0, True), (6, False), (0, True)):
+        window.player.seek(number)
+        _await_frame(qtbot, window, number)
+        if not kept:
+            qtbot.waitUntil(lambda: window.side.cells.counts[DEAD].number == "1")
+            calls = window.player.latest_analysis().calls
+            window.correcting.on.setChecked(True)
+            window.feed.corrector.set_state(calls, [0], DEAD)
+        qtbot.waitUntil(lambda kept=kept: note.isHidden() is not kept)
+
+
 def test_slider_and_keys_go_to_frames(qtbot: Any, window: RecordWindow) -> None:
     window.bar.slider.setValue(7)
     _await_frame(qtbot, window, 7)
@@ -208,6 +224,108 @@ def test_a_run_that_goes_on_is_followed(
     qtbot.waitUntil(lambda: window.player.count == 6)
     qtbot.waitUntil(lambda: value["refused"].text() == "0")
     qtbot.waitUntil(lambda: "the lamp went out" in window.side.warnings.text())
+    window.close()
+
+
+@pytest.fixture
+def followed(
+    qtbot: Any, recorder: Recorder, put: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RecordWindow]:
+    """A window on a run of three frames that another program seems to write: its recorder has died just now."""
+    monkeypatch.setattr("livescope.view.player._FOLLOW_S", 0.1)
+    for index in range(3):
+        put(index)
+    qtbot.waitUntil(lambda: recorder.recorded == 3 and len(open_record(recorder.path).analysed) == 2)
+    path = recorder.path.with_name("followed.ome.zarr")
+    shutil.copytree(recorder.path, path)
+    with lock_record(path):
+        window = RecordWindow(RecordPlayer(path), ViewSettings())
+        qtbot.addWidget(window)
+        window.show()
+        yield window
+        window.close()
+
+
+def test_a_run_that_is_out_of_reach_for_a_while_is_followed_on(qtbot: Any, followed: RecordWindow) -> None:
+    _await_frame(qtbot, followed, 0)
+    place = followed.player.path
+    away = place.rename(place.with_name("away"))
+    qtbot.waitUntil(lambda: followed.banner.text.startswith("the record is out of reach: "))
+    assert "looking again" in followed.banner.text
+    followed.player.seek(2)
+    qtbot.waitUntil(lambda: "frame 2 cannot be read" in " ".join(followed.player.status().errors))
+    away.rename(place)
+    _await_frame(qtbot, followed, 2)
+    qtbot.waitUntil(lambda: followed.banner.text == "")
+
+
+def test_a_record_that_is_begun_anew_is_followed_from_its_start(
+    qtbot: Any, followed: RecordWindow, new_frame: Any, new_analysis: Any
+) -> None:
+    player, settings = followed.player, RecordSettings(min_free_mb=0, chunk_px=64)
+    player.seek(2)
+    _await_frame(qtbot, followed, 2)
+    other = Recorder(
+        player.path.with_name("other"), settings, LossLedger(), run_settings=Settings(), on_error=lambda error: None
+    )
+    frame = new_frame(0)
+    assert other.put(frame)
+    other.put_calls(frame, new_analysis(frame, [DEAD, DEAD, DEAD]).calls)
+    other.close({})
+    player.path.rename(player.path.with_name("first"))
+    other.path.rename(player.path)
+    qtbot.waitUntil(lambda: player.count == 1)
+    _await_frame(qtbot, followed, 0)
+    qtbot.waitUntil(lambda: followed.side.cells.counts[DEAD].number == "3")
+    assert player.number == 0
+
+
+def test_who_goes_to_a_frame_during_a_look_is_left_there(
+    qtbot: Any, recorder: Recorder, put: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livescope.view.player._FOLLOW_S", 0.1)
+    put(0)
+    put(1)
+    qtbot.waitUntil(lambda: recorder.recorded == 2)
+    player = RecordPlayer(recorder.path)
+    player.seek(1)
+    look = player._look
+    counts: list[int] = []
+
+    def look_slowly() -> None:
+        if len(player._record) == 3 and 3 not in counts:
+            player.seek(0)
+        look()
+        counts.append(player.count)
+
+    monkeypatch.setattr(player, "_look", look_slowly)
+    put(2)
+    qtbot.waitUntil(lambda: counts.count(3) > 1)
+    assert player.number == 0
+    player.close()
+
+
+def test_one_damaged_analysed_frame_hides_no_other(qtbot: Any, window: RecordWindow, record: Path) -> None:
+    _await_frame(qtbot, window, 0)
+    (shard,) = [path for path in (record / "0" / "c" / "4").rglob("*") if path.is_file()]
+    shard.write_bytes(b"damaged")
+    window.player.seek(5)
+    _await_frame(qtbot, window, 5)
+    qtbot.waitUntil(lambda: window.banner.text.startswith("frame 5 is shown without calls: "))
+    assert window.player.latest_analysis() is None
+    window.player.seek(6)
+    _await_frame(qtbot, window, 6)
+    qtbot.waitUntil(lambda: window.banner.text == "")
+
+
+def test_cells_that_are_gone_from_the_disk_are_told(qtbot: Any, record: Path) -> None:
+    (record / "calls.parquet").unlink()
+    window = RecordWindow(RecordPlayer(record), ViewSettings())
+    qtbot.addWidget(window)
+    window.show()
+    _await_frame(qtbot, window, 0)
+    qtbot.waitUntil(lambda: "calls of frame 0 of record" in window.banner.text)
+    assert window.player.latest_analysis() is None
     window.close()
 
 

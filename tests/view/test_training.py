@@ -282,6 +282,53 @@ def test_the_wizard_trains_as_the_commented_configs_do(
 
 
 @pytest.fixture
+def lines(wizard: TrainWizard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The page of labels of dye pairs, as a training process has filled it, and the lines that it proposed."""
+    lines = {"dead_field": 2.0, "dead_ring": 1.5, "live_field": 1.2, "live_ring": 1.1}
+
+    def propose(config: Path, out: Path, gather: object = ()) -> None:
+        told = yaml.safe_load(config.read_text())["data"][0].get("thresholds", lines)
+        picture = str(tmp_path / "none.png")
+        counts = {"fields": 3, "groups": 3, "live": 9, "dead": 9, "unknown": 0, "notes": []}
+        wizard.trainer.proposed.emit(counts | {"pictures": [picture], "histogram": picture, "thresholds": told})
+
+    monkeypatch.setattr(wizard.trainer, "propose", propose)
+    monkeypatch.setattr(wizard, "currentPage", lambda: wizard.label_page)
+    wizard.change(kind="dye_pairs", folder=tmp_path)
+    wizard.label_page.initializePage()
+    assert wizard.label_page.isComplete()
+    return lines
+
+
+def test_one_line_set_back_is_as_proposed_and_the_others_stay(wizard: TrainWizard, lines: dict[str, float]) -> None:
+    page = wizard.label_page
+    page.lines["dead_field"].setValue(3.0)
+    page.lines["live_ring"].setValue(1.0)
+    page.again.click()
+    page.lines["live_ring"].setValue(0.0)  # reads "proposed"
+    assert not page.isComplete()
+    page.again.click()
+    assert wizard.request.thresholds == lines | {"dead_field": 3.0}
+    assert {name: box.value() for name, box in page.lines.items()} == wizard.request.thresholds
+    for box in page.lines.values():
+        box.setValue(0.0)
+    page.again.click()
+    assert wizard.request.thresholds is None
+    assert page.lines["dead_field"].value() == 2.0
+
+
+def test_live_lines_above_dead_ones_do_not_go_on(wizard: TrainWizard, lines: dict[str, float]) -> None:
+    page = wizard.label_page
+    page.lines["live_field"].setValue(5.0)
+    page.again.click()
+    assert "Live would end at 5 times the picture's middle, above 2, where dead begins" in page.counts.text()
+    assert not page.isComplete()
+    page.lines["live_field"].setValue(lines["live_field"])
+    page.again.click()
+    assert page.isComplete()
+
+
+@pytest.fixture
 def own_network(tmp_path: Path) -> Path:
     """A network of the user's own, whose card has a name that no file goes by."""
     bundled = load_bundle("suspension")
