@@ -22,6 +22,7 @@ _TEXTS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool"}
 _MERGE = "tag:yaml.org,2002:merge"
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]")
 """YAML 1.1 would have 010 be 8."""
+_WHOLE = re.compile(r"[-+]?\d+\.0")
 Made = TypeVar("Made")
 
 
@@ -115,7 +116,12 @@ def validate(make: Callable[[Any], Made], tree: Any) -> Made:
 
 
 def as_written(value: Any) -> Any:
-    """Return a number that `read_yaml` read as the text that was written, anything else as it is."""
+    """Return a number that `read_yaml` read as the text that was written, anything else as it is.
+
+    So is 2.0: settings that were stored have whole numbers so, and devices that take 2 refuse it.
+    """
+    if isinstance(value, _Float) and _WHOLE.fullmatch(value.written):
+        return float(value)
     return value.written if isinstance(value, (_Int, _Float)) else value
 
 
@@ -125,4 +131,4 @@ def _with_texts(tree: Any, numbers: list[_Int | _Float]) -> Any:
         return {key: _with_texts(child, numbers) for key, child in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_with_texts(child, numbers) for child in tree]
-    return as_written(tree) if any(tree is number for number in numbers) else tree
+    return tree.written if any(tree is number for number in numbers) else tree

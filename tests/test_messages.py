@@ -25,3 +25,15 @@ def test_numbers_in_names_tell_failures_apart() -> None:
     for name in ("Cam1", "Cam2", "1", "2", "run-1", "run-2"):
         messages.warn(f"camera {name!r} was lost")
     assert len(messages.warnings) == 6
+
+
+def test_names_in_quotes_are_different_and_the_newest_text_stands_last() -> None:
+    messages = Messages()
+    for rule in ("below 50 % live", "below 80 % live"):
+        messages.warn(f"rule {rule!r}: command failed")
+    messages.warn("1 frames lost")
+    messages.warn("one odd frame")
+    messages.warn("30 frames lost")
+    messages.warn("one odd frame")  # told again, and no news
+    rules = [f"rule 'below {n} % live': command failed" for n in (50, 80)]
+    assert messages.warnings == (*rules, "one odd frame", "30 frames lost")

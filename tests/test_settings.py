@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livescope.acquire.core import property_text
 from livescope.errors import SettingsError
 from livescope.settings import MonitorSettings, Settings, SimulationSettings, dump_settings, load_settings
 
@@ -300,3 +301,9 @@ def test_yaml_gives_back_what_was_written(
     path = tmp_path_factory.mktemp("yaml") / "settings.yaml"
     path.write_text(dump_settings(settings), encoding="utf-8")
     assert load_settings(path) == settings
+
+
+def test_whole_numbers_of_properties_reach_the_camera_as_devices_take_them() -> None:
+    """Settings of old records have 2.0 where somebody wrote 2."""
+    read = load_settings(None, ["camera.properties.Binning=2.0", "camera.properties.Gain=2.50"]).camera.properties
+    assert {name: property_text(value) for name, value in read.items()} == {"Binning": "2", "Gain": "2.50"}

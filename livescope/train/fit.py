@@ -216,7 +216,7 @@ def _begun(
         checkpoint.replace(kept)
         tell(
             f"warning: {str(checkpoint)!r} was of other settings or data: the training begins anew. Until it is done "
-            f"that is kept as {kept.name}; under its old name it goes on with what it was begun with"
+            f"or another begun that is kept as {kept.name}; under its old name it goes on with what it was begun with"
         )
     return run
 
