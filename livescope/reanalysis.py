@@ -23,7 +23,7 @@ from livescope.detect.bundle import load_bundle
 from livescope.errors import BackendError, RecordError
 from livescope.frames import Frame
 from livescope.outlines import StoredOutlines
-from livescope.record.place import record_around
+from livescope.outputs import make_room
 from livescope.record.reader import Record, open_record
 from livescope.record.table import CALLS_SCHEMA, calls_batch, write_csv, write_parquet
 from livescope.settings import DetectorSettings
@@ -115,18 +115,21 @@ def reanalyse(
     Raises
     ------
     RecordError
-        No record, `out` lies in one, or cannot be written.
+        No record, or `out` is of another kind.
+    SettingsError
+        `out` cannot be written, or lies in a record.
     ModelError, BackendError
         The model or backend is not to be had; no scheduler there; workers without distributed.
     """
-    _refuse_unfit(out)
+    if out.suffix not in TABLES:
+        raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
+    make_room("--out", out)
     record = open_record(path)
     made_with = record.manifest.get("backend", {})
     task = _Task(str(path), _as_used(detector or record.settings.detector, made_with), pixel_um, refined)
     numbers = _numbers(record, every_frame)
     comparison = _Comparison(record, refined)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(_call_frames(task, numbers, workers, scheduler, comparison.warnings)) as found:
             write = write_parquet if out.suffix == ".parquet" else write_csv
             write(out, CALLS_SCHEMA, comparison.batches(numbers, found, progress))
@@ -135,16 +138,6 @@ def reanalyse(
     stored_model = made_with.get("model_sha256")
     same_model = None if stored_model is None else stored_model == load_bundle(task.settings.model).sha256
     return comparison.result(out, len(numbers), same_model)
-
-
-def _refuse_unfit(out: Path) -> None:
-    """Refuse a table of no kind that is written, or in the place of a record's own."""
-    if out.suffix not in TABLES:
-        raise RecordError(f"{str(out)!r} cannot be written: a table ends in {' or '.join(TABLES)}.")
-    if (inside := record_around(out)) is not None:
-        raise RecordError(
-            f"{str(out)!r} lies in the record {inside.name!r}, whose own files stay. Choose another path."
-        )
 
 
 class _Comparison:

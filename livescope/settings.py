@@ -90,7 +90,7 @@ class CameraSettings(Section):
     exposure_ms: float | None = Field(default=None, gt=0, le=600_000)
     """Exposure; None leaves the camera as it is."""
     properties: dict[str, _Written] = Field(default_factory=dict)
-    """Camera device properties set before the start, e.g. ``PixelType: 16bit``; each value as it is written."""
+    """Camera device properties set before the start, e.g. ``PixelType: 16bit``; each as it is written (2.0 as 2)."""
     pixel_um: float | None = Field(default=None, gt=0, le=100)
     """Micrometres a pixel on the sample; None takes the core's. Needed where the core has no pixel-size preset."""
     ring_mb: int | None = Field(default=None, ge=16, le=65_536)

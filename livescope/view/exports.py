@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from livescope.errors import RecordError, one_of
+from livescope.outputs import make_room
 from livescope.record.export import export_anndata, export_csv, export_label_stack, export_ome_tiff
-from livescope.record.place import record_around
 from livescope.record.reader import open_record
 from livescope.view.movie import save_movie
 
@@ -65,7 +65,9 @@ def export_record(
     Raises
     ------
     RecordError
-        No such record, format or image; or the file cannot be written, or not there.
+        No such record, format or image; or `out` has another ending, or is a picture that is there already.
+    SettingsError
+        `out` cannot be written, or lies in a record.
     """
     if to not in SUFFIXES:
         raise RecordError(f"a record cannot be exported to {to!r}; choose one of {one_of(SUFFIXES)}.")
@@ -96,16 +98,13 @@ def export_record(
 
 
 def _refuse_unfit(out: Path, to: str) -> None:
-    """Refuse a name of another kind of file, the place of a record's own files, and that of a picture."""
+    """Refuse a name of another kind of file, a place that cannot be written, and that of a picture."""
     endings = _ENDINGS.get(to, _TIFF)
     if out.suffix.lower() not in endings:
         raise RecordError(
             f"--out {str(out)!r} ends in {out.suffix!r}; a file of --to {to} ends in {one_of(endings)}. Name it so, or "
             "leave --out away."
         )
-    if (around := record_around(out)) is not None:
-        raise RecordError(
-            f"--out {str(out)!r} lies in the record {around.name!r}, whose own files stay. Choose another path."
-        )
+    make_room("--out", out)
     if endings == _TIFF and out.exists():
         raise RecordError(f"--out {str(out)!r} exists, and no picture is ever replaced. Choose another path.")

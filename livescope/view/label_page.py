@@ -126,9 +126,6 @@ class LabelPage(QWizardPage):
         lines = {name: value or self._suggested[name] for name, value in values.items()} if own else None
         self._of.change(thresholds=lines)
         self._proposed = None
-        if lines is not None and (wrong := _crossed(lines)):
-            self._failed(wrong)
-            return
         try:
             request = self._of.request
             config = write_config(request)
@@ -187,18 +184,6 @@ class LabelPage(QWizardPage):
         self._number = (self._number + by) % len(pictures)
         self.which.setText(f"{self._number + 1} of {len(pictures)} shown")
         self.picture.set_path(pictures[self._number])
-
-
-def _crossed(lines: dict[str, float]) -> str:
-    """Say which line of the living lies above that of the dead; '' where none does."""
-    for than, words in {"field": "the picture's middle", "ring": "its own surroundings"}.items():
-        live, dead = lines[f"live_{than}"], lines[f"dead_{than}"]
-        if live > dead:
-            return (
-                f"Live would end at {live:g} times {words}, above {dead:g}, where dead begins: no cell can be both. "
-                "Lower the live line or raise the dead one, then Show again."
-            )
-    return ""
 
 
 class ScaledPicture(QLabel):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import livescope
-from livescope.errors import RecordError
+from livescope.errors import RecordError, SettingsError
 from livescope.frames import LossLedger
 from livescope.reanalysis import reanalyse
 from livescope.record.reader import open_record
@@ -171,13 +171,13 @@ def test_identities_are_told_apart_from_calls(recorded: Path, tmp_path: Path) ->
 
 def test_an_output_that_cannot_be_written_is_named(recorded: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="cannot be written"):
+    with pytest.raises(SettingsError, match="cannot be written"):
         reanalyse(recorded, tmp_path / "file" / "calls.parquet")
 
 
 def test_the_tables_of_a_record_are_never_replaced(recorded: Path) -> None:
     for name in ("calls.parquet", "mine/calls.parquet"):
-        with pytest.raises(RecordError, match=r"lies in the record .* Choose another path"):
+        with pytest.raises(SettingsError, match=r"lies in the record .* Choose another path"):
             reanalyse(recorded, recorded / name)
     assert verify(recorded).ok
     assert not (recorded / "mine").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from livescope.calls import CellCalls
 from livescope.cli.records import Format
-from livescope.errors import RecordError
+from livescope.errors import LivescopeError, RecordError
 from livescope.frames import Frame
 from livescope.record.plate import PlateLayout
 from livescope.view.exports import SUFFIXES, export_record
@@ -79,7 +79,7 @@ def test_what_an_export_must_not_be_written_to(
     recorder.close()
     (tmp_path / "mine.tif").write_bytes(b"mine")
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    with pytest.raises(RecordError, match=message):
+    with pytest.raises(LivescopeError, match=message):
         export_record(recorder.path, to, tmp_path / name)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
     assert (tmp_path / "mine.tif").read_bytes() == b"mine"
